@@ -1,0 +1,83 @@
+# virnucpro: `make demo` installs and runs the examples, `make test` installs and tests. `make help` lists the rest.
+
+PYTHON      ?= python3
+# Exact versions for Python 3.11. On another Python: make CONSTRAINTS= demo
+CONSTRAINTS ?= constraints.txt
+# More options for pytest, e.g. make test PYTEST_ARGS="-k packing"
+PYTEST_ARGS ?=
+
+VENV        := .venv
+BIN         := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(addprefix -c ,$(CONSTRAINTS))
+
+# Stamps: a finished step leaves an empty file, so that it is repeated only when what it depends on has changed.
+VENV_STAMP  := $(VENV)/.stamp-venv
+RUN_STAMP   := $(VENV)/.stamp-install
+DEV_STAMP   := $(VENV)/.stamp-install-dev
+INSTALL_DEPS := $(VENV_STAMP) pyproject.toml $(CONSTRAINTS)
+
+EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
+DEMO_DIR    := demo-output
+
+.DEFAULT_GOAL := help
+.PHONY: help env install dev demo test check format bench clean distclean
+
+help:
+	@echo "make env        create $(VENV) and install virnucpro with its development tools"
+	@echo "make install    create $(VENV) and install virnucpro alone"
+	@echo "make demo       install, classify the records in examples/, print the calls"
+	@echo "make test       install, run the tests"
+	@echo "make check      format check, lint and strict types"
+	@echo "make format     rewrite the sources in the project's format"
+	@echo "make bench      run every benchmarks/bench_*.py; JSON goes to benchmarks/results/"
+	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"
+
+$(VENV_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "virnucpro needs Python 3.10 or later; choose one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUN_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(DEV_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e ".[dev]"
+	@touch $(RUN_STAMP) $@
+
+env: dev
+dev: $(DEV_STAMP)
+install: $(RUN_STAMP)
+
+demo: $(RUN_STAMP)
+	@rm -rf $(DEMO_DIR)
+	$(BIN)/virnucpro predict $(EXAMPLES) -o $(DEMO_DIR)
+	@echo
+	@cut -f 1,2,5,6,8 $(DEMO_DIR)/records.tsv | expand -t 28,38,50,64
+	@echo
+	@echo "All tables are in $(DEMO_DIR)/"
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict -p virnucpro
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV_STAMP)
+	@mkdir -p benchmarks/results
+	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
+		echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf $(DEMO_DIR) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find virnucpro tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
