@@ -1,0 +1,44 @@
+"""The ledger of optional packages: is it there, which version, what is the oldest that works, which extra brings it.
+
+Versions come from package metadata, so that nothing is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+
+from packaging.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalPackage:
+    """An optional dependency: its distribution name, import name, oldest version, extra and purpose."""
+
+    distribution: str
+    module: str
+    minimum: str
+    extra: str
+    purpose: str
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        try:
+            return metadata.version(self.distribution)
+        except metadata.PackageNotFoundError:
+            return None
+
+    @property
+    def install_command(self) -> str:
+        return f"pip install 'virnucpro[{self.extra}]'  (brings {self.distribution}>={self.minimum})"
+
+    def is_older(self, version: str) -> bool:
+        """Tell whether `version` is older than the oldest version known to work."""
+        return Version(version) < Version(self.minimum)
+
+
+FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varlen attention on NVIDIA GPUs, with ALiBi")
+MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "train", "training curves")
+
+LEDGER = (FLASH_ATTN, MATPLOTLIB)

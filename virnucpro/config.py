@@ -1,0 +1,39 @@
+"""Frozen, validated configuration. A configuration is also what a run's fingerprint is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from virnucpro.errors import ConfigError
+
+
+def fingerprint(values: Any) -> str:
+    """Return the SHA-256 of a JSON-able value in canonical form (sorted keys, no white space)."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRule:
+    """Which reading frames of a chunk are used, and what each gives to the encoders.
+
+    `stop_free` is the published tool's rule: every frame without a stop codon over the whole chunk.
+    `longest_segments` takes the longest stop-free segment of each of the six frames and keeps the
+    `segments` longest of these that have at least `min_aa` amino acids; the longest one is always kept.
+    """
+
+    kind: Literal["stop_free", "longest_segments"] = "stop_free"
+    segments: int = 2
+    min_aa: int = 20
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("stop_free", "longest_segments"):
+            raise ConfigError(f"frame rule must be stop_free or longest_segments, got {self.kind!r}")
+        if not 1 <= self.segments <= 6:
+            raise ConfigError(f"a frame rule keeps 1 to 6 segments, got {self.segments}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

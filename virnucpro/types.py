@@ -1,0 +1,111 @@
+"""The frozen types that travel between stages. Nothing here imports torch.
+
+Record -> Chunk -> Frame -> EmbeddingBatch -> Prediction -> Call; lengths are in nucleotides (nt)
+unless the name says amino acids (aa).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Status(str, Enum):
+    """Why a record, a chunk or a call has a score, or has none."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    TOO_SHORT = "too_short"
+    TOO_AMBIGUOUS = "too_ambiguous"
+    NO_FRAME = "no_frame"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One FASTA or FASTQ entry.
+
+    `id` is the header up to the first white space, as given; `description` is the rest of the header;
+    `sequence` is upper-case ASCII; `source` names the file; `index` counts records from 0 over all
+    input files, and tells apart records that share an id.
+    """
+
+    id: str
+    sequence: bytes
+    source: str = "-"
+    index: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A window of a record: `index` counts from 1, `start` is 0-based in the record."""
+
+    record_id: str
+    index: int
+    start: int
+    sequence: bytes
+
+    @property
+    def id(self) -> str:
+        return f"{self.record_id}_chunk_{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One of the six reading frames of a chunk, with what it gives to the two encoders.
+
+    `strand` is +1 or -1, `offset` 0, 1 or 2 nt from the 5' end of that strand; `nucleotide` is read on
+    that strand; `protein` is its translation (or the part of it that the frame rule keeps).
+    """
+
+    chunk_id: str
+    strand: int
+    offset: int
+    nucleotide: bytes
+    protein: bytes
+
+    @property
+    def id(self) -> str:
+        """Chunk id with F1..F3 or R1..R3 appended, with no separator, as the published tool does."""
+        return f"{self.chunk_id}{'F' if self.strand > 0 else 'R'}{self.offset + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingBatch:
+    """Pooled vectors on the host: `vectors` is float32 of shape (N, D), row i belongs to `sequence_ids[i]`."""
+
+    sequence_ids: tuple[str, ...]
+    vectors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Scores of one frame; they sum to 1. `weight` is the frame's share in its chunk's call."""
+
+    frame_id: str
+    score_other: float
+    score_virus: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The decision on a chunk or a record. Without a score, `status` and `reason` say why."""
+
+    id: str
+    length: int
+    is_virus: bool | None
+    virus_score: float | None
+    n_chunks: int
+    n_frames: int
+    best_frame: str | None
+    status: Status
+    reason: str = ""
