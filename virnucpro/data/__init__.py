@@ -1,0 +1,18 @@
+"""Host tensors: packing sequences into batches. No models here."""
+
+from virnucpro.data.batch import PackedBatch, TokenSequence, pack, pad, unpad
+from virnucpro.data.collators import VarlenCollator
+from virnucpro.data.loader import iter_packed, prefetch
+from virnucpro.data.packing import pack_by_tokens
+
+__all__ = [
+    "PackedBatch",
+    "TokenSequence",
+    "VarlenCollator",
+    "iter_packed",
+    "pack",
+    "pack_by_tokens",
+    "pad",
+    "prefetch",
+    "unpad",
+]

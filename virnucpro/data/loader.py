@@ -1,0 +1,88 @@
+"""The asynchronous loader: batches are made in a background thread, a bounded number ahead.
+
+The thread makes host tensors only. Whoever consumes the batches pins them and moves them to a device.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from virnucpro.data.batch import PackedBatch, TokenSequence, pack
+from virnucpro.data.collators import VarlenCollator
+from virnucpro.data.packing import pack_by_tokens
+
+T = TypeVar("T")
+
+# Sequences tokenised at a time; with sorting, the window inside which lengths are brought together.
+WINDOW = 4096
+
+
+def iter_packed(
+    items: Iterable[tuple[str, bytes]], collator: VarlenCollator, max_tokens: int, sort: bool = True
+) -> Iterator[PackedBatch]:
+    """Tokenise, pack and collate a stream of (id, sequence) pairs.
+
+    Args:
+        items: pairs of an id and a sequence.
+        collator: makes the batches.
+        max_tokens: the token budget of a batch.
+        sort: bring similar lengths together within a window; batches then come in another order than
+            the items, and the ids tell which is which.
+    """
+
+    def tokenized() -> Iterator[TokenSequence]:
+        stream = iter(items)
+        while window := list(islice(stream, WINDOW)):
+            sequences = collator.tokenize(window)
+            yield from sorted(sequences, key=lambda s: len(s.tokens)) if sort else sequences
+
+    for group in pack_by_tokens(tokenized(), max_tokens):
+        # Next-fit may carry a long rest of one window into the next, so a group is sorted once more.
+        yield pack(sorted(group, key=lambda s: len(s.tokens)) if sort else group)
+
+
+def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Iterate over `source` in a background thread that runs at most `depth` items ahead.
+
+    An exception in the thread is raised here, after the items before it. Closing the iterator early stops
+    the thread.
+    """
+    items: queue.Queue[tuple[T] | None] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+    failure: list[BaseException] = []
+
+    def offer(item: tuple[T] | None) -> bool:
+        while not stopped.is_set():
+            try:
+                items.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in source:
+                if not offer((item,)):
+                    return
+        except BaseException as error:  # handed to the consumer, who raises it
+            failure.append(error)
+        finally:
+            offer(None)
+
+    thread = threading.Thread(target=work, name="virnucpro-loader", daemon=True)
+    thread.start()
+    try:
+        while (item := items.get()) is not None:
+            yield item[0]
+        if failure:
+            raise failure[0]
+    finally:
+        stopped.set()
+        thread.join()
+
+

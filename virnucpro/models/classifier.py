@@ -1,0 +1,51 @@
+"""Classifiers over fused frame embeddings. F frames; class 0 is other, class 1 is virus."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CLASSES = ("other", "virus")
+
+
+class MLPClassifier(nn.Module):
+    """The published classifier: one hidden layer with batch normalisation (attribute names as published)."""
+
+    length_features = False
+
+    def __init__(self, input_dim: int = 3328, hidden_dim: int = 512, num_class: int = 2) -> None:
+        super().__init__()
+        self.hidden_layer = nn.Linear(input_dim, hidden_dim)
+        self.bn1 = nn.BatchNorm1d(hidden_dim)
+        self.dropout = nn.Dropout(0.5)
+        self.output_layer = nn.Linear(hidden_dim, num_class)
+        nn.init.xavier_uniform_(self.hidden_layer.weight)
+        nn.init.xavier_uniform_(self.output_layer.weight)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (F, input_dim) to logits (F, 2) and, since every frame has one vote, gates of zero (F,)."""
+        hidden = self.dropout(F.relu(self.bn1(self.hidden_layer(features))))
+        logits = self.output_layer(hidden)
+        return logits, torch.zeros_like(logits[:, 0])
+
+
+class GatedClassifier(nn.Module):
+    """A classifier whose frames vote with learned weights: logits and a gate for each frame.
+
+    The features end in two length features (see `pipeline.predict.fuse`).
+    """
+
+    length_features = True
+
+    def __init__(self, input_dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(input_dim)
+        self.hidden_layer = nn.Linear(input_dim, hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.output_layer = nn.Linear(hidden_dim, 3)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (F, input_dim) to logits (F, 2) and gates (F,)."""
+        out = self.output_layer(self.dropout(F.gelu(self.hidden_layer(self.norm(features)))))
+        return out[:, :2], out[:, 2]

@@ -1,0 +1,136 @@
+"""What the two language models share: precision, attention backend, packed and padded entry.
+
+T total tokens, N sequences, B rows of a padded batch, S its padded length, H heads, Dh head width, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from virnucpro.models.packed_attention import AttentionBackend, choose_backend, position_ids_unchecked
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class PackedEncoder(nn.Module, ABC):
+    """A transformer encoder over packed sequences.
+
+    The residual stream, LayerNorm and the embedding table stay in float32; in half precision only the
+    dense products and attention run in the lower type.
+    """
+
+    width: int
+    n_layers: int
+    head_width: int
+    pad_token: int
+    uses_alibi = False
+    backend: AttentionBackend
+
+    def select_attention(
+        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "auto"
+    ) -> None:
+        """Choose the attention backend for q, k and v on `device` in `dtype` (see `choose_backend`)."""
+        self.backend = choose_backend(torch.device(device), dtype, self.head_width, self.uses_alibi, attention)
+
+    def place(
+        self, device: torch.device | str, dtype: torch.dtype = torch.float32, attention: str = "auto"
+    ) -> PackedEncoder:
+        """Move to `device`, cast the dense layers to `dtype` and choose the attention backend; return self."""
+        self.to(device)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.to(dtype)
+        self.select_attention(device, dtype, attention)
+        return self
+
+    def forward_packed(
+        self,
+        input_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        repr_layers: Collection[int] | None = None,
+        position_ids: Tensor | None = None,
+    ) -> dict[int, Tensor]:
+        """Encode a packed batch; no sequence sees another.
+
+        Args:
+            input_ids: (T,) int64.
+            cu_seqlens: (N+1,) int32, valid (see PackedBatch); on the device of input_ids.
+            max_seqlen: length of the longest sequence.
+            repr_layers: layers to return: 0 is the embedding, i the output of layer i, the last one after
+                the final LayerNorm where the model has one. None means the last.
+            position_ids: (T,) int64 that restart at every border; None computes them.
+
+        Returns:
+            layer -> (T, D) hidden states.
+        """
+        if position_ids is None:
+            position_ids = position_ids_unchecked(cu_seqlens, input_ids.shape[0])
+        plan = self.backend.prepare(cu_seqlens, max_seqlen)
+        slopes = self.alibi_slopes(input_ids.device)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # each (T, H, Dh)
+            return self.backend.attend(q, k, v, plan, slopes)
+
+        sequence = torch.repeat_interleave(
+            torch.arange(cu_seqlens.shape[0] - 1, device=cu_seqlens.device),
+            cu_seqlens.long().diff(),
+            output_size=input_ids.shape[0],
+        )
+        x = self.embed_tokens(input_ids, sequence, cu_seqlens.diff())
+        return self._run(x, position_ids, attend, self._wanted(repr_layers))
+
+    def forward(self, input_ids: Tensor, repr_layers: Collection[int] | None = None) -> dict[int, Tensor]:
+        """Encode a padded batch, the slow path that specifies the packed one.
+
+        Args:
+            input_ids: (B, S) int64, filled up with the pad token on the right.
+            repr_layers: as in `forward_packed`.
+
+        Returns:
+            layer -> (B, S, D); positions of padding hold unspecified values.
+        """
+        real = input_ids != self.pad_token  # (B, S)
+        rows, padded = input_ids.shape
+        mask = real[:, None, None, :]  # (B, 1, 1, S): which keys may be seen
+        slopes = self.alibi_slopes(input_ids.device)
+        if slopes is not None:
+            from virnucpro.models.packed_attention import alibi_bias
+
+            mask = alibi_bias(slopes, padded)[None].masked_fill(~mask, float("-inf"))  # (B, H, S, S)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # each (B, S, H, Dh)
+            bias = mask if mask.dtype == torch.bool else mask.to(q.dtype)
+            stacked = (t.transpose(1, 2) for t in (q, k, v))
+            return F.scaled_dot_product_attention(*stacked, attn_mask=bias).transpose(1, 2)
+
+        sequence = torch.arange(rows, device=input_ids.device)[:, None].expand(rows, padded)
+        x = self.embed_tokens(input_ids, sequence, real.sum(-1))
+        x = x * real[..., None]
+        position_ids = torch.arange(padded, device=input_ids.device).expand(rows, padded)
+        return self._run(x, position_ids, attend, self._wanted(repr_layers))
+
+    def _wanted(self, repr_layers: Collection[int] | None) -> frozenset[int]:
+        wanted = frozenset({self.n_layers} if repr_layers is None else repr_layers)
+        if not wanted <= frozenset(range(self.n_layers + 1)):
+            raise ValueError(f"repr_layers must lie in 0..{self.n_layers}, got {sorted(wanted)}")
+        return wanted
+
+    def alibi_slopes(self, device: torch.device) -> Tensor | None:
+        """Return the (H,) float32 ALiBi slopes, or None for a model without ALiBi."""
+        return None
+
+    @abstractmethod
+    def embed_tokens(self, input_ids: Tensor, sequence: Tensor, lengths: Tensor) -> Tensor:
+        """Return float32 token embeddings (..., D); `sequence` (...) numbers the sequence of each token,
+        `lengths` (N,) counts the real tokens of each."""
+
+    @abstractmethod
+    def _run(
+        self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]: ...

@@ -1,0 +1,113 @@
+"""ESM-2 (Lin et al. 2023): a pre-LayerNorm encoder with rotary positions, packed or padded.
+
+T total tokens, H heads, Dh head width, D width. Shapes below omit the leading (T,) or (B, S).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from virnucpro.errors import ConfigError
+from virnucpro.models.encoder import Attend, PackedEncoder
+from virnucpro.models.rotary import apply_rotary, rotary_table
+
+
+@dataclass(frozen=True, slots=True)
+class ESM2Config:
+    """Shape of an ESM-2 model; `vocabulary` and the special tokens default to the protein alphabet.
+
+    `token_dropout` multiplies the embeddings by (1 - 0.15 * 0.8) / (1 - share of <mask>) as the published
+    weights expect, also at inference; `dropout` acts in training only.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int = 33
+    pad_token: int = 1
+    mask_token: int = 32
+    token_dropout: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.width, self.heads) < 1 or self.width % self.heads or self.width // self.heads % 2:
+            raise ConfigError(
+                f"an ESM-2 width must be an even multiple of its heads, got {self.layers} layers, "
+                f"width {self.width}, {self.heads} heads"
+            )
+
+
+# The six published shapes: layers, width, heads.
+ESM2_SHAPES = {
+    "8M": ESM2Config(6, 320, 20),
+    "35M": ESM2Config(12, 480, 20),
+    "150M": ESM2Config(30, 640, 20),
+    "650M": ESM2Config(33, 1280, 20),
+    "3B": ESM2Config(36, 2560, 40),
+    "15B": ESM2Config(48, 5120, 40),
+}
+
+
+class ESM2Layer(nn.Module):
+    """One layer: x + attention(LayerNorm(x)), then x + feed-forward(LayerNorm(x))."""
+
+    def __init__(self, config: ESM2Config) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.dropout = config.heads, config.dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        dtype = self.qkv.weight.dtype
+        h = self.attention_norm(x).to(dtype)
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # each (H, Dh)
+        h = attend(apply_rotary(q, *rotary), apply_rotary(k, *rotary), v).flatten(-2)  # (D)
+        x = x + F.dropout(self.out(h), self.dropout, self.training)
+        h = F.gelu(self.up(self.feed_forward_norm(x).to(dtype)))
+        return x + F.dropout(self.down(h), self.dropout, self.training)
+
+
+class ESM2(PackedEncoder):
+    """An ESM-2 encoder of any size; layer L of `repr_layers` is the output after the final LayerNorm."""
+
+    def __init__(self, config: ESM2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.width, self.n_layers, self.pad_token = config.width, config.layers, config.pad_token
+        self.head_width = config.width // config.heads
+        self.embedding = nn.Embedding(config.vocabulary, config.width, padding_idx=config.pad_token)
+        self.layers = nn.ModuleList(ESM2Layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.select_attention()
+
+    def embed_tokens(self, input_ids: Tensor, sequence: Tensor, lengths: Tensor) -> Tensor:
+        x = self.embedding(input_ids)
+        if not self.config.token_dropout:
+            return x  # type: ignore[no-any-return]
+        masked = input_ids == self.config.mask_token
+        n_masked = torch.zeros_like(lengths, dtype=torch.float32)
+        n_masked.index_add_(0, sequence.flatten(), masked.flatten().float())  # whole numbers: exact in any order
+        scale = (1 - 0.15 * 0.8) / (1 - n_masked / lengths)  # (N,)
+        return x.masked_fill(masked[..., None], 0.0) * scale[sequence][..., None]  # type: ignore[no-any-return]
+
+    def _run(
+        self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]:
+        rotary = rotary_table(position_ids, self.head_width)
+        hidden = {0: x} if 0 in wanted else {}
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, rotary, attend)
+            if number in wanted and number < self.n_layers:
+                hidden[number] = x
+        if self.n_layers in wanted:
+            hidden[self.n_layers] = self.norm(x)
+        return hidden

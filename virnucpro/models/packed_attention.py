@@ -1,0 +1,353 @@
+"""Attention within the borders of packed sequences: position ids, the FlashAttention wrapper, the backends.
+
+Sequences lie end to end. `cu_seqlens` (N+1,) int32 holds the cumulative lengths, first 0, last T.
+T total tokens, N sequences, H heads, Dh head width, L length of one sequence.
+This is the only module that names flash-attn or torch's varlen operator.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from virnucpro._optional import FLASH_ATTN
+from virnucpro.errors import ConfigError, PackedFormatError
+
+logger = logging.getLogger(__name__)
+
+try:
+    from flash_attn import __version__ as _flash_attn_version
+    from flash_attn import flash_attn_varlen_func as _flash_attn_varlen_func
+
+    FLASH_ATTN_AVAILABLE: bool = True
+except Exception as error:  # a broken binary raises anything at import: absent is what it then is
+    _flash_attn_version, _flash_attn_varlen_func = "", None
+    FLASH_ATTN_AVAILABLE = False
+    if not isinstance(error, ModuleNotFoundError):
+        logger.warning("flash-attn is installed but cannot be imported (%s: %s)", type(error).__name__, error)
+
+if FLASH_ATTN_AVAILABLE and FLASH_ATTN.is_older(_flash_attn_version):
+    logger.warning(
+        "flash-attn %s has known faults in varlen attention; upgrade with: pip install --upgrade 'flash-attn>=%s'",
+        _flash_attn_version,
+        FLASH_ATTN.minimum,
+    )
+
+try:
+    from torch.nn.attention.varlen import varlen_attn as _torch_varlen_attn
+except ImportError:  # torch before 2.10
+    _torch_varlen_attn = None
+
+_FORMAT = "cu_seqlens holds cumulative lengths, [0, len1, len1+len2, ...]: N+1 elements for N sequences"
+_INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def _format_error(what: str) -> NoReturn:
+    raise PackedFormatError(f"{what}; {_FORMAT}")
+
+
+def _check_borders(cu_seqlens: Tensor) -> None:
+    """Raise PackedFormatError unless cu_seqlens is 1-D, starts with 0 and is strictly increasing."""
+    if cu_seqlens.dim() != 1:
+        _format_error(f"cu_seqlens must be 1-D, got {cu_seqlens.dim()} dimensions")
+    if cu_seqlens.numel() < 2:
+        _format_error(f"cu_seqlens needs at least 2 elements, got {cu_seqlens.numel()}")
+    if cu_seqlens[0] != 0:
+        _format_error(f"cu_seqlens must start with 0, got {int(cu_seqlens[0])}")
+    if (cu_seqlens[1:] <= cu_seqlens[:-1]).any():
+        at = int((cu_seqlens[1:] <= cu_seqlens[:-1]).nonzero()[0, 0])
+        pair = f"{int(cu_seqlens[at])} is followed by {int(cu_seqlens[at + 1])} at index {at + 1}"
+        _format_error(f"cu_seqlens must be strictly increasing (no empty sequences), got {pair}")
+
+
+def position_ids_unchecked(cu_seqlens: Tensor, total: int) -> Tensor:
+    """Return `create_position_ids_packed(cu_seqlens)` without checks and without a device synchronisation.
+
+    Args:
+        cu_seqlens: (N+1,) integer, known to be valid.
+        total: T, the value of its last element.
+    """
+    borders = cu_seqlens.long()
+    starts = torch.repeat_interleave(borders[:-1], borders.diff(), output_size=total)  # (T,)
+    return torch.arange(total, device=cu_seqlens.device).sub_(starts)
+
+
+def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
+    """Return position ids that restart at 0 at every border of a packed batch.
+
+    >>> create_position_ids_packed(torch.tensor([0, 3, 7, 10])).tolist()
+    [0, 1, 2, 0, 1, 2, 3, 0, 1, 2]
+
+    Args:
+        cu_seqlens: (N+1,) integer, cumulative lengths: first 0, strictly increasing, last T.
+
+    Returns:
+        (T,) int64 on the device of cu_seqlens.
+
+    Raises:
+        PackedFormatError: cu_seqlens has another form or is not of an integer dtype. The class is both
+            AssertionError and ValueError.
+    """
+    if cu_seqlens.dtype not in _INTEGERS:
+        _format_error(f"cu_seqlens must have an integer dtype, got {cu_seqlens.dtype}")
+    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
+    _check_borders(borders)
+    position_ids = position_ids_unchecked(cu_seqlens, int(borders[-1]))
+    if position_ids[cu_seqlens[:-1].long()].any():
+        raise PackedFormatError("internal fault: position ids do not restart at 0 at every border of cu_seqlens")
+    return position_ids
+
+
+def flash_attn_varlen_wrapper(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    dropout_p: float = 0.0,
+    causal: bool = False,
+    softmax_scale: float | None = None,
+) -> Tensor:
+    """Attend within each packed sequence with FlashAttention (self-attention: one cu_seqlens for q and k).
+
+    Everything is checked on each call, which costs one device synchronisation; a model checks once a
+    batch and calls the backend beneath.
+
+    Args:
+        q, k, v: (T, H, Dh) float16 or bfloat16, all alike, on CUDA.
+        cu_seqlens: (N+1,) int32, first 0, strictly increasing, last T.
+        max_seqlen: length of the longest sequence, or more.
+        dropout_p: attention dropout probability.
+        causal: let a token see only itself and earlier tokens of its sequence.
+        softmax_scale: factor on the logits; None means Dh ** -0.5.
+
+    Returns:
+        (T, H, Dh), dtype of q.
+
+    Raises:
+        ImportError: flash-attn is not installed.
+        RuntimeError: no CUDA device, or the tensors are not on one.
+        ValueError: cu_seqlens is not int32, or q, k, v are not alike and half precision.
+        PackedFormatError: cu_seqlens or max_seqlen does not describe q.
+    """
+    if not FLASH_ATTN_AVAILABLE:
+        raise ImportError(f"flash-attn is not installed; {FLASH_ATTN.install_command}")
+    if not torch.cuda.is_available():
+        raise RuntimeError("flash-attn needs a CUDA GPU, and torch sees none; use the 'sdpa' attention backend")
+    if not (q.is_cuda and k.is_cuda and v.is_cuda and cu_seqlens.is_cuda):
+        found = ", ".join(str(t.device) for t in (q, k, v, cu_seqlens))
+        raise RuntimeError(f"q, k, v and cu_seqlens must be on a CUDA device, got {found}; use .to('cuda')")
+    if cu_seqlens.dtype != torch.int32:
+        raise ValueError(f"cu_seqlens must be int32, got {cu_seqlens.dtype}; use cu_seqlens.to(torch.int32)")
+    if q.dtype not in _HALVES or k.dtype != q.dtype or v.dtype != q.dtype:
+        raise ValueError(
+            f"q, k and v must all be float16 or all bfloat16, got {q.dtype}, {k.dtype}, {v.dtype}; "
+            "use q.to(torch.bfloat16), and k and v likewise"
+        )
+    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
+    _check_borders(borders)
+    if q.dim() != 3 or k.shape != q.shape or v.shape != q.shape:
+        raise ValueError(f"q, k and v must be alike, (T, H, Dh), got {[tuple(t.shape) for t in (q, k, v)]}")
+    if borders[-1] != q.shape[0]:
+        _format_error(f"cu_seqlens must end at T = {q.shape[0]}, the rows of q, got {int(borders[-1])}")
+    longest = int(borders.diff().max())
+    if max_seqlen < longest:
+        _format_error(f"max_seqlen must be at least the longest sequence, {longest}, got {max_seqlen}")
+    return _flash_attn(q, k, v, cu_seqlens, max_seqlen, dropout_p, causal, softmax_scale)
+
+
+def _flash_attn(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    dropout_p: float = 0.0,
+    causal: bool = False,
+    softmax_scale: float | None = None,
+    alibi_slopes: Tensor | None = None,
+) -> Tensor:
+    assert _flash_attn_varlen_func is not None  # for the type checker: callers have looked
+    out: Tensor = _flash_attn_varlen_func(
+        q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen,
+        dropout_p=dropout_p, causal=causal, softmax_scale=softmax_scale, alibi_slopes=alibi_slopes,
+    )  # fmt: skip
+    return out
+
+
+class AttentionBackend(Protocol):
+    """One way to attend within borders: full (not causal) attention, logits scaled by Dh ** -0.5.
+
+    `refusal` says why it cannot serve a device, dtype and head width ("" when it can). `prepare` does what
+    is needed once a batch; `attend` runs once a layer and never synchronises the device.
+    """
+
+    name: str
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str: ...
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> Any: ...
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, plan: Any, alibi_slopes: Tensor | None = None) -> Tensor: ...
+
+
+def _half_on_gpu(device: torch.device, dtype: torch.dtype, head_width: int) -> str:
+    if device.type != "cuda":
+        return f"needs a CUDA GPU, the model is on {device.type}"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "needs a GPU of compute capability 8.0 or newer"
+    if dtype not in _HALVES:
+        return f"needs float16 or bfloat16, the model computes in {str(dtype).removeprefix('torch.')}"
+    if head_width % 8 or head_width > 256:
+        return f"needs a head width that is a multiple of 8 up to 256, got {head_width}"
+    return ""
+
+
+class TorchVarlen:
+    """`torch.nn.attention.varlen.varlen_attn`: in torch itself from 2.10."""
+
+    name = "torch-varlen"
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
+        if _torch_varlen_attn is None:
+            return f"needs torch 2.10 or newer, this is {torch.__version__}"
+        if alibi:
+            return "has no ALiBi"
+        return _half_on_gpu(device, dtype, head_width)
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
+        return cu_seqlens, max_seqlen
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
+    ) -> Tensor:
+        cu_seqlens, longest = plan
+        # Positional arguments only: the keywords changed between torch 2.10 and 2.11, their defaults are ours.
+        out: Tensor = _torch_varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
+        return out
+
+
+class FlashAttention:
+    """flash-attn 2, with ALiBi by `alibi_slopes`."""
+
+    name = "flash-attn"
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
+        if not FLASH_ATTN_AVAILABLE:
+            return f"is not installed: {FLASH_ATTN.install_command}"
+        return _half_on_gpu(device, dtype, head_width)
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
+        return cu_seqlens, max_seqlen
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
+    ) -> Tensor:
+        return _flash_attn(q, k, v, *plan, alibi_slopes=alibi_slopes)
+
+
+@dataclass(frozen=True, slots=True)
+class _EqualLengthGroups:
+    """Sequences by length: `spans` are (count, L) in the length-sorted order, `order` brings tokens there."""
+
+    spans: tuple[tuple[int, int], ...]
+    order: Tensor | None  # (T,) int64; None: the batch is sorted already
+    restore: Tensor | None
+    bias_by_length: dict[int, Tensor]
+
+
+class GroupedSDPA:
+    """Sequences of equal length stacked and sent through `scaled_dot_product_attention`: exact, without a mask.
+
+    Works on every device and dtype, is the CPU's default and the specification of the other backends.
+    """
+
+    name = "sdpa"
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
+        return ""
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> _EqualLengthGroups:
+        lengths = cu_seqlens.diff().cpu()  # grouping is host work: one synchronisation a batch on a GPU
+        by_length = torch.argsort(lengths, stable=True)
+        values, counts = torch.unique_consecutive(lengths[by_length], return_counts=True)
+        spans = tuple(zip(counts.tolist(), values.tolist(), strict=True))
+        if bool((lengths[1:] >= lengths[:-1]).all()):
+            return _EqualLengthGroups(spans, None, None, {})
+        total = int(lengths.sum())
+        sorted_borders = F.pad(lengths[by_length].cumsum(0), (1, 0))
+        within = position_ids_unchecked(sorted_borders, total)
+        starts = torch.repeat_interleave(cu_seqlens[:-1].cpu().long()[by_length], lengths[by_length])
+        order = starts + within  # (T,)
+        restore = torch.empty_like(order)
+        restore[order] = torch.arange(total)
+        return _EqualLengthGroups(spans, order.to(cu_seqlens.device), restore.to(cu_seqlens.device), {})
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, plan: _EqualLengthGroups, alibi_slopes: Tensor | None = None
+    ) -> Tensor:
+        heads, head_width = q.shape[-2:]
+        if plan.order is not None:
+            q, k, v = q[plan.order], k[plan.order], v[plan.order]
+        outputs, begin = [], 0
+        for count, length in plan.spans:
+            end = begin + count * length
+            stacked = (t[begin:end].view(count, length, heads, head_width).transpose(1, 2) for t in (q, k, v))
+            bias = None
+            if alibi_slopes is not None:
+                if length not in plan.bias_by_length:
+                    plan.bias_by_length[length] = alibi_bias(alibi_slopes, length).to(q.dtype)
+                bias = plan.bias_by_length[length]
+            out = F.scaled_dot_product_attention(*stacked, attn_mask=bias)  # (count, H, L, Dh)
+            outputs.append(out.transpose(1, 2).reshape(count * length, heads, head_width))
+            begin = end
+        packed = torch.cat(outputs)  # (T, H, Dh)
+        return packed if plan.restore is None else packed[plan.restore]
+
+
+def alibi_bias(slopes: Tensor, length: int) -> Tensor:
+    """Return the symmetric ALiBi bias -slope_h * |i - j|, shape (H, L, L), dtype of slopes (H,)."""
+    positions = torch.arange(length, device=slopes.device)
+    return -slopes[:, None, None] * (positions[None, :] - positions[:, None]).abs()
+
+
+# In order of preference.
+BACKENDS: tuple[AttentionBackend, ...] = (TorchVarlen(), FlashAttention(), GroupedSDPA())
+
+
+def explain_backends(
+    device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool = False
+) -> list[tuple[str, str]]:
+    """Return (name, reason it cannot be used or "") for every backend, in order of preference."""
+    return [(backend.name, backend.refusal(device, dtype, head_width, alibi)) for backend in BACKENDS]
+
+
+def choose_backend(
+    device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool = False, request: str = "auto"
+) -> AttentionBackend:
+    """Return the first backend that can serve, or the requested one.
+
+    Args:
+        device, dtype: where and in what q, k and v will be.
+        head_width: Dh.
+        alibi: whether attention carries an ALiBi bias.
+        request: "auto" or a backend's name.
+
+    Raises:
+        ConfigError: there is no backend of that name, or the requested one cannot serve.
+    """
+    by_name = {backend.name: backend for backend in BACKENDS}
+    if request != "auto":
+        if request not in by_name:
+            raise ConfigError(f"attention must be auto or one of {', '.join(by_name)}, got {request!r}")
+        reason = by_name[request].refusal(device, dtype, head_width, alibi)
+        if reason:
+            raise ConfigError(f"attention backend {request} cannot be used: it {reason}")
+        return by_name[request]
+    return next(b for b in BACKENDS if not b.refusal(device, dtype, head_width, alibi))

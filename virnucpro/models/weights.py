@@ -1,0 +1,163 @@
+"""Weights on disk: our safetensors, and the published ESM-2 and DNABERT-S files mapped to our names.
+
+A mapping is a table of (pattern, replacement). Every foreign key must be mapped or be listed as not needed,
+and every parameter of ours must be filled with its exact shape, or the file is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from virnucpro.errors import ModelError
+
+State = dict[str, Tensor]
+Table = tuple[tuple[str, str], ...]
+
+# "" drops a key that an encoder does not need: language-model and contact heads, constant buffers.
+ESM2_FAIR: Table = (
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)", r"layers.\3.\4.\5"),
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"layers.\3.out.\4"),
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn\.rot_emb\.inv_freq", ""),
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn_layer_norm\.(weight|bias)", r"layers.\3.attention_norm.\4"),
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.fc1\.(weight|bias)", r"layers.\3.up.\4"),
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.fc2\.(weight|bias)", r"layers.\3.down.\4"),
+    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.final_layer_norm\.(weight|bias)", r"layers.\3.feed_forward_norm.\4"),
+    (r"(encoder\.)?(sentence_encoder\.)?embed_tokens\.weight", "embedding.weight"),
+    (r"(encoder\.)?(sentence_encoder\.)?emb_layer_norm_after\.(weight|bias)", r"norm.\3"),
+    (r"(encoder\.)?lm_head\..+|contact_head\..+", ""),
+)  # fmt: skip
+
+ESM2_HUGGING_FACE: Table = (
+    (r"(esm\.)?encoder\.layer\.(\d+)\.attention\.self\.(q)uery\.(weight|bias)", r"layers.\2.\3.\4"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.attention\.self\.(k)ey\.(weight|bias)", r"layers.\2.\3.\4"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.attention\.self\.(v)alue\.(weight|bias)", r"layers.\2.\3.\4"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.attention\.output\.dense\.(weight|bias)", r"layers.\2.out.\3"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.attention\.LayerNorm\.(weight|bias)", r"layers.\2.attention_norm.\3"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.intermediate\.dense\.(weight|bias)", r"layers.\2.up.\3"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.output\.dense\.(weight|bias)", r"layers.\2.down.\3"),
+    (r"(esm\.)?encoder\.layer\.(\d+)\.LayerNorm\.(weight|bias)", r"layers.\2.feed_forward_norm.\3"),
+    (r"(esm\.)?encoder\.emb_layer_norm_after\.(weight|bias)", r"norm.\2"),
+    (r"(esm\.)?embeddings\.word_embeddings\.weight", "embedding.weight"),
+    (r"(esm\.)?embeddings\.(position_ids|position_embeddings\.weight)", ""),
+    (r"(esm\.)?(encoder\.layer\.\d+\.attention\.self\.)?rotary_embeddings\.inv_freq", ""),
+    (r"lm_head\..+|(esm\.)?(contact_head|pooler)\..+", ""),
+)  # fmt: skip
+
+DNABERT_S: Table = (
+    (r"(bert\.)?encoder\.layer\.(\d+)\.attention\.self\.Wqkv\.(weight|bias)", r"layers.\2.qkv.\3"),
+    (r"(bert\.)?encoder\.layer\.(\d+)\.attention\.output\.dense\.(weight|bias)", r"layers.\2.out.\3"),
+    (r"(bert\.)?encoder\.layer\.(\d+)\.attention\.output\.LayerNorm\.(weight|bias)", r"layers.\2.attention_norm.\3"),
+    (r"(bert\.)?encoder\.layer\.(\d+)\.mlp\.gated_layers\.weight", r"layers.\2.gated.weight"),
+    (r"(bert\.)?encoder\.layer\.(\d+)\.mlp\.wo\.(weight|bias)", r"layers.\2.down.\3"),
+    (r"(bert\.)?encoder\.layer\.(\d+)\.mlp\.layernorm\.(weight|bias)", r"layers.\2.feed_forward_norm.\3"),
+    (r"(bert\.)?embeddings\.word_embeddings\.weight", "embedding.weight"),
+    (r"(bert\.)?embeddings\.token_type_embeddings\.weight", "token_type"),
+    (r"(bert\.)?embeddings\.LayerNorm\.(weight|bias)", r"embedding_norm.\2"),
+    (r"(bert\.)?embeddings\.position_ids|(bert\.)?pooler\..+|cls\..+", ""),
+)  # fmt: skip
+
+
+def map_keys(state: Mapping[str, Tensor], table: Table, source: str) -> State:
+    """Rename the keys of a published state dict to ours and fuse separate q, k, v into qkv.
+
+    Raises:
+        ModelError: a key is not in the table, or a projection is missing.
+    """
+    patterns = [(re.compile(pattern), replacement) for pattern, replacement in table]
+    mapped: State = {}
+    for key, value in state.items():
+        spelled = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", key))
+        match = next(((m, r) for p, r in patterns if (m := p.fullmatch(spelled))), None)
+        if match is None:
+            raise ModelError(f"{source} has an unexpected tensor {key!r}; it is another kind of model")
+        if match[1]:
+            mapped[match[0].expand(match[1])] = value
+    for key in [key for key in mapped if re.fullmatch(r"layers\.\d+\.q\.(weight|bias)", key)]:
+        names = [key.replace(".q.", f".{letter}.") for letter in "qkv"]
+        if missing := [name for name in names if name not in mapped]:
+            raise ModelError(f"{source} lacks {missing[0]!r}")
+        mapped[key.replace(".q.", ".qkv.")] = torch.cat([mapped.pop(name) for name in names])
+    return mapped
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy `state` into `module`; names and shapes must match exactly and values must be floating point
+    (whole numbers only where the module has them).
+
+    Raises:
+        ModelError: saying what is missing, left over or of another shape or kind.
+    """
+    own = module.state_dict()
+    if missing := sorted(own.keys() - state.keys()):
+        raise ModelError(f"{source} lacks {len(missing)} tensors of the model, the first is {missing[0]!r}")
+    if extra := sorted(state.keys() - own.keys()):
+        raise ModelError(f"{source} has {len(extra)} tensors that the model has not, the first is {extra[0]!r}")
+    for key, value in state.items():
+        if value.shape != own[key].shape:
+            raise ModelError(f"{source}: {key!r} has shape {tuple(value.shape)}, needs {tuple(own[key].shape)}")
+        if value.is_floating_point() != own[key].is_floating_point():
+            raise ModelError(f"{source}: {key!r} is {value.dtype}, needs {own[key].dtype}")
+    module.load_state_dict(dict(state))
+
+
+def load_fair_esm(path: Path) -> tuple[State, int]:
+    """Read a fair-esm ESM-2 checkpoint; return its state under our names and the number of heads.
+
+    Only tensors and `argparse.Namespace` (its configuration) are unpickled.
+
+    Raises:
+        ModelError: the file is missing, is not such a checkpoint, or holds anything else.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a damaged file leads to
+        raise ModelError(f"{path} cannot be read as a fair-esm checkpoint: {error}") from error
+    try:
+        state, heads = data["model"], data["cfg"]["model"].encoder_attention_heads
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is not a fair-esm ESM-2 checkpoint: it lacks {error}") from error
+    return map_keys(state, ESM2_FAIR, str(path)), heads
+
+
+def load_tensors(path: Path) -> State:
+    """Read a .safetensors file, or a .bin/.pt state dict with tensors only.
+
+    Raises:
+        ModelError: the file is missing, damaged or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # see load_fair_esm
+        raise ModelError(f"{path} is not a file of tensors: {error}") from error
+    if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
+        raise ModelError(f"{path} is not a state dict: it holds something other than named tensors")
+    return data
+
+
+def save_module(module: nn.Module, path: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a module's state as safetensors, floating point values in `dtype`."""
+    state = module.state_dict()
+    save_file({k: (v.to(dtype) if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}, path)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
