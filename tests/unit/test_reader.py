@@ -1,0 +1,219 @@
+"""Reading: every compression and line end, and an error of ours for everything else."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from xopen import xopen
+
+from virnucpro.errors import InputError, MissingInputError
+from virnucpro.seq import read_records
+from virnucpro.types import Record
+
+FASTA = b">a first one\nACGT\nacgn\n>b\n\n>c|x;y=1\tz\nUUU\n"
+FASTQ = b"@a first one\nACGTacgn\n+\nIIIIIIII\n@b\n\n+\n\n@c|x;y=1\tz\nUUU\n+c|x;y=1\tz\n@@@\n"
+EXPECTED = [("a", b"ACGTACGN", "first one"), ("b", b"", ""), ("c|x;y=1", b"UUU", "z")]
+
+
+def zstd(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with xopen(buffer, "wb", format="zst", threads=0) as stream:
+        stream.write(data)
+        stream.flush()
+    return buffer.getvalue()
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstd,
+}
+compressions = pytest.mark.parametrize("compress", COMPRESSIONS.values(), ids=COMPRESSIONS.keys())
+
+
+def written(folder: Path, data: bytes, name: str = "reads") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def entries(path: Path) -> list[tuple[str, bytes, str]]:
+    return [(record.id, record.sequence, record.description) for record in read_records([path])]
+
+
+def fault(path: Path) -> str:
+    """Return the message of the InputError that reading must end in, and check that it names the file."""
+    with pytest.raises(InputError) as caught:
+        list(read_records([path]))
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value)
+
+
+@compressions
+@pytest.mark.parametrize("data", [FASTA, FASTQ], ids=["fasta", "fastq"])
+@pytest.mark.parametrize("name", ["reads", "reads.fa.gz", "reads.fastq", "reads.zst", "reads.txt"])
+def test_content_decides_and_the_name_does_not(
+    tmp_path: Path, compress: Callable[[bytes], bytes], data: bytes, name: str
+) -> None:
+    assert entries(written(tmp_path, compress(data), name)) == EXPECTED
+
+
+@compressions
+@pytest.mark.parametrize("data", [FASTA, FASTQ], ids=["fasta", "fastq"])
+def test_standard_input_is_a_pipe(compress: Callable[[bytes], bytes], data: bytes) -> None:
+    script = "from virnucpro.seq import read_records\nfor r in read_records(['-']): print(r.id, r.sequence, r.source)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    run = [sys.executable, "-W", "error", "-c", script]
+    result = subprocess.run(run, input=compress(data), capture_output=True, env=environment, check=False)
+    assert result.stderr == b""
+    assert result.stdout.decode() == "".join(f"{name} {sequence!r} -\n" for name, sequence, _ in EXPECTED)
+
+
+def test_a_named_pipe_that_starts_slowly(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    data = gzip.compress(FASTA)
+    script = (
+        "import sys, time; data = bytes.fromhex(sys.argv[2]); pipe = open(sys.argv[1], 'wb', 0)\n"
+        "pipe.write(data[:1]); time.sleep(0.2); pipe.write(data[1:]); pipe.close()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, path, data.hex()]):
+        assert entries(path) == EXPECTED
+
+
+@pytest.mark.parametrize("data", [FASTA, FASTQ], ids=["fasta", "fastq"])
+def test_crlf(tmp_path: Path, data: bytes) -> None:
+    assert entries(written(tmp_path, data.replace(b"\n", b"\r\n"))) == EXPECTED
+
+
+@pytest.mark.parametrize("data", [FASTA, FASTQ], ids=["fasta", "fastq"])
+def test_no_line_end_at_the_end_and_blank_lines_before(tmp_path: Path, data: bytes) -> None:
+    assert entries(written(tmp_path, b"\n \r\n" + data[:-1])) == EXPECTED
+
+
+def test_several_files_share_one_count(tmp_path: Path) -> None:
+    first, second = written(tmp_path, FASTA, "1"), written(tmp_path, gzip.compress(FASTQ), "2")
+    records = list(read_records([first, str(second), first]))
+    assert [record.index for record in records] == list(range(9))
+    assert [record.source for record in records] == [str(first)] * 3 + [str(second)] * 3 + [str(first)] * 3
+
+
+@compressions
+@pytest.mark.parametrize("data", [b"", b"\n", b"\n \r\n\n"], ids=["empty", "newline", "blank"])
+def test_nothing_is_no_records(tmp_path: Path, compress: Callable[[bytes], bytes], data: bytes) -> None:
+    assert entries(written(tmp_path, compress(data))) == []
+
+
+def test_headers_byte_for_byte(tmp_path: Path) -> None:
+    path = written(tmp_path, b">sp|P1|\xc3\xa9\xff#%=\xc2\xa0x d\xe9s\nAC\n>\nGT\n")
+    first, second = read_records([path])
+    assert first.id.encode(errors="surrogateescape") == b"sp|P1|\xc3\xa9\xff#%=\xc2\xa0x"
+    assert first.description.encode(errors="surrogateescape") == b"d\xe9s"
+    assert second == Record("", b"GT", str(path), 1)
+
+
+def test_all_accepted_characters(tmp_path: Path) -> None:
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ*-."
+    assert entries(written(tmp_path, b">a\n" + letters.lower() + b"\n")) == [("a", letters, "")]
+
+
+def test_records_come_one_at_a_time(tmp_path: Path) -> None:
+    path = written(tmp_path, FASTA + b">d\nAC!GT\n")
+    records = read_records([path])
+    assert [next(records).id for _ in range(3)] == ["a", "b", "c|x;y=1"]
+    with pytest.raises(InputError, match=r"record 'd' has '!' at position 3 .*after record 'c\|x;y=1'"):
+        next(records)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="no such file"):
+        list(read_records([tmp_path / "absent.fa"]))
+
+
+def test_directory(tmp_path: Path) -> None:
+    assert "is a directory" in fault(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_unreadable(tmp_path: Path) -> None:
+    path = written(tmp_path, FASTA)
+    path.chmod(0)
+    assert "Permission denied" in fault(path)
+
+
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz", "zst"])
+@pytest.mark.parametrize("data", [FASTA, FASTQ], ids=["fasta", "fastq"])
+@pytest.mark.parametrize("keep", [0.5, 0.99, None], ids=["half", "almost", "three bytes"])
+def test_truncated_compressed(tmp_path: Path, name: str, data: bytes, keep: float | None) -> None:
+    whole = COMPRESSIONS[name](data * 5000)
+    path = written(tmp_path, whole[: int(keep * len(whole)) if keep else 3])
+    assert f"damaged or truncated {name} data" in fault(path)
+
+
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz", "zst"])
+def test_damaged_compressed(tmp_path: Path, name: str) -> None:
+    whole = bytearray(COMPRESSIONS[name](os.urandom(5000).hex().encode()))
+    whole[len(whole) // 2 : len(whole) // 2 + 64] = bytes(64)
+    assert fault(written(tmp_path, bytes(whole)))
+
+
+@pytest.mark.parametrize("first", [b"\x00", b"\x7fELF", b"ACGT\n", b"# comment\n", b"\xff\xfe>", b"BAM\1"])
+def test_neither_fasta_nor_fastq(tmp_path: Path, first: bytes) -> None:
+    message = fault(written(tmp_path, b"\n\n" + first + bytes(range(256)) * 9))
+    assert "line 3: neither FASTA nor FASTQ" in message
+    assert "before the first record" in message
+
+
+@pytest.mark.parametrize("first", [b">", b"@", b">a\n", b"@a\n"])
+def test_binary_that_starts_like_text(tmp_path: Path, first: bytes) -> None:
+    fault(written(tmp_path, first + bytes(range(256)) * 2000))
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (b"@d\nACGT\n", "line 15: Premature end"),
+        (b"@d\nACGT\n+\n", "Premature end"),
+        (b"@d\nACGT\n+\nII\n", "line 16: Length of sequence and qualities differ"),
+        (b"@d\nACGT\n+\n@e\nAC\n+\nII\n", "Length"),
+        (b">d\nACGT\n+\nIIII\n", "line 13: Line expected to start with '@'"),
+        ("@é\nACGT\n+\nIIII\n".encode(), "Non-ASCII"),
+    ],
+)
+def test_broken_fastq(tmp_path: Path, broken: bytes, what: str) -> None:
+    assert what in fault(written(tmp_path, FASTQ + broken))
+
+
+def test_last_good_record_and_line_after_blank_lines(tmp_path: Path) -> None:
+    message = fault(written(tmp_path, b"\n\n@good\nAC\n+\nII\n" + b"@d\nACGT\n+\nII\n"))
+    assert "line 10: Length of sequence" in message
+    assert "after record 'good'" in message
+
+
+@pytest.mark.parametrize("character", [b"!", b"1", b" ", b"\t", b"\xe9", b"\x00", b">", b"\r"])
+@pytest.mark.parametrize("form", [b">a\nAC\n>bad\nAC%sGT\n", b"@a\nAC\n+\nII\n@bad\nAC%sGT\n+\nIIIII\n"])
+def test_foreign_character(tmp_path: Path, character: bytes, form: bytes) -> None:
+    message = fault(written(tmp_path, form % character))
+    if not (character == b"\xe9" and form.startswith(b"@")):  # dnaio stops at that one first
+        assert "record 'bad' has " in message
+        assert "at position 3 " in message
+        assert "after record 'a'" in message
+
+
+def test_old_mac_line_ends(tmp_path: Path) -> None:
+    assert "CR alone" in fault(written(tmp_path, b">a b\rACGT\r>c\rAC\r"))
+
+
+def test_stopping_early_closes_the_file(tmp_path: Path) -> None:
+    records = read_records([written(tmp_path, gzip.compress(FASTA * 9999))])
+    next(records)
+    records.close()  # an open file would be a ResourceWarning, and those are errors here

@@ -1,0 +1,7 @@
+"""Bytes and strings: files to records, records to chunks, chunks to frames. Nothing here imports torch."""
+
+from virnucpro.seq.chunk import chunk_spans, iter_chunks
+from virnucpro.seq.reader import read_records
+from virnucpro.seq.translate import frames_of, reverse_complement
+
+__all__ = ["chunk_spans", "frames_of", "iter_chunks", "read_records", "reverse_complement"]
