@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import metadata
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,14 @@ class OptionalPackage:
         return f"pip install 'virnucpro[{self.extra}]'  (brings {self.distribution}>={self.minimum})"
 
     def is_older(self, version: str) -> bool:
-        """Tell whether `version` is older than the oldest version known to work."""
-        return Version(version) < Version(self.minimum)
+        """Tell whether `version` is older than the oldest version known to work; an unreadable one is not."""
+        try:
+            return Version(version) < Version(self.minimum)
+        except (InvalidVersion, TypeError):
+            return False
 
 
-FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varlen attention on NVIDIA GPUs, with ALiBi")
+FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varlen attention on GPUs, with ALiBi")
 MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "train", "training curves")
 
 LEDGER = (FLASH_ATTN, MATPLOTLIB)

@@ -49,10 +49,12 @@ class PackedBatch:
         total, borders = self.input_ids.shape[0], self.cu_seqlens
         if borders.dtype != torch.int32:
             raise PackedFormatError(f"cu_seqlens must be int32, got {borders.dtype}; use .to(torch.int32)")
+        if not self.sequence_ids:
+            raise PackedFormatError("a packed batch needs at least one sequence, got none")
         if borders.shape != (len(self.sequence_ids) + 1,) or borders[0] != 0 or borders[-1] != total:
             raise PackedFormatError(
                 f"cu_seqlens must hold {len(self.sequence_ids) + 1} elements from 0 to T = {total}, "
-                f"got {borders.numel()} from {int(borders[0])} to {int(borders[-1])}"
+                f"got {borders.numel()} from {borders.flatten()[:1].tolist()} to {borders.flatten()[-1:].tolist()}"
             )
         lengths = borders.diff()
         if int(lengths.min()) < 1 or int(lengths.max()) != self.max_seqlen:
@@ -60,8 +62,9 @@ class PackedBatch:
                 f"sequences must have 1 to max_seqlen = {self.max_seqlen} tokens, "
                 f"got {int(lengths.min())} to {int(lengths.max())}"
             )
-        if self.position_ids.shape != (total,) or self.position_ids[borders[:-1].long()].any():
-            raise PackedFormatError("position_ids must be (T,) and 0 at every border of cu_seqlens")
+        starts = borders[:-1].long().repeat_interleave(lengths, output_size=total)
+        if not self.position_ids.equal(torch.arange(total) - starts):
+            raise PackedFormatError("position_ids must be (T,), 0 at every border of cu_seqlens and rise by 1 between")
 
     @property
     def num_sequences(self) -> int:

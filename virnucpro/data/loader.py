@@ -14,6 +14,7 @@ from typing import TypeVar
 from virnucpro.data.batch import PackedBatch, TokenSequence, pack
 from virnucpro.data.collators import VarlenCollator
 from virnucpro.data.packing import pack_by_tokens
+from virnucpro.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -46,11 +47,16 @@ def iter_packed(
 
 
 def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Iterate over `source` in a background thread that runs at most `depth` items ahead.
+    """Iterate over `source` in a background thread that keeps at most `depth` items waiting.
 
     An exception in the thread is raised here, after the items before it. Closing the iterator early stops
     the thread.
+
+    Raises:
+        ConfigError: `depth` is less than 1 (a queue of size 0 would have no bound).
     """
+    if depth < 1:
+        raise ConfigError(f"at least 1 batch must be prepared ahead, got {depth}")
     items: queue.Queue[tuple[T] | None] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
     failure: list[BaseException] = []
@@ -84,5 +90,3 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     finally:
         stopped.set()
         thread.join()
-
-

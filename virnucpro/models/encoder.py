@@ -106,8 +106,8 @@ class PackedEncoder(nn.Module, ABC):
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # each (B, S, H, Dh)
             bias = mask if mask.dtype == torch.bool else mask.to(q.dtype)
-            stacked = (t.transpose(1, 2) for t in (q, k, v))
-            return F.scaled_dot_product_attention(*stacked, attn_mask=bias).transpose(1, 2)
+            q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # each (B, H, S, Dh)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
 
         sequence = torch.arange(rows, device=input_ids.device)[:, None].expand(rows, padded)
         x = self.embed_tokens(input_ids, sequence, real.sum(-1))
@@ -131,6 +131,4 @@ class PackedEncoder(nn.Module, ABC):
         `lengths` (N,) counts the real tokens of each."""
 
     @abstractmethod
-    def _run(
-        self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
-    ) -> dict[int, Tensor]: ...
+    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]: ...

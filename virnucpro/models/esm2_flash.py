@@ -99,9 +99,7 @@ class ESM2(PackedEncoder):
         scale = (1 - 0.15 * 0.8) / (1 - n_masked / lengths)  # (N,)
         return x.masked_fill(masked[..., None], 0.0) * scale[sequence][..., None]  # type: ignore[no-any-return]
 
-    def _run(
-        self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
-    ) -> dict[int, Tensor]:
+    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]:
         rotary = rotary_table(position_ids, self.head_width)
         hidden = {0: x} if 0 in wanted else {}
         for number, layer in enumerate(self.layers, start=1):

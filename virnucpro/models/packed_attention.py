@@ -28,7 +28,7 @@ try:
 except Exception as error:  # a broken binary raises anything at import: absent is what it then is
     _flash_attn_version, _flash_attn_varlen_func = "", None
     FLASH_ATTN_AVAILABLE = False
-    if not isinstance(error, ModuleNotFoundError):
+    if not (isinstance(error, ModuleNotFoundError) and error.name == "flash_attn"):
         logger.warning("flash-attn is installed but cannot be imported (%s: %s)", type(error).__name__, error)
 
 if FLASH_ATTN_AVAILABLE and FLASH_ATTN.is_older(_flash_attn_version):
@@ -41,7 +41,7 @@ if FLASH_ATTN_AVAILABLE and FLASH_ATTN.is_older(_flash_attn_version):
 try:
     from torch.nn.attention.varlen import varlen_attn as _torch_varlen_attn
 except ImportError:  # torch before 2.10
-    _torch_varlen_attn = None
+    _torch_varlen_attn = None  # type: ignore[assignment]
 
 _FORMAT = "cu_seqlens holds cumulative lengths, [0, len1, len1+len2, ...]: N+1 elements for N sequences"
 _INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
@@ -200,6 +200,8 @@ class AttentionBackend(Protocol):
 def _half_on_gpu(device: torch.device, dtype: torch.dtype, head_width: int) -> str:
     if device.type != "cuda":
         return f"needs a CUDA GPU, the model is on {device.type}"
+    if not torch.cuda.is_available():
+        return "needs a CUDA GPU, and torch sees none"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "needs a GPU of compute capability 8.0 or newer"
     if dtype not in _HALVES:
@@ -229,8 +231,7 @@ class TorchVarlen:
     ) -> Tensor:
         cu_seqlens, longest = plan
         # Positional arguments only: the keywords changed between torch 2.10 and 2.11, their defaults are ours.
-        out: Tensor = _torch_varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
-        return out
+        return _torch_varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)  # type: ignore[return-value]
 
 
 class FlashAttention:
@@ -298,13 +299,14 @@ class GroupedSDPA:
         outputs, begin = [], 0
         for count, length in plan.spans:
             end = begin + count * length
-            stacked = (t[begin:end].view(count, length, heads, head_width).transpose(1, 2) for t in (q, k, v))
+            stack = (count, length, heads, head_width)
+            q_, k_, v_ = (t[begin:end].view(stack).transpose(1, 2) for t in (q, k, v))  # (count, H, L, Dh)
             bias = None
             if alibi_slopes is not None:
                 if length not in plan.bias_by_length:
                     plan.bias_by_length[length] = alibi_bias(alibi_slopes, length).to(q.dtype)
                 bias = plan.bias_by_length[length]
-            out = F.scaled_dot_product_attention(*stacked, attn_mask=bias)  # (count, H, L, Dh)
+            out = F.scaled_dot_product_attention(q_, k_, v_, attn_mask=bias)  # (count, H, L, Dh)
             outputs.append(out.transpose(1, 2).reshape(count * length, heads, head_width))
             begin = end
         packed = torch.cat(outputs)  # (T, H, Dh)

@@ -51,7 +51,5 @@ def mean_pool_packed(
     weights = torch.where(keep, 1.0 / per_token[:, 1], 0.0)
     # embedding_bag adds in a fixed order (index_add on a GPU does not), in float32, without synchronising.
     tokens = torch.arange(total, device=hidden.device)
-    pooled = F.embedding_bag(
-        tokens, hidden.float(), cu_seqlens[:-1].long(), mode="sum", per_sample_weights=weights
-    )
+    pooled = F.embedding_bag(tokens, hidden.float(), cu_seqlens[:-1].long(), mode="sum", per_sample_weights=weights)
     return pooled.masked_fill(counts[:, None] < 1, float("nan"))

@@ -95,7 +95,7 @@ def build_encoder(description: EncoderDescription, directory: Path) -> Encoder:
 
 def build_classifier(description: ClassifierDescription) -> MLPClassifier | GatedClassifier:
     """Make a classifier with fresh weights."""
-    kinds = {"mlp": MLPClassifier, "gated": GatedClassifier}
+    kinds: dict[str, type[MLPClassifier] | type[GatedClassifier]] = {"mlp": MLPClassifier, "gated": GatedClassifier}
     if description.kind not in kinds:
         raise ModelError(f"classifier must be mlp or gated, got {description.kind!r}")
     return kinds[description.kind](description.input_dim, description.hidden_dim)

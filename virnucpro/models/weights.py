@@ -22,17 +22,19 @@ from virnucpro.errors import ModelError
 State = dict[str, Tensor]
 Table = tuple[tuple[str, str], ...]
 
+_FAIR = r"(?:encoder\.)?(?:sentence_encoder\.)?"
+
 # "" drops a key that an encoder does not need: language-model and contact heads, constant buffers.
 ESM2_FAIR: Table = (
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)", r"layers.\3.\4.\5"),
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"layers.\3.out.\4"),
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn\.rot_emb\.inv_freq", ""),
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.self_attn_layer_norm\.(weight|bias)", r"layers.\3.attention_norm.\4"),
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.fc1\.(weight|bias)", r"layers.\3.up.\4"),
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.fc2\.(weight|bias)", r"layers.\3.down.\4"),
-    (r"(encoder\.)?(sentence_encoder\.)?layers\.(\d+)\.final_layer_norm\.(weight|bias)", r"layers.\3.feed_forward_norm.\4"),
-    (r"(encoder\.)?(sentence_encoder\.)?embed_tokens\.weight", "embedding.weight"),
-    (r"(encoder\.)?(sentence_encoder\.)?emb_layer_norm_after\.(weight|bias)", r"norm.\3"),
+    (rf"{_FAIR}layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)", r"layers.\1.\2.\3"),
+    (rf"{_FAIR}layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"layers.\1.out.\2"),
+    (rf"{_FAIR}layers\.(\d+)\.self_attn\.rot_emb\.inv_freq", ""),
+    (rf"{_FAIR}layers\.(\d+)\.self_attn_layer_norm\.(weight|bias)", r"layers.\1.attention_norm.\2"),
+    (rf"{_FAIR}layers\.(\d+)\.fc1\.(weight|bias)", r"layers.\1.up.\2"),
+    (rf"{_FAIR}layers\.(\d+)\.fc2\.(weight|bias)", r"layers.\1.down.\2"),
+    (rf"{_FAIR}layers\.(\d+)\.final_layer_norm\.(weight|bias)", r"layers.\1.feed_forward_norm.\2"),
+    (rf"{_FAIR}embed_tokens\.weight", "embedding.weight"),
+    (rf"{_FAIR}emb_layer_norm_after\.(weight|bias)", r"norm.\1"),
     (r"(encoder\.)?lm_head\..+|contact_head\..+", ""),
 )  # fmt: skip
 
@@ -48,7 +50,8 @@ ESM2_HUGGING_FACE: Table = (
     (r"(esm\.)?encoder\.emb_layer_norm_after\.(weight|bias)", r"norm.\2"),
     (r"(esm\.)?embeddings\.word_embeddings\.weight", "embedding.weight"),
     (r"(esm\.)?embeddings\.(position_ids|position_embeddings\.weight)", ""),
-    (r"(esm\.)?(encoder\.layer\.\d+\.attention\.self\.)?rotary_embeddings\.inv_freq", ""),
+    # transformers 5 writes the one shared table under a literal "layer.*".
+    (r"(esm\.)?(encoder\.layer\.(\d+|\*)\.attention\.self\.)?rotary_embeddings\.inv_freq", ""),
     (r"lm_head\..+|(esm\.)?(contact_head|pooler)\..+", ""),
 )  # fmt: skip
 
@@ -70,7 +73,7 @@ def map_keys(state: Mapping[str, Tensor], table: Table, source: str) -> State:
     """Rename the keys of a published state dict to ours and fuse separate q, k, v into qkv.
 
     Raises:
-        ModelError: a key is not in the table, or a projection is missing.
+        ModelError: a key is not in the table, two keys are the same, or a projection is missing.
     """
     patterns = [(re.compile(pattern), replacement) for pattern, replacement in table]
     mapped: State = {}
@@ -79,8 +82,12 @@ def map_keys(state: Mapping[str, Tensor], table: Table, source: str) -> State:
         match = next(((m, r) for p, r in patterns if (m := p.fullmatch(spelled))), None)
         if match is None:
             raise ModelError(f"{source} has an unexpected tensor {key!r}; it is another kind of model")
-        if match[1]:
-            mapped[match[0].expand(match[1])] = value
+        if not match[1]:
+            continue
+        name = match[0].expand(match[1])
+        if name in mapped:
+            raise ModelError(f"{source} has two tensors for {name!r}, the second is {key!r}")
+        mapped[name] = value
     for key in [key for key in mapped if re.fullmatch(r"layers\.\d+\.q\.(weight|bias)", key)]:
         names = [key.replace(".q.", f".{letter}.") for letter in "qkv"]
         if missing := [name for name in names if name not in mapped]:
@@ -152,6 +159,7 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype = torch.float1
     """Write a module's state as safetensors, floating point values in `dtype`."""
     state = module.state_dict()
     save_file({k: (v.to(dtype) if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}, path)
+    path.chmod(0o644)  # safetensors writes it readable by its owner alone
 
 
 def sha256(path: Path) -> str:
