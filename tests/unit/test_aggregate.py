@@ -1,0 +1,123 @@
+"""The consensus of frames and of chunks, against plain loops."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from virnucpro.pipeline.aggregate import call_record, softmax, vote_max, vote_weighted
+from virnucpro.types import Call, Status
+
+# Float64 arithmetic in another order.
+ROUNDING = 1e-12
+
+
+def random_frames(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 7, size=20)
+    owner = np.repeat(np.arange(20), counts)
+    return rng.normal(0, 3, size=(len(owner), 2)), rng.normal(0, 3, size=len(owner)), owner
+
+
+def test_softmax_does_not_overflow():
+    scores = softmax(np.array([[1000.0, 0.0], [-1000.0, -1000.0], [0.0, math.log(3)]]))
+    np.testing.assert_allclose(scores, [[1, 0], [0.5, 0.5], [0.25, 0.75]], atol=ROUNDING)
+
+
+def test_vote_max_is_the_published_rule():
+    logits, _, owner = random_frames(0)
+    scores = softmax(logits)
+    found, weights = vote_max(scores, owner)
+    for chunk, score in enumerate(found):
+        best_other, best_virus = scores[owner == chunk].max(axis=0)
+        assert (score >= 0.5) == (best_virus >= best_other)
+        assert score == pytest.approx(best_virus / (best_virus + best_other), abs=ROUNDING)
+    assert weights.tolist() == [1.0] * len(owner)
+
+
+@pytest.mark.parametrize("tie", [0.5, 0.6, 0.9321, 0.1 + 0.6])
+def test_a_tie_is_virus_and_the_least_less_is_not(tie):
+    def vote(virus):
+        scores = np.array([[tie, 1 - tie], [1 - virus, virus]])  # the two bests belong to two frames
+        return vote_max(scores, np.array([0, 0]))[0][0]
+
+    assert vote(tie) >= 0.5
+    assert vote(math.nextafter(tie, 1)) >= 0.5
+    assert vote(tie - 1e-9) < 0.5
+    if tie > 0.5:
+        assert vote(math.nextafter(tie, 0)) < 0.5
+
+
+def test_vote_weighted_equals_a_plain_loop():
+    logits, gates, owner = random_frames(1)
+    found, weights = vote_weighted(logits, gates, owner)
+    for chunk, score in enumerate(found):
+        mine = owner == chunk
+        raised = [math.exp(gate) for gate in gates[mine]]
+        share = [value / sum(raised) for value in raised]
+        margin = sum(w * (virus - other) for w, (other, virus) in zip(share, logits[mine], strict=True))
+        assert score == pytest.approx(1 / (1 + math.exp(-margin)), abs=ROUNDING)
+        np.testing.assert_allclose(weights[mine], share, atol=ROUNDING)
+    np.testing.assert_allclose(np.add.reduceat(weights, np.unique(owner, return_index=True)[1]), 1, atol=ROUNDING)
+
+
+def test_one_frame_votes_alone_and_gates_are_relative():
+    logits, gates, owner = random_frames(2)
+    score, weights = vote_weighted(logits[:1], np.array([-800.0]), np.array([0]))
+    assert weights.tolist() == [1.0]
+    assert score[0] == pytest.approx(softmax(logits[:1])[0, 1], abs=ROUNDING)
+    np.testing.assert_allclose(
+        vote_weighted(logits, gates + 700, owner)[0], vote_weighted(logits, gates, owner)[0], atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("margin", [5000.0, -5000.0])
+def test_extreme_logits_give_no_warning(margin):
+    found, _ = vote_weighted(np.array([[0.0, margin]]), np.zeros(1), np.array([0]))
+    assert found[0] == (margin > 0)
+
+
+@pytest.mark.parametrize("vote", [vote_max, lambda scores, owner: vote_weighted(scores, scores[:, 0], owner)])
+def test_chunks_do_not_mix(vote):
+    logits, _, owner = random_frames(3)
+    scores = softmax(logits)
+    together, weights = vote(scores, owner)
+    borders = [*np.unique(owner, return_index=True)[1], len(owner)]
+    for chunk, (begin, end) in enumerate(pairwise(borders)):
+        alone, own_weights = vote(scores[begin:end], np.zeros(end - begin, dtype=int))
+        assert together[chunk] == pytest.approx(alone[0], abs=ROUNDING)
+        np.testing.assert_allclose(weights[begin:end], own_weights, atol=ROUNDING)
+
+
+def chunk(number, length, score, status=Status.OK, reason=""):
+    frames = 0 if score is None else 2
+    best = None if score is None else f"r_chunk_{number}F1"
+    verdict = None if score is None else score >= 0.5
+    return Call(f"r_chunk_{number}", length, verdict, score, 1, frames, best, status, reason)
+
+
+def test_a_record_is_the_mean_by_chunk_length():
+    call = call_record("r", 900, [chunk(1, 500, 0.9), chunk(2, 300, 0.1), chunk(3, 100, 0.95)], 0.5)
+    assert call.virus_score == pytest.approx((500 * 0.9 + 300 * 0.1 + 100 * 0.95) / 900, abs=ROUNDING)
+    assert (call.id, call.length, call.n_chunks, call.n_frames) == ("r", 900, 3, 6)
+    assert (call.is_virus, call.best_frame, call.status, call.reason) == (True, "r_chunk_3F1", Status.OK, "")
+
+
+@pytest.mark.parametrize(("score", "threshold", "is_virus"), [(0.5, 0.5, True), (0.49, 0.5, False), (0.6, 0.7, False)])
+def test_the_threshold_itself_is_virus(score, threshold, is_virus):
+    assert call_record("r", 500, [chunk(1, 500, score)], threshold).is_virus is is_virus
+
+
+def test_chunks_without_a_score_are_left_out_and_told():
+    ambiguous = chunk(2, 400, None, Status.TOO_AMBIGUOUS, "400 of 400 letters are N")
+    call = call_record("r", 900, [chunk(1, 500, 0.8), ambiguous], 0.5)
+    assert call.virus_score == pytest.approx(0.8, abs=ROUNDING)
+    assert (call.n_chunks, call.n_frames, call.reason) == (2, 2, "1 of 2 chunks have no score")
+
+
+def test_a_record_without_any_score_has_none():
+    first, second = chunk(1, 500, None, Status.NO_FRAME, "every frame has a stop"), chunk(2, 9, None, Status.TOO_SHORT)
+    call = call_record("r", 509, [first, second], 0.5)
+    assert (call.is_virus, call.virus_score, call.best_frame) == (None, None, None)
+    assert (call.status, call.reason, call.n_chunks) == (Status.NO_FRAME, "every frame has a stop", 2)
