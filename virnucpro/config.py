@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from virnucpro.errors import ConfigError
+
+
+def default_threads() -> int:
+    """Return the CPU cores this process may use: SLURM's allotment if there is one, else its affinity."""
+    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allotted.isdigit() and int(allotted) > 0:
+        return int(allotted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def fingerprint(values: Any) -> str:

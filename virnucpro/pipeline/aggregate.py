@@ -1,0 +1,67 @@
+"""From frame scores to a chunk's call, and from chunk calls to a record's.
+
+F frames of C chunks; `owner` (F,) is the chunk each frame belongs to, ascending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.types import Call, Status
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def softmax(logits: Floats) -> Floats:
+    """Return the softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def vote_max(scores: Floats, owner: Ints) -> tuple[Floats, Floats]:
+    """Return the score of each chunk and the frames' weights by the published consensus.
+
+    A chunk is virus when its best virus score is at least its best other score, which may belong to
+    another frame; v / (v + o) of these two is at least 0.5 exactly then. Scores (F, 2), owner (F,).
+    """
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    best = np.maximum.reduceat(scores, starts, axis=0)  # (C, 2)
+    other, virus = best.T
+    # v / (v + o), written so that rounding keeps the side of 0.5.
+    return 0.5 + (virus - other) / (2 * (virus + other)), np.ones(len(owner))
+
+
+def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, Floats]:
+    """Return the score of each chunk and the frames' weights: a softmax of the gates weighs the logits.
+
+    Logits (F, 2), gates (F,), owner (F,). The weights of a chunk's frames sum to 1.
+    """
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    frames = np.diff(starts, append=len(owner))
+    raised = np.exp(gates - np.repeat(np.maximum.reduceat(gates, starts), frames))
+    weights = raised / np.repeat(np.add.reduceat(raised, starts), frames)
+    margin = np.add.reduceat(weights * (logits[:, 1] - logits[:, 0]), starts)  # (C,)
+    return softmax(np.stack((np.zeros_like(margin), margin), axis=1))[:, 1], weights
+
+
+def call_record(record_id: str, length: int, chunks: Sequence[Call], threshold: float) -> Call:
+    """Combine the calls of a record's chunks: the mean of their scores, weighted by chunk length.
+
+    A record none of whose chunks has a score gets the status of its first chunk.
+    """
+    scored = [chunk for chunk in chunks if chunk.virus_score is not None]
+    n_frames = sum(chunk.n_frames for chunk in chunks)
+    if not scored:
+        first = chunks[0]
+        return Call(record_id, length, None, None, len(chunks), n_frames, None, first.status, first.reason)
+    weights = np.array([chunk.length for chunk in scored], dtype=np.float64)
+    scores = np.array([chunk.virus_score for chunk in scored], dtype=np.float64)
+    score = float(scores @ weights / weights.sum())
+    best = scored[int(scores.argmax())].best_frame
+    skipped = len(chunks) - len(scored)
+    reason = f"{skipped} of {len(chunks)} chunks have no score" if skipped else ""
+    return Call(record_id, length, score >= threshold, score, len(chunks), n_frames, best, Status.OK, reason)

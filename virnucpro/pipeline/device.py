@@ -1,0 +1,43 @@
+"""Choose where and in what precision to compute."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from virnucpro.errors import ConfigError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device named auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one.
+
+    Raises:
+        ConfigError: the name is another, or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    device = torch.device(name)
+    if device.type == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= there:
+            raise ConfigError(f"there is no device {name}: torch sees {there} CUDA GPUs; use --device cpu")
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return fp32, bf16 or fp16; auto is bf16 on a GPU and fp32 on a CPU.
+
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if name == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, got {name!r}")
+    return name
