@@ -1,0 +1,1 @@
+"""Making models: labelled genomes, batches of windows, fitting, evaluation."""

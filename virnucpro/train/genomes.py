@@ -1,0 +1,178 @@
+"""Labelled genomes on disk, and windows drawn from them by taxon rather than by base pair.
+
+A data directory holds SPLIT/CLASS.fna[.gz|.xz|...], one file a class. An optional records.tsv[.gz] with
+columns id, class, family and genus groups records into taxa; without it each record is a taxon of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from xopen import xopen
+
+from virnucpro.errors import InputError, MissingInputError
+from virnucpro.pipeline.outputs import atomic_writer
+from virnucpro.seq import read_records
+
+VIRUS = "virus"
+_ACGT = np.zeros(256, dtype=bool)
+_ACGT[np.frombuffer(b"ACGT", dtype=np.uint8)] = True
+# A window with a larger share of other letters says little about its class and is drawn anew.
+_MAX_AMBIGUOUS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A piece of a genome: where it is from (record id and 0-based start), its class and sequence."""
+
+    record_id: str
+    start: int
+    class_name: str
+    taxon: str
+    sequence: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Genomes:
+    """All records of one split: `text` holds the sequences end to end, record i at starts[i], lengths[i] nt."""
+
+    text: npt.NDArray[np.uint8]
+    ids: list[str]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.str_]  # of each record
+    taxa: npt.NDArray[np.str_]  # class|family|genus of each record
+
+    def weights(self, class_share: dict[str, float], temper: float) -> npt.NDArray[np.float64]:
+        """Return the probability of each record when drawing windows.
+
+        A class gets its share; within it a taxon weighs its bases to the power `temper`, and within that a
+        record its length.
+        """
+        names, taxon = np.unique(self.taxa, return_inverse=True)
+        bases = np.bincount(taxon, weights=self.lengths, minlength=len(names))
+        weights = bases[taxon] ** temper * self.lengths / bases[taxon]
+        for name, share in class_share.items():
+            members = self.classes == name
+            weights[members] *= share / weights[members].sum()
+        weights[~np.isin(self.classes, list(class_share))] = 0.0
+        probabilities: npt.NDArray[np.float64] = weights / weights.sum()
+        return probabilities
+
+    def draw(
+        self, rng: np.random.Generator, cumulative: npt.NDArray[np.float64], window_lengths: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Draw one window of each length; return record numbers, starts in the record, and lengths (nt).
+
+        A record shorter than its window gives the whole record. `cumulative` is the running sum of `weights`.
+        """
+        n = len(window_lengths)
+        records, starts, lengths = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        wanted = np.arange(n)
+        for _ in range(100):
+            records[wanted] = np.minimum(np.searchsorted(cumulative, rng.random(len(wanted))), len(self.ids) - 1)
+            lengths[wanted] = np.minimum(window_lengths[wanted], self.lengths[records[wanted]])
+            room = self.lengths[records[wanted]] - lengths[wanted] + 1
+            starts[wanted] = (rng.random(len(wanted)) * room).astype(np.int64)
+            poor = [i for i in wanted.tolist() if self._ambiguous(records[i], starts[i], lengths[i]) > _MAX_AMBIGUOUS]
+            if not poor:
+                return records, starts, lengths
+            wanted = np.array(poor)
+        raise InputError("the genomes are too ambiguous to draw windows from: most letters are not A, C, G or T")
+
+    def _ambiguous(self, record: int, start: int, length: int) -> float:
+        return 1.0 - float(_ACGT[self.piece(record, start, length)].mean())
+
+    def piece(self, record: int, start: int, length: int) -> npt.NDArray[np.uint8]:
+        """Return `length` letters of a record from `start` as a view."""
+        begin = int(self.starts[record]) + start
+        return self.text[begin : begin + length]
+
+
+def read_genomes(directory: Path, split: str, exclude: Sequence[str] = ()) -> Genomes:
+    """Read all classes of a split except those in `exclude`.
+
+    Raises:
+        MissingInputError: the directory or the split is not there.
+        InputError: a file cannot be read, or there is no sequence.
+    """
+    files = sorted(path for path in (directory / split).glob("*.fna*") if _class_of(path) not in exclude)
+    if not files:
+        raise MissingInputError(f"{directory / split}: no CLASS.fna files; give a directory with SPLIT/CLASS.fna")
+    with ThreadPoolExecutor() as pool:  # decompression leaves the interpreter free
+        records = [record for part in pool.map(lambda path: list(_read_class(path)), files) for record in part]
+    if not records:
+        raise InputError(f"{directory / split}: the files hold no sequence")
+    taxa = _read_taxa(directory)
+    lengths = np.array([len(sequence) for _, _, sequence in records], dtype=np.int64)
+    return Genomes(
+        text=np.frombuffer(b"".join(sequence for _, _, sequence in records), dtype=np.uint8),
+        ids=[name for name, _, _ in records],
+        starts=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        classes=np.array([class_name for _, class_name, _ in records]),
+        taxa=np.array([f"{class_name}|{taxa.get((class_name, name), name)}" for name, class_name, _ in records]),
+    )
+
+
+def _class_of(path: Path) -> str:
+    return path.name.split(".fna")[0]
+
+
+def _read_class(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    for record in read_records([path]):
+        if record.sequence:
+            yield record.id, _class_of(path), record.sequence
+
+
+def _read_taxa(directory: Path) -> dict[tuple[str, str], str]:
+    """Return (class, record id) -> family|genus; a record without a genus counts by its group, else by itself."""
+    table = next((path for path in (directory / "records.tsv.gz", directory / "records.tsv") if path.is_file()), None)
+    if table is None:
+        return {}
+    taxa = {}
+    with xopen(table, "rt", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            genus = row["genus"] or row.get("group") or row["id"]
+            family = row["family"] if row["class"] == VIRUS else ""
+            taxa[row["class"], row["id"]] = f"{family}|{genus}"
+    return taxa
+
+
+def sample_windows(
+    genomes: Genomes, length: int, per_class: dict[str, int], seed: int, temper: float = 0.5
+) -> list[Window]:
+    """Draw a fixed number of windows of one length from each class, the same ones for the same seed.
+
+    Args:
+        genomes: where from.
+        length: nt; a shorter record gives all of itself.
+        per_class: class -> number of windows.
+        seed: of the random numbers.
+        temper: power on a taxon's bases, see `Genomes.weights`.
+    """
+    windows = []
+    for name, count in sorted(per_class.items()):
+        rng = np.random.default_rng([seed, length, *name.encode()])
+        cumulative = np.cumsum(genomes.weights({name: 1.0}, temper))
+        records, starts, lengths = genomes.draw(rng, cumulative, np.full(count, length))
+        for record, start, size in zip(records.tolist(), starts.tolist(), lengths.tolist(), strict=True):
+            sequence = genomes.piece(record, start, size).tobytes()
+            windows.append(Window(genomes.ids[record], start, name, str(genomes.taxa[record]), sequence))
+    return windows
+
+
+def write_windows(windows: Sequence[Window], directory: Path) -> None:
+    """Write windows.fa and truth.tsv (seq_name, class, taxon, record, start)."""
+    with atomic_writer(directory / "windows.fa") as fasta, atomic_writer(directory / "truth.tsv") as truth:
+        truth.write("seq_name\tclass\ttaxon\trecord\tstart\n")
+        for number, window in enumerate(windows, start=1):
+            name = f"window_{number}"
+            fasta.write(f">{name}\n{window.sequence.decode('ascii')}\n")
+            truth.write(f"{name}\t{window.class_name}\t{window.taxon}\t{window.record_id}\t{window.start}\n")

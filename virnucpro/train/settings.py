@@ -1,0 +1,112 @@
+"""Training settings: a TOML file of three tables, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from virnucpro.config import FrameRule
+from virnucpro.errors import ConfigError, MissingInputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """What is drawn: shares of the classes, tempering of taxa, window lengths, substitutions.
+
+    `class_share` gives each class its part of a batch. `fixed_lengths` are drawn with probability
+    `fixed_share`, otherwise a length between `min_length` and `max_length` nt. Up to `max_substitution` of
+    the letters of a window are replaced.
+    """
+
+    directory: str
+    class_share: dict[str, float]
+    exclude: tuple[str, ...] = ("viroid",)
+    temper: float = 0.5
+    min_length: int = 75
+    max_length: int = 500
+    fixed_lengths: tuple[int, ...] = (300, 500)
+    fixed_share: float = 0.7
+    max_substitution: float = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The shape of the model; widths and layers of the two encoders, the k of the nucleotide tokens."""
+
+    name: str
+    protein_layers: int = 4
+    protein_width: int = 192
+    protein_heads: int = 6
+    nucleotide_layers: int = 3
+    nucleotide_width: int = 192
+    nucleotide_heads: int = 6
+    kmer: int = 3
+    hidden_dim: int = 256
+    dropout: float = 0.1
+    frame_rule: FrameRule = field(default_factory=lambda: FrameRule("longest_segments", segments=2, min_aa=20))
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How it is fitted: AdamW, linear warm-up, cosine decay to zero.
+
+    `frame_loss` weighs the mean loss of single frames beside the loss of the chunks' votes.
+    """
+
+    steps: int
+    batch: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: int = 500
+    clip: float = 1.0
+    label_smoothing: float = 0.03
+    frame_loss: float = 0.2
+    seed: int = 1
+    workers: int = 4
+    evaluate_every: int = 1000
+    windows_per_class: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """The three tables [data], [model] and [fit]."""
+
+    data: DataSettings
+    model: ModelSettings
+    fit: FitSettings
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> TrainSettings:
+        """Read settings; a relative data directory is relative to the file.
+
+        Raises:
+            MissingInputError: the file is not there.
+            ConfigError: it is not TOML, or has unknown, missing or impossible values.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MissingInputError(f"{path}: no such file") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from error
+        try:
+            data, model, fit = dict(values["data"]), dict(values["model"]), dict(values["fit"])
+            data["directory"] = str((path.parent / data["directory"]).resolve())
+            for name in ("exclude", "fixed_lengths"):
+                if name in data:
+                    data[name] = tuple(data[name])
+            if "frame_rule" in model:
+                model["frame_rule"] = FrameRule(**model["frame_rule"])
+            return cls(DataSettings(**data), ModelSettings(**model), FitSettings(**fit))
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: {error}; the tables are [data], [model] and [fit]") from error
