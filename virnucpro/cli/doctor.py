@@ -1,0 +1,57 @@
+"""virnucpro doctor."""
+
+from __future__ import annotations
+
+import platform
+
+
+def doctor() -> None:
+    """Show versions, devices, which attention backends are used and why others are not, and model checksums."""
+    import torch
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from virnucpro import __version__
+    from virnucpro._optional import LEDGER
+    from virnucpro.config import default_threads
+    from virnucpro.errors import ModelError
+    from virnucpro.models.packed_attention import explain_backends
+    from virnucpro.models.registry import list_models, load_model
+
+    console = Console(markup=False)
+    console.print(f"virnucpro {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
+    console.print(f"CPU: {platform.machine()}, {default_threads()} cores available")
+    devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    for device in devices:
+        properties = torch.cuda.get_device_properties(device)
+        console.print(f"{device}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if not devices:
+        console.print("GPU: none that torch can use")
+
+    packages = Table(
+        "optional package", "installed", "needed", "purpose", title="Optional packages", title_justify="left"
+    )
+    for package in LEDGER:
+        found = package.version
+        state = "no" if found is None else f"{found} (too old)" if package.is_older(found) else found
+        packages.add_row(package.distribution, state, f">={package.minimum}", package.purpose)
+    console.print(packages)
+
+    backends = Table("device", "precision", "ALiBi", "backend", "state", title="Attention", title_justify="left")
+    for device in (*devices, torch.device("cpu")):
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        for alibi in (False, True):
+            used = False
+            for name, reason in explain_backends(device, dtype, 64, alibi):
+                state = escape(reason) or ("can be asked for" if used else "used")
+                used = used or not reason
+                backends.add_row(str(device), str(dtype).removeprefix("torch."), "yes" if alibi else "no", name, state)
+    console.print(backends)
+
+    for name in list_models():
+        try:
+            checksums = load_model(name).description.checksums
+            console.print(f"model {name}: whole; " + ", ".join(f"{k} {v[:12]}" for k, v in checksums.items()))
+        except ModelError as error:
+            console.print(f"model {name}: {error}")

@@ -1,0 +1,42 @@
+"""virnucpro embed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+
+
+def embed(
+    inputs: Annotated[
+        list[str], typer.Argument(help="FASTA of proteins (or of DNA with --kind nucleotide).", show_default=False)
+    ],
+    output: options.OutputDirectory,
+    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
+    kind: Annotated[str, typer.Option("--kind", help="Which encoder: protein or nucleotide.")] = "protein",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    attention: options.Attention = "auto",
+    threads: options.Threads = None,
+    max_tokens: options.MaxTokens = 16384,
+    restart: options.Restart = False,
+) -> None:
+    """Write one mean-pooled embedding a sequence.
+
+    Writes embeddings.safetensors (tensor `embeddings`, float32, one row a sequence) and ids.tsv (row,
+    seq_name, length), in input order.
+    """
+    from virnucpro.pipeline.embed import embed_records
+    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.pipeline.predict import Options
+    from virnucpro.seq import read_records
+
+    prepare_directory(output, restart)
+    run_options = Options(
+        device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
+    )
+    n, width = embed_records(read_records(inputs), output, model, kind, run_options)
+    print(f"virnucpro: {n} embeddings of width {width}; files are in {output}", file=sys.stderr)

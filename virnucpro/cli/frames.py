@@ -1,0 +1,28 @@
+"""virnucpro frames."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+
+
+def frames(
+    inputs: options.Inputs,
+    output: options.OutputDirectory,
+    chunk_length: Annotated[int, typer.Option("--chunk-length", min=3, help="Length of a chunk, nt.")] = 500,
+    restart: options.Restart = False,
+) -> None:
+    """Write chunks and their stop-free reading frames, as the published VirNucPro makes them.
+
+    Writes chunks.fa, frames.fna (nucleotides) and frames.faa (proteins).
+    """
+    from virnucpro.pipeline.outputs import prepare_directory, write_frames
+    from virnucpro.seq import read_records
+
+    prepare_directory(output, restart)
+    n_chunks, n_frames = write_frames(read_records(inputs), chunk_length, output)
+    print(f"virnucpro: {n_chunks} chunks, {n_frames} stop-free frames; files are in {output}", file=sys.stderr)

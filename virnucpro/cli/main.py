@@ -1,0 +1,72 @@
+"""The command line: one thin file per command; only this one turns errors into exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from virnucpro import __version__
+from virnucpro.cli import doctor, embed, evaluate, frames, models, predict, sample, train
+from virnucpro.errors import VirnucproError
+
+EXIT_CODES = """
+Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing input, 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="virnucpro",
+    help="Find viral sequences among short DNA: reads, contigs, genomes.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("predict", epilog=EXIT_CODES)(predict.predict)
+app.command("embed")(embed.embed)
+app.command("frames")(frames.frames)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is chosen and why.")] = False,
+) -> None:
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app(args=None if argv is None else list(argv))
+    except VirnucproError as error:
+        print(f"virnucpro: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("virnucpro: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

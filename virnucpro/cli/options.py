@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(help="FASTA or FASTQ files, plain or gz, bz2, xz, zst; - is standard input.", show_default=False),
+]
+OutputDirectory = Annotated[Path, typer.Option("-o", "--output", help="Output directory.", show_default=False)]
+Restart = Annotated[bool, typer.Option("--restart", help="Replace what is in the output directory.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16; auto is bf16 on a GPU.")]
+Attention = Annotated[str, typer.Option("--attention", help="auto or a backend named by `virnucpro doctor`.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Token budget of a packed batch.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),
+]

@@ -1,0 +1,39 @@
+"""virnucpro sample."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+
+
+def sample(
+    data: Annotated[Path, typer.Argument(help="Data directory with SPLIT/CLASS.fna files.", show_default=False)],
+    output: options.OutputDirectory,
+    split: Annotated[str, typer.Option("--split", help="Which split.")] = "val",
+    length: Annotated[int, typer.Option("--length", min=3, help="Length of a window, nt.")] = 500,
+    virus: Annotated[int, typer.Option("--virus", min=0, help="Windows of class virus.")] = 1200,
+    host: Annotated[int, typer.Option("--host", min=0, help="Windows of every other class.")] = 200,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Classes left out.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")] = 0,
+    restart: options.Restart = False,
+) -> None:
+    """Draw windows from labelled genomes, taxa weighed by the root of their size.
+
+    Writes windows.fa and truth.tsv (seq_name, class, taxon, record, start).
+    """
+    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows, write_windows
+
+    prepare_directory(output, restart)
+    genomes = read_genomes(data, split, exclude or ["viroid"])
+    per_class = {name: virus if name == VIRUS else host for name in sorted(set(genomes.classes.tolist()))}
+    windows = sample_windows(genomes, length, per_class, seed)
+    write_windows(windows, output)
+    print(f"virnucpro: {len(windows)} windows of {split}; files are in {output}", file=sys.stderr)

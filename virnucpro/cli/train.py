@@ -1,0 +1,39 @@
+"""virnucpro train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file with [data], [model] and [fit].", show_default=False)],
+    output: options.OutputDirectory,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data directory, instead of the file's.", show_default=False)
+    ] = None,
+    device: options.Device = "auto",
+    restart: options.Restart = False,
+) -> None:
+    """Train a model on labelled genomes and write its directory.
+
+    The data directory holds SPLIT/CLASS.fna[.gz|.xz] for the splits train and val, and may hold
+    records.tsv[.gz] with columns id, class, family, genus, by which windows are drawn.
+    """
+    from dataclasses import replace
+
+    from virnucpro.pipeline.device import choose_device
+    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.train.fit import fit
+    from virnucpro.train.settings import TrainSettings
+
+    settings = TrainSettings.from_toml(config)
+    if data is not None:
+        settings = replace(settings, data=replace(settings.data, directory=str(data)))
+    prepare_directory(output, restart)
+    fit(settings, output, choose_device(device), log=lambda line: print(line, file=sys.stderr, flush=True))
