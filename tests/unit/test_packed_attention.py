@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from virnucpro.errors import ConfigError, PackedFormatError, VirnucproError
 from virnucpro.models import FLASH_ATTN_AVAILABLE, create_position_ids_packed, flash_attn_varlen_wrapper
 from virnucpro.models import packed_attention as module
+from virnucpro.models.grouped_sdpa import alibi_bias
 
 CPU = torch.device("cpu")
 
@@ -278,6 +279,6 @@ def test_a_backend_that_cannot_serve_is_refused(request_, message):
 
 
 def test_alibi_bias_is_symmetric_and_relative():
-    bias = module.alibi_bias(torch.tensor([0.5, 0.25]), 4)
+    bias = alibi_bias(torch.tensor([0.5, 0.25]), 4)
     expected = [[[-slope * abs(i - j) for j in range(4)] for i in range(4)] for slope in (0.5, 0.25)]
     assert bias.tolist() == expected

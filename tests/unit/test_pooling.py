@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from virnucpro.models.packed_attention import position_ids_unchecked
 from virnucpro.models.pooling import ALL_TOKENS, RESIDUES, PoolingWindow, mean_pool_packed
+from virnucpro.models.positions import position_ids_unchecked
 
 # Two float32 sums of up to 2 000 terms in another order.
 SUM_ORDER = 1e-6

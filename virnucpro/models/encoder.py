@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from virnucpro.models.packed_attention import AttentionBackend, choose_backend, position_ids_unchecked
+from virnucpro.models.grouped_sdpa import alibi_bias
+from virnucpro.models.packed_attention import AttentionBackend, choose_backend
+from virnucpro.models.positions import position_ids_unchecked
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -100,8 +102,6 @@ class PackedEncoder(nn.Module, ABC):
         mask = real[:, None, None, :]  # (B, 1, 1, S): which keys may be seen
         slopes = self.alibi_slopes(input_ids.device)
         if slopes is not None:
-            from virnucpro.models.packed_attention import alibi_bias
-
             mask = alibi_bias(slopes, padded)[None].masked_fill(~mask, float("-inf"))  # (B, H, S, S)
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # each (B, S, H, Dh)

@@ -8,15 +8,15 @@ This is the only module that names flash-attn or torch's varlen operator.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from virnucpro._optional import FLASH_ATTN
 from virnucpro.errors import ConfigError, PackedFormatError
+from virnucpro.models.grouped_sdpa import GroupedSDPA
+from virnucpro.models.positions import position_ids_unchecked
 
 logger = logging.getLogger(__name__)
 
@@ -60,22 +60,10 @@ def _check_borders(cu_seqlens: Tensor) -> None:
         _format_error(f"cu_seqlens needs at least 2 elements, got {cu_seqlens.numel()}")
     if cu_seqlens[0] != 0:
         _format_error(f"cu_seqlens must start with 0, got {int(cu_seqlens[0])}")
-    if (cu_seqlens[1:] <= cu_seqlens[:-1]).any():
+    if cu_seqlens.diff().min() < 1:
         at = int((cu_seqlens[1:] <= cu_seqlens[:-1]).nonzero()[0, 0])
         pair = f"{int(cu_seqlens[at])} is followed by {int(cu_seqlens[at + 1])} at index {at + 1}"
         _format_error(f"cu_seqlens must be strictly increasing (no empty sequences), got {pair}")
-
-
-def position_ids_unchecked(cu_seqlens: Tensor, total: int) -> Tensor:
-    """Return `create_position_ids_packed(cu_seqlens)` without checks and without a device synchronisation.
-
-    Args:
-        cu_seqlens: (N+1,) integer, known to be valid.
-        total: T, the value of its last element.
-    """
-    borders = cu_seqlens.long()
-    starts = torch.repeat_interleave(borders[:-1], borders.diff(), output_size=total)  # (T,)
-    return torch.arange(total, device=cu_seqlens.device).sub_(starts)
 
 
 def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
@@ -96,12 +84,37 @@ def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
     """
     if cu_seqlens.dtype not in _INTEGERS:
         _format_error(f"cu_seqlens must have an integer dtype, got {cu_seqlens.dtype}")
-    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
+    borders = cu_seqlens.cpu().long()  # one synchronisation, then all checks are host work
     _check_borders(borders)
     position_ids = position_ids_unchecked(cu_seqlens, int(borders[-1]))
-    if position_ids[cu_seqlens[:-1].long()].any():
+    if position_ids.index_select(0, cu_seqlens[:-1].int()).any():
         raise PackedFormatError("internal fault: position ids do not restart at 0 at every border of cu_seqlens")
     return position_ids
+
+
+def check_packed(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
+    """Raise unless half-precision q, k, v (T, H, Dh), int32 cu_seqlens (N+1,) and max_seqlen fit together.
+
+    Raises:
+        ValueError: cu_seqlens is not int32, or q, k, v are not alike and half precision.
+        PackedFormatError: cu_seqlens or max_seqlen does not describe q.
+    """
+    if cu_seqlens.dtype != torch.int32:
+        raise ValueError(f"cu_seqlens must be int32, got {cu_seqlens.dtype}; use cu_seqlens.to(torch.int32)")
+    if q.dtype not in _HALVES or k.dtype != q.dtype or v.dtype != q.dtype:
+        raise ValueError(
+            f"q, k and v must all be float16 or all bfloat16, got {q.dtype}, {k.dtype}, {v.dtype}; "
+            "use q.to(torch.bfloat16), and k and v likewise"
+        )
+    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
+    _check_borders(borders)
+    if q.dim() != 3 or k.shape != q.shape or v.shape != q.shape:
+        raise ValueError(f"q, k and v must be alike, (T, H, Dh), got {[tuple(t.shape) for t in (q, k, v)]}")
+    if borders[-1] != q.shape[0]:
+        _format_error(f"cu_seqlens must end at T = {q.shape[0]}, the rows of q, got {int(borders[-1])}")
+    longest = int(borders.diff().max())
+    if max_seqlen < longest:
+        _format_error(f"max_seqlen must be at least the longest sequence, {longest}, got {max_seqlen}")
 
 
 def flash_attn_varlen_wrapper(
@@ -143,22 +156,7 @@ def flash_attn_varlen_wrapper(
     if not (q.is_cuda and k.is_cuda and v.is_cuda and cu_seqlens.is_cuda):
         found = ", ".join(str(t.device) for t in (q, k, v, cu_seqlens))
         raise RuntimeError(f"q, k, v and cu_seqlens must be on a CUDA device, got {found}; use .to('cuda')")
-    if cu_seqlens.dtype != torch.int32:
-        raise ValueError(f"cu_seqlens must be int32, got {cu_seqlens.dtype}; use cu_seqlens.to(torch.int32)")
-    if q.dtype not in _HALVES or k.dtype != q.dtype or v.dtype != q.dtype:
-        raise ValueError(
-            f"q, k and v must all be float16 or all bfloat16, got {q.dtype}, {k.dtype}, {v.dtype}; "
-            "use q.to(torch.bfloat16), and k and v likewise"
-        )
-    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
-    _check_borders(borders)
-    if q.dim() != 3 or k.shape != q.shape or v.shape != q.shape:
-        raise ValueError(f"q, k and v must be alike, (T, H, Dh), got {[tuple(t.shape) for t in (q, k, v)]}")
-    if borders[-1] != q.shape[0]:
-        _format_error(f"cu_seqlens must end at T = {q.shape[0]}, the rows of q, got {int(borders[-1])}")
-    longest = int(borders.diff().max())
-    if max_seqlen < longest:
-        _format_error(f"max_seqlen must be at least the longest sequence, {longest}, got {max_seqlen}")
+    check_packed(q, k, v, cu_seqlens, max_seqlen)
     return _flash_attn(q, k, v, cu_seqlens, max_seqlen, dropout_p, causal, softmax_scale)
 
 
@@ -251,72 +249,6 @@ class FlashAttention:
         self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
     ) -> Tensor:
         return _flash_attn(q, k, v, *plan, alibi_slopes=alibi_slopes)
-
-
-@dataclass(frozen=True, slots=True)
-class _EqualLengthGroups:
-    """Sequences by length: `spans` are (count, L) in the length-sorted order, `order` brings tokens there."""
-
-    spans: tuple[tuple[int, int], ...]
-    order: Tensor | None  # (T,) int64; None: the batch is sorted already
-    restore: Tensor | None
-    bias_by_length: dict[int, Tensor]
-
-
-class GroupedSDPA:
-    """Sequences of equal length stacked and sent through `scaled_dot_product_attention`: exact, without a mask.
-
-    Works on every device and dtype, is the CPU's default and the specification of the other backends.
-    """
-
-    name = "sdpa"
-
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        return ""
-
-    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> _EqualLengthGroups:
-        lengths = cu_seqlens.diff().cpu()  # grouping is host work: one synchronisation a batch on a GPU
-        by_length = torch.argsort(lengths, stable=True)
-        values, counts = torch.unique_consecutive(lengths[by_length], return_counts=True)
-        spans = tuple(zip(counts.tolist(), values.tolist(), strict=True))
-        if bool((lengths[1:] >= lengths[:-1]).all()):
-            return _EqualLengthGroups(spans, None, None, {})
-        total = int(lengths.sum())
-        sorted_borders = F.pad(lengths[by_length].cumsum(0), (1, 0))
-        within = position_ids_unchecked(sorted_borders, total)
-        starts = torch.repeat_interleave(cu_seqlens[:-1].cpu().long()[by_length], lengths[by_length])
-        order = starts + within  # (T,)
-        restore = torch.empty_like(order)
-        restore[order] = torch.arange(total)
-        return _EqualLengthGroups(spans, order.to(cu_seqlens.device), restore.to(cu_seqlens.device), {})
-
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, plan: _EqualLengthGroups, alibi_slopes: Tensor | None = None
-    ) -> Tensor:
-        heads, head_width = q.shape[-2:]
-        if plan.order is not None:
-            q, k, v = q[plan.order], k[plan.order], v[plan.order]
-        outputs, begin = [], 0
-        for count, length in plan.spans:
-            end = begin + count * length
-            stack = (count, length, heads, head_width)
-            q_, k_, v_ = (t[begin:end].view(stack).transpose(1, 2) for t in (q, k, v))  # (count, H, L, Dh)
-            bias = None
-            if alibi_slopes is not None:
-                if length not in plan.bias_by_length:
-                    plan.bias_by_length[length] = alibi_bias(alibi_slopes, length).to(q.dtype)
-                bias = plan.bias_by_length[length]
-            out = F.scaled_dot_product_attention(q_, k_, v_, attn_mask=bias)  # (count, H, L, Dh)
-            outputs.append(out.transpose(1, 2).reshape(count * length, heads, head_width))
-            begin = end
-        packed = torch.cat(outputs)  # (T, H, Dh)
-        return packed if plan.restore is None else packed[plan.restore]
-
-
-def alibi_bias(slopes: Tensor, length: int) -> Tensor:
-    """Return the symmetric ALiBi bias -slope_h * |i - j|, shape (H, L, L), dtype of slopes (H,)."""
-    positions = torch.arange(length, device=slopes.device)
-    return -slopes[:, None, None] * (positions[None, :] - positions[:, None]).abs()
 
 
 # In order of preference.

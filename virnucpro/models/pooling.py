@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from virnucpro.models.packed_attention import position_ids_unchecked
+from virnucpro.models.positions import position_ids_unchecked
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,64 @@
+"""Configuration: what is refused, where defaults come from, fingerprints that stay."""
+
+import os
+from dataclasses import asdict
+
+import pytest
+
+from virnucpro.config import FrameRule, default_threads, fingerprint
+from virnucpro.errors import ConfigError
+
+
+@pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
+@pytest.mark.parametrize("segments", [1, 6])
+def test_frame_rule_takes_what_it_can_do(kind, segments):
+    assert FrameRule(kind, segments, 7).to_json() == {"kind": kind, "segments": segments, "min_aa": 7}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "orf"}, "stop_free or longest_segments, got 'orf'"),
+        ({"segments": 0}, "1 to 6 segments, got 0"),
+        ({"segments": 7}, "1 to 6 segments, got 7"),
+    ],
+)
+def test_frame_rule_refuses(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        FrameRule(**values)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.exit_code == 2
+
+
+def test_frame_rule_is_frozen():
+    with pytest.raises(AttributeError):
+        FrameRule().segments = 3
+    assert FrameRule(**asdict(FrameRule("longest_segments", 3))) == FrameRule("longest_segments", 3)
+
+
+@pytest.mark.parametrize(("allotted", "threads"), [("3", 3), ("16", 16), ("", 2), ("0", 2), ("-4", 2), ("many", 2)])
+def test_threads_come_from_slurm_else_from_affinity(monkeypatch, allotted, threads):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", allotted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
+    assert default_threads() == threads
+
+
+def test_threads_without_affinity(monkeypatch):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert default_threads() == 12
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert default_threads() == 1
+
+
+def test_fingerprint_stays_and_ignores_the_order_of_keys():
+    # The SHA-256 of {"a":[1,2.5,null],"b":"é"} with é as a JSON escape, made by sha256sum.
+    expected = "45584828a616e524473fb887d415f828918fb9676efdaa57c062231771111499"
+    assert fingerprint({"b": "é", "a": [1, 2.5, None]}) == expected
+    assert fingerprint({"a": [1, 2.5, None], "b": "é"}) == expected
+
+
+@pytest.mark.parametrize("other", [{"a": [2.5, 1]}, {"a": [1, 2.5, 0]}, {"A": [1, 2.5]}, [["a", [1, 2.5]]]])
+def test_fingerprint_differs_where_values_differ(other):
+    assert fingerprint(other) != fingerprint({"a": [1, 2.5]})

@@ -1,0 +1,141 @@
+"""Who imports whom, what the package exports, and what importing it costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import virnucpro
+
+PACKAGE = Path(virnucpro.__file__).parent
+
+# Top-level names by level; a module may import from lower levels and from its own part of the package.
+LEVELS = (
+    {"errors", "types", "config", "_optional"},
+    {"seq"},
+    {"data", "models"},
+    {"pipeline"},
+    {"distributed", "train", "report"},
+    {"cli"},
+    {"__main__"},
+)
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+
+EXPORTED = [
+    "Call",
+    "Chunk",
+    "Frame",
+    "Options",
+    "Prediction",
+    "Predictor",
+    "Record",
+    "Status",
+    "VirnucproError",
+    "__version__",
+    "load_model",
+    "predict",
+    "read_records",
+]
+
+
+def imported(source: str) -> set[str]:
+    """Return the top-level parts of virnucpro that a module imports, wherever in the file."""
+    parts = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("virnucpro.")}
+    return parts
+
+
+def forbidden(part: str, source: str) -> set[str]:
+    """Return what a module in `part` of the package imports but may not; anything may ask for the version."""
+    allowed = {name for name, level in LEVEL.items() if level < LEVEL[part]} | {part, "__version__"}
+    if part in LEVELS[0]:
+        allowed |= LEVELS[0]
+    return imported(source) - allowed
+
+
+@pytest.mark.parametrize(
+    ("part", "source", "found"),
+    [
+        ("seq", "from virnucpro.data import pack", {"data"}),
+        ("data", "def f():\n    import virnucpro.models.registry", {"models"}),
+        ("models", "from virnucpro import data", {"data"}),
+        ("pipeline", "if TYPE_CHECKING:\n    from virnucpro.train.fit import fit", {"train"}),
+        ("train", "from virnucpro.report import html", {"report"}),
+        ("errors", "from virnucpro.types import Record", set()),
+        ("cli", "from virnucpro import __version__\nfrom virnucpro.train.fit import fit\nimport torch", set()),
+    ],
+)
+def test_the_check_finds_what_is_forbidden(part: str, source: str, found: set[str]) -> None:
+    assert forbidden(part, source) == found
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert part in LEVEL, f"{part} has no place in the order of imports"
+    assert not forbidden(part, path.read_text(encoding="utf-8"))
+
+
+def test_exported_members() -> None:
+    assert sorted(virnucpro.__all__) == EXPORTED
+    assert sorted(dir(virnucpro)) == EXPORTED
+    assert all(getattr(virnucpro, name) is not None for name in EXPORTED)
+    with pytest.raises(AttributeError, match="no attribute 'predicts'"):
+        _ = virnucpro.predicts
+
+
+def python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import virnucpro",
+        "from virnucpro import Call, Record, Status, VirnucproError, read_records",
+        "import virnucpro.cli.main",
+        "import virnucpro.train.evaluate, virnucpro.pipeline.outputs",
+    ],
+)
+def test_these_need_no_torch_and_print_nothing(use: str) -> None:
+    done = python(f"{use}\nimport sys\nassert 'torch' not in sys.modules", "-W", "error")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_library_names_come_when_asked_for() -> None:
+    code = """
+import sys, virnucpro
+assert "torch" not in sys.modules
+from virnucpro.pipeline.predict import predict
+assert virnucpro.predict is predict and "torch" in sys.modules
+from virnucpro import *
+assert Predictor.__name__ == "Predictor" and __version__ == virnucpro.__version__
+"""
+    done = python(code, "-W", "error")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+@pytest.mark.parametrize("entry", ["script", "module"])
+def test_help_and_version_need_no_torch(entry: str, argument: str) -> None:
+    start = [sys.executable, "-X", "importtime"]
+    start += [str(Path(sys.executable).with_name("virnucpro"))] if entry == "script" else ["-m", "virnucpro"]
+    done = subprocess.run([*start, argument], capture_output=True, text=True, check=False)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 0
+    assert "virnucpro.cli.main" in loaded
+    assert "torch" not in loaded
+    assert done.stdout.strip() == virnucpro.__version__ if argument == "--version" else "Exit codes" in done.stdout
