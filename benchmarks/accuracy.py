@@ -1,4 +1,4 @@
-"""Accuracy of a model on windows of labelled genomes: python benchmarks/accuracy.py DATA [--split val] [--model bundled].
+"""Accuracy of a model on windows of labelled genomes: python benchmarks/accuracy.py DATA [--split val].
 
 1 200 windows of virus and 200 of every other class at 500, 300 and 150 bp, drawn by taxon with a fixed seed
 (the windows of `virnucpro sample`), called by `Predictor` as `virnucpro predict` does. Writes

@@ -14,11 +14,19 @@ from virnucpro.errors import ConfigError
 def default_threads() -> int:
     """Return the CPU cores this process may use: SLURM's allotment if there is one, else its affinity."""
     allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if allotted.isdigit() and int(allotted) > 0:
+    if allotted.isdecimal() and int(allotted) > 0:
         return int(allotted)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def launched_rank() -> tuple[int, int, int]:
+    """Return rank, rank on this machine and number of processes, as torchrun sets them; (0, 0, 1) without it."""
+    rank, local, world = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    if rank is None or local is None or world is None:
+        return 0, 0, 1
+    return int(rank), int(local), int(world)
 
 
 def fingerprint(values: Any) -> str:
@@ -43,8 +51,10 @@ class FrameRule:
     def __post_init__(self) -> None:
         if self.kind not in ("stop_free", "longest_segments"):
             raise ConfigError(f"frame rule must be stop_free or longest_segments, got {self.kind!r}")
-        if not 1 <= self.segments <= 6:
+        if self.segments not in range(1, 7):
             raise ConfigError(f"a frame rule keeps 1 to 6 segments, got {self.segments}")
+        if self.min_aa < 1:
+            raise ConfigError(f"min_aa of a frame rule must be at least 1, got {self.min_aa}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

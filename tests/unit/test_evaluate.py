@@ -119,7 +119,7 @@ def test_tables_that_cannot_be_evaluated(tmp_path, changes, message):
 
 def test_missing_and_damaged_tables(tmp_path):
     truth, calls = tables(tmp_path)
-    with pytest.raises(MissingInputError, match="nothing.tsv: no such file"):
+    with pytest.raises(MissingInputError, match=r"nothing\.tsv: no such file"):
         evaluate_tables(truth, tmp_path / "nothing.tsv")
     calls.write_bytes(gzip.compress(CALLS.encode())[:-9])
     with pytest.raises(InputError, match="cannot be read as a table"):

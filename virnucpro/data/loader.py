@@ -89,4 +89,4 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
             raise failure[0]
     finally:
         stopped.set()
-        thread.join()
+        thread.join(timeout=1.0)  # a source that waits for input cannot be woken; the thread is a daemon

@@ -63,6 +63,10 @@ class ModelDescription:
     metrics: dict[str, Any] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.vote not in ("max", "weighted"):
+            raise ConfigError(f"vote must be max or weighted, got {self.vote!r}")
+
     def write_json(self, path: Path) -> None:
         """Write model.json."""
         path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")

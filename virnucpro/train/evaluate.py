@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from xopen import xopen
 
-from virnucpro.errors import InputError, MissingInputError
+from virnucpro.errors import InputError
 from virnucpro.train.genomes import VIRUS
+from virnucpro.train.tables import read_table
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,16 +49,20 @@ class Evaluation:
     recall_at_1_percent: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures with four decimals."""
+        """Return the figures with four decimals, None where there is nothing to compare."""
         return {
             "n": self.n,
             "n_unscored": self.n_unscored,
-            "auroc": round(self.auroc, 4),
-            "macro_auroc": round(self.macro_auroc, 4),
-            "recall_at_5_percent_fpr": round(self.recall_at_5_percent, 4),
-            "recall_at_1_percent_fpr": round(self.recall_at_1_percent, 4),
-            "auroc_by_class": {name: round(value, 4) for name, value in self.auroc_by_class.items()},
+            "auroc": _rounded(self.auroc),
+            "macro_auroc": _rounded(self.macro_auroc),
+            "recall_at_5_percent_fpr": _rounded(self.recall_at_5_percent),
+            "recall_at_1_percent_fpr": _rounded(self.recall_at_1_percent),
+            "auroc_by_class": {name: _rounded(value) for name, value in self.auroc_by_class.items()},
         }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)
 
 
 def evaluate(scores: Sequence[float | None], classes: Sequence[str]) -> Evaluation:
@@ -87,21 +90,28 @@ def evaluate_tables(truth: Path, calls: Path) -> Evaluation:
 
     Raises:
         MissingInputError: a table is not there.
-        InputError: a table lacks its columns, or the calls lack a sequence of the truth.
+        InputError: a table lacks its columns or repeats a name, the calls lack a sequence of the truth, or the
+            truth lacks viruses or hosts.
     """
-    known = {row["seq_name"]: row["class"] for row in _rows(truth, ("seq_name", "class"))}
-    scores = {row["seq_name"]: row["virus_score"] for row in _rows(calls, ("seq_name", "virus_score"))}
-    if missing := [name for name in known if name not in scores]:
+    classes = _by_name(truth, "class")
+    scores = _by_name(calls, "virus_score")
+    if missing := [name for name in classes if name not in scores]:
         raise InputError(f"{calls} has no row for {len(missing)} sequences of {truth}, the first is {missing[0]!r}")
-    return evaluate([None if scores[n] == "NA" else float(scores[n]) for n in known], list(known.values()))
+    if len({name == VIRUS for name in classes.values()}) < 2:
+        raise InputError(f"{truth} must have sequences of class {VIRUS!r} and of another class")
+    return evaluate([_score(scores[name], calls) for name in classes], list(classes.values()))
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _by_name(path: Path, column: str) -> dict[str, str]:
+    rows = read_table(path, ("seq_name", column))
+    values = {row["seq_name"]: row[column] for row in rows}
+    if len(values) < len(rows):
+        raise InputError(f"{path} has {len(rows)} rows for {len(values)} names; give every sequence a name of its own")
+    return values
+
+
+def _score(text: str, path: Path) -> float | None:
     try:
-        with xopen(path, "rt", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
-                raise InputError(f"{path} has no column {lacking[0]!r}; its columns are {reader.fieldnames}")
-            return list(reader)
-    except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such file") from None
+        return None if text == "NA" else float(text)
+    except ValueError:
+        raise InputError(f"{path}: virus_score must be a number or NA, got {text!r}") from None

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,13 +16,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
+from virnucpro.config import launched_rank
 from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.esm2_flash import ESM2Config
 from virnucpro.models.pooling import mean_pool_packed
-from virnucpro.models.registry import Encoder, Model, build_model, save_weights
+from virnucpro.models.registry import Encoder, Model, build_model, load_model, save_weights
 from virnucpro.models.tokenizers import KmerTokenizer
+from virnucpro.models.weights import fill
 from virnucpro.pipeline.features import LENGTH_FEATURES
 from virnucpro.train.batches import TrainingBatch, WindowBatches, collate_frames
 from virnucpro.train.evaluate import evaluate
@@ -90,8 +92,12 @@ class Network(nn.Module):
         return weighted / total, margins
 
 
-def initialise(model: Model) -> None:
-    """Draw fresh weights: normal with standard deviation 0.02, biases 0."""
+def initialise(model: Model, init: str = "") -> None:
+    """Draw fresh weights, normal with standard deviation 0.02 and biases 0, or take those of the model `init`."""
+    if init:
+        for own, given in zip(model.parts().values(), load_model(init).parts().values(), strict=True):
+            fill(own, given.state_dict(), init)
+        return
     for part in model.parts().values():
         for module in part.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
@@ -116,7 +122,7 @@ def _loss(margins_of: tuple[Tensor, Tensor], batch: TrainingBatch, settings: Fit
     return chunk_loss + settings.frame_loss * frame_loss
 
 
-def _optimizer(network: Network, settings: FitSettings) -> torch.optim.AdamW:
+def _optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -160,73 +166,117 @@ def validate(network: Network, validation: Validation, device: torch.device) -> 
 def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callable[[str], None] = logger.info) -> None:
     """Train a model and write its directory.
 
+    Under torchrun each process takes its own windows and GPU, and gradients are averaged.
+
     Args:
         settings: data, model and fit.
-        output: a directory for model.json, the weights, settings.json and log.jsonl (one line an evaluation).
+        output: a directory for model.json, the weights and log.jsonl (one line an evaluation).
         device: where to compute; on a GPU in bfloat16 autocast.
         log: called with one line of progress a time.
     """
+    rank, local_rank, world = launched_rank()
     torch.manual_seed(settings.fit.seed)
-    output.mkdir(parents=True, exist_ok=True)
     directory = Path(settings.data.directory)
     genomes = read_genomes(directory, "train", settings.data.exclude)
-    log(f"train: {len(genomes.ids)} records, {len(genomes.text) / 1e6:.1f} Mbp, {len(set(genomes.taxa.tolist()))} taxa")
     description = describe(settings.model, settings.data.max_length, settings.data.min_length)
     model = build_model(description, output)
-    initialise(model)
-    batches = WindowBatches(genomes, settings.data, model, settings.fit.batch, settings.fit.steps, settings.fit.seed)
-    loader = DataLoader(batches, batch_size=None, num_workers=settings.fit.workers)
-    iterator = iter(loader)  # the workers start here, before the device is touched
-    validation = validation_set(read_genomes(directory, "val", settings.data.exclude), model, settings.fit)
+    initialise(model, settings.fit.init)
+    steps = settings.fit.steps
+    windows = WindowBatches(genomes, settings.data, model, settings.fit.batch, steps * world, settings.fit.seed)
+    own = Subset(windows, range(rank, steps * world, world))
+    batches = iter(DataLoader(own, batch_size=None, num_workers=settings.fit.workers))  # forks before CUDA starts
+    validation: Validation = {}
+    if rank == 0:
+        n_taxa = len(set(genomes.taxa.tolist()))
+        log(f"train: {len(genomes.ids)} records, {len(genomes.text) / 1e6:.1f} Mbp, {n_taxa} taxa")
+        validation = validation_set(read_genomes(directory, "val", settings.data.exclude), model, settings.fit)
 
-    network = Network(model).to(device).train()
-    precision: AbstractContextManager[Any] = nullcontext()
     if device.type == "cuda":
-        precision = torch.autocast("cuda", torch.bfloat16)
+        device = torch.device("cuda", local_rank if world > 1 else device.index or 0)
+        torch.cuda.set_device(device)
+    network = Network(model).to(device).train()
+    if device.type == "cuda":
         for encoder in network.encoders.values():
             encoder.model.select_attention(device, torch.bfloat16)
-    n_parameters = sum(p.numel() for p in network.parameters())
-    log(f"model: {n_parameters / 1e6:.2f} M parameters on {device}")
-    optimizer = _optimizer(network, settings.fit)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, settings.fit))
+    trained: nn.Module = network
+    if world > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        trained = nn.parallel.DistributedDataParallel(network)
 
-    begin, losses = time.perf_counter(), []
-    with (output / "log.jsonl").open("w", encoding="utf-8") as journal:
-        for step, batch in enumerate(iterator, start=1):
-            there = batch.to(device)
-            with precision:
-                loss = _loss(network(there), there, settings.fit)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), settings.fit.clip)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.detach())
-            if step % settings.fit.evaluate_every and step != settings.fit.steps:
-                continue
-            with precision:
-                figures = validate(network, validation, device)
-            entry = {
-                "step": step,
-                "seconds": round(time.perf_counter() - begin, 1),
-                "loss": round(float(torch.stack(losses).mean()), 4),
-                "val": figures,
-            }
-            losses.clear()
-            journal.write(json.dumps(entry) + "\n")
-            journal.flush()
-            aurocs = ", ".join(f"{n} bp {f['auroc']:.3f}/{f['macro_auroc']:.3f}" for n, f in figures.items())
-            log(f"step {step}: {entry['seconds']} s, loss {entry['loss']}, val AUROC plain/macro {aurocs}")
-            _save(model, description, settings, entry, n_parameters, output)
+    n_parameters = sum(p.numel() for p in network.parameters())
+    progress = _Progress(settings, output, network, validation, device, log)
+    if rank == 0:
+        log(f"model: {n_parameters / 1e6:.2f} M parameters, {world} x {device.type}")
+        output.mkdir(parents=True, exist_ok=True)
+    for step, losses in _steps(trained, batches, settings.fit, device):
+        if rank == 0 and (step % settings.fit.evaluate_every == 0 or step == steps):
+            entry = progress.evaluate(step, losses)
+            training = {"parameters": n_parameters, "processes": world, "split": "train", **entry}
+            _save(model, description, settings, training, output)
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def _steps(
+    trained: nn.Module, batches: Iterator[TrainingBatch], settings: FitSettings, device: torch.device
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """Take one optimiser step a batch; yield its number and the losses so far, which the consumer may clear."""
+    optimizer = _optimizer(trained, settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, settings))
+    losses: list[Tensor] = []
+    for step, batch in enumerate(batches, start=1):
+        there = batch.to(device)
+        with _autocast(device):
+            loss = _loss(trained(there), there, settings)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained.parameters(), settings.clip)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+        yield step, losses
+
+
+class _Progress:
+    """Evaluates on the validation windows, writes log.jsonl and reports a line."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        output: Path,
+        network: Network,
+        validation: Validation,
+        device: torch.device,
+        log: Callable[[str], None],
+    ) -> None:
+        self.journal, self.network = output / "log.jsonl", network
+        self.validation, self.device, self.log = validation, device, log
+        self.begin = time.perf_counter()
+
+    def evaluate(self, step: int, losses: list[Tensor]) -> dict[str, Any]:
+        """Return one line of the log and clear the losses."""
+        with _autocast(self.device):
+            figures = validate(self.network, self.validation, self.device)
+        seconds = round(time.perf_counter() - self.begin, 1)
+        entry = {"step": step, "seconds": seconds, "loss": round(float(torch.stack(losses).mean()), 4), "val": figures}
+        losses.clear()
+        with self.journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        aurocs = ", ".join(f"{n} bp {f['auroc']}/{f['macro_auroc']}" for n, f in figures.items())
+        self.log(f"step {step}: {seconds} s, loss {entry['loss']}, val AUROC plain/macro {aurocs}")
+        return entry
 
 
 def _save(
-    model: Model, description: ModelDescription, settings: TrainSettings, entry: dict[str, Any], n: int, output: Path
+    model: Model, description: ModelDescription, settings: TrainSettings, training: dict[str, Any], output: Path
 ) -> None:
-    training = {"parameters": n, "steps": entry["step"], "seconds": entry["seconds"], "split": "train"}
     recorded = settings.to_json()
     recorded["data"].pop("directory")  # a path says nothing elsewhere
+    metrics = {"val": training.pop("val")}
     checksums = save_weights(model, output)
-    replace(
-        description, training={**training, "settings": recorded}, metrics={"val": entry["val"]}, checksums=checksums
-    ).write_json(output / "model.json")
+    described = replace(description, training={**training, "settings": recorded}, metrics=metrics, checksums=checksums)
+    described.write_json(output / "model.json")

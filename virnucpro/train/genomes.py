@@ -6,7 +6,7 @@ columns id, class, family and genus groups records into taxa; without it each re
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from xopen import xopen
 
-from virnucpro.errors import InputError, MissingInputError
+from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.pipeline.outputs import atomic_writer
 from virnucpro.seq import read_records
+from virnucpro.train.tables import read_table
 
 VIRUS = "virus"
 _ACGT = np.zeros(256, dtype=bool)
 _ACGT[np.frombuffer(b"ACGT", dtype=np.uint8)] = True
 # A window with a larger share of other letters says little about its class and is drawn anew.
 _MAX_AMBIGUOUS = 0.1
+_CLASS_FILE = re.compile(r"(.+?)\.fna(?:\.(?:gz|bz2|xz|zst))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,15 @@ class Genomes:
 
         A class gets its share; within it a taxon weighs its bases to the power `temper`, and within that a
         record its length.
+
+        Raises:
+            ConfigError: a class with a share has no record.
         """
+        if lacking := sorted(class_share.keys() - set(self.classes.tolist())):
+            raise ConfigError(
+                f"class_share names {lacking[0]!r}, which the data lack; "
+                f"their classes are {', '.join(sorted(set(self.classes.tolist())))}"
+            )
         names, taxon = np.unique(self.taxa, return_inverse=True)
         bases = np.bincount(taxon, weights=self.lengths, minlength=len(names))
         weights = bases[taxon] ** temper * self.lengths / bases[taxon]
@@ -102,7 +111,7 @@ def read_genomes(directory: Path, split: str, exclude: Sequence[str] = ()) -> Ge
         MissingInputError: the directory or the split is not there.
         InputError: a file cannot be read, or there is no sequence.
     """
-    files = sorted(path for path in (directory / split).glob("*.fna*") if _class_of(path) not in exclude)
+    files = sorted(path for path in (directory / split).glob("*.fna*") if _class_of(path) not in ("", *exclude))
     if not files:
         raise MissingInputError(f"{directory / split}: no CLASS.fna files; give a directory with SPLIT/CLASS.fna")
     with ThreadPoolExecutor() as pool:  # decompression leaves the interpreter free
@@ -122,7 +131,9 @@ def read_genomes(directory: Path, split: str, exclude: Sequence[str] = ()) -> Ge
 
 
 def _class_of(path: Path) -> str:
-    return path.name.split(".fna")[0]
+    """Return the class that a file is named for, or "" for another kind of file, such as an index."""
+    match = _CLASS_FILE.fullmatch(path.name)
+    return match[1] if match else ""
 
 
 def _read_class(path: Path) -> Iterator[tuple[str, str, bytes]]:
@@ -137,11 +148,10 @@ def _read_taxa(directory: Path) -> dict[tuple[str, str], str]:
     if table is None:
         return {}
     taxa = {}
-    with xopen(table, "rt", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            genus = row["genus"] or row.get("group") or row["id"]
-            family = row["family"] if row["class"] == VIRUS else ""
-            taxa[row["class"], row["id"]] = f"{family}|{genus}"
+    for row in read_table(table, ("id", "class", "family", "genus")):
+        genus = row["genus"] or row.get("group") or row["id"]
+        family = row["family"] if row["class"] == VIRUS else ""
+        taxa[row["class"], row["id"]] = f"{family}|{genus}"
     return taxa
 
 

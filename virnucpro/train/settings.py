@@ -57,7 +57,8 @@ class ModelSettings:
 class FitSettings:
     """How it is fitted: AdamW, linear warm-up, cosine decay to zero.
 
-    `frame_loss` weighs the mean loss of single frames beside the loss of the chunks' votes.
+    `batch` counts windows a process; `frame_loss` weighs the mean loss of single frames beside the loss of
+    the chunks' votes; `init` names a model of the same shape whose weights to start from.
     """
 
     steps: int
@@ -72,6 +73,7 @@ class FitSettings:
     workers: int = 4
     evaluate_every: int = 1000
     windows_per_class: int = 300
+    init: str = ""
 
 
 @dataclass(frozen=True, slots=True)
