@@ -1,3 +1,57 @@
-"""virnucpro: find viral sequences among short DNA with packed transformer encoders."""
+"""virnucpro: find viral sequences among short DNA with packed transformer encoders.
+
+>>> import virnucpro
+>>> for call in virnucpro.predict("reads.fastq.gz"):  # doctest: +SKIP
+...     print(call.id, call.is_virus, call.virus_score)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from virnucpro.errors import VirnucproError
+    from virnucpro.models.registry import load_model
+    from virnucpro.pipeline.predict import Options, Predictor, predict
+    from virnucpro.seq import read_records
+    from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Call",
+    "Chunk",
+    "Frame",
+    "Options",
+    "Prediction",
+    "Predictor",
+    "Record",
+    "Status",
+    "VirnucproError",
+    "__version__",
+    "load_model",
+    "predict",
+    "read_records",
+]
+
+# Where each name lives. It is imported when first asked for, so that `import virnucpro` stays quick.
+_HOMES = {
+    "virnucpro.errors": ("VirnucproError",),
+    "virnucpro.models.registry": ("load_model",),
+    "virnucpro.pipeline.predict": ("Options", "Predictor", "predict"),
+    "virnucpro.seq": ("read_records",),
+    "virnucpro.types": ("Call", "Chunk", "Frame", "Prediction", "Record", "Status"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(module), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

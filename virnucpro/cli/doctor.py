@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 
+import typer
+
 
 def doctor() -> None:
     """Show versions, devices, which attention backends are used and why others are not, and model checksums."""
     import torch
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from virnucpro import __version__
@@ -44,14 +45,18 @@ def doctor() -> None:
         for alibi in (False, True):
             used = False
             for name, reason in explain_backends(device, dtype, 64, alibi):
-                state = escape(reason) or ("can be asked for" if used else "used")
+                state = reason or ("can be asked for" if used else "used")
                 used = used or not reason
                 backends.add_row(str(device), str(dtype).removeprefix("torch."), "yes" if alibi else "no", name, state)
     console.print(backends)
 
+    damaged = False
     for name in list_models():
         try:
             checksums = load_model(name).description.checksums
             console.print(f"model {name}: whole; " + ", ".join(f"{k} {v[:12]}" for k, v in checksums.items()))
         except ModelError as error:
+            damaged = True
             console.print(f"model {name}: {error}")
+    if damaged:
+        raise typer.Exit(1)

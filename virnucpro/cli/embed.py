@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -39,4 +38,4 @@ def embed(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
     )
     n, width = embed_records(read_records(inputs), output, model, kind, run_options)
-    print(f"virnucpro: {n} embeddings of width {width}; files are in {output}", file=sys.stderr)
+    options.report(f"{n} embeddings of width {width}; files are in {output}")

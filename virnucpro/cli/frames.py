@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -25,4 +24,4 @@ def frames(
 
     prepare_directory(output, restart)
     n_chunks, n_frames = write_frames(read_records(inputs), chunk_length, output)
-    print(f"virnucpro: {n_chunks} chunks, {n_frames} stop-free frames; files are in {output}", file=sys.stderr)
+    options.report(f"{n_chunks} chunks, {n_frames} stop-free frames; files are in {output}")

@@ -54,18 +54,12 @@ def _options(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code; typer itself makes 2 of wrong usage and 130 of Ctrl-C."""
     try:
         app(args=None if argv is None else list(argv))
     except VirnucproError as error:
         print(f"virnucpro: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("virnucpro: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `| head`
-        sys.stderr.close()
-        sys.exit(1)
 
 
 if __name__ == "__main__":

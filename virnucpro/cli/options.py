@@ -1,7 +1,9 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the line that closes a command."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,3 +23,9 @@ Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),
 ]
+
+
+def report(line: str) -> None:
+    """Print a closing line on stderr, unless --quiet."""
+    if logging.getLogger().isEnabledFor(logging.WARNING):
+        print(f"virnucpro: {line}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,4 +35,4 @@ def sample(
     per_class = {name: virus if name == VIRUS else host for name in sorted(set(genomes.classes.tolist()))}
     windows = sample_windows(genomes, length, per_class, seed)
     write_windows(windows, output)
-    print(f"virnucpro: {len(windows)} windows of {split}; files are in {output}", file=sys.stderr)
+    options.report(f"{len(windows)} windows of {split}; files are in {output}")

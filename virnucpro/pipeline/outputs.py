@@ -7,14 +7,18 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from virnucpro.config import FrameRule
 from virnucpro.errors import OutputError
-from virnucpro.pipeline.predict import RecordResult
+from virnucpro.seq import frames_of, iter_chunks
 from virnucpro.types import Call, Record, Status
+
+if TYPE_CHECKING:  # it imports torch, which `virnucpro frames` does without
+    from virnucpro.pipeline.predict import RecordResult
 
 RECORD_COLUMNS = (
     "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason",
@@ -29,17 +33,16 @@ FASTA_WIDTH = 60
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """Open a text file that is renamed to `path` when the block ends well, and removed when it does not.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path that is renamed to `path` when the block ends well, and removed when it does not.
 
     Raises:
         OutputError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -48,8 +51,20 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[TextIO]:
+    """Open a text file by `atomic_path`."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+    ):
+        yield file
+
+
 def prepare_directory(directory: Path, restart: bool) -> None:
     """Make the output directory; one that has files in it is taken only with `restart`.
+
+    What is in it stays until it is replaced, file by file: it may hold the input.
 
     Raises:
         OutputError: it holds files and `restart` is not set, or it cannot be made.
@@ -82,7 +97,7 @@ def record_row(call: Call) -> str:
 
 def write_fasta(file: TextIO, record: Record) -> None:
     """Write a record with its header as it was, the sequence upper-case in lines of 60."""
-    file.write(f">{record.id} {record.description}".rstrip() + "\n")
+    file.write(f">{record.id} {record.description}".rstrip(" ") + "\n")
     sequence = record.sequence.decode("ascii")
     for begin in range(0, len(sequence), FASTA_WIDTH):
         file.write(sequence[begin : begin + FASTA_WIDTH] + "\n")
@@ -145,11 +160,9 @@ def write_run(results: Iterable[RecordResult], directory: Path) -> Iterator[Reco
 
     The files appear when the last result has been taken.
     """
+    names = ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
     with ExitStack() as stack:
-        records, chunks, frames, viral = (
-            stack.enter_context(atomic_writer(directory / name))
-            for name in ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
-        )
+        records, chunks, frames, viral = (stack.enter_context(atomic_writer(directory / name)) for name in names)
         for file, columns in ((records, RECORD_COLUMNS), (chunks, CHUNK_COLUMNS), (frames, FRAME_COLUMNS)):
             file.write(_row(columns))
         for result in results:
@@ -181,12 +194,9 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_frames(records: Iterable[Record], chunk_length: int, directory: Path) -> tuple[int, int]:
     """Write chunks.fa, frames.fna and frames.faa by the published frame rule; return counts of chunks and frames."""
-    from virnucpro.config import FrameRule
-    from virnucpro.seq import frames_of, iter_chunks
-
     n_chunks = n_frames = 0
     with ExitStack() as stack:
-        names: Sequence[str] = ("chunks.fa", "frames.fna", "frames.faa")
+        names = ("chunks.fa", "frames.fna", "frames.faa")
         chunk_file, nucleotides, proteins = (stack.enter_context(atomic_writer(directory / name)) for name in names)
         for record in records:
             chunks = list(iter_chunks(record, chunk_length))

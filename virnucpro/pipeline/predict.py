@@ -31,7 +31,7 @@ SLICE = 2048
 class Options:
     """How to run: device and precision by name, token budget, attention backend, packing, thresholds.
 
-    `min_length` (nt) and `min_score` default to the model's own; `threads` to the cores available.
+    `min_length` (nt, at least 3) and `min_score` default to the model's own; `threads` to the cores available.
     """
 
     device: str = "auto"
@@ -90,7 +90,8 @@ class Predictor:
         self.model, self.description = model, model.description
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
-        self.min_length = self.description.min_length if options.min_length is None else options.min_length
+        shortest = self.description.min_length if options.min_length is None else options.min_length
+        self.min_length = max(shortest, 3)  # less than a codon has no frame
         self.threshold = self.description.threshold if options.min_score is None else options.min_score
         torch.set_num_threads(options.threads or default_threads())
         self.nucleotide = self._runner(model.nucleotide)

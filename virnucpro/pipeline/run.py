@@ -41,7 +41,7 @@ def run(
     """Call all records of `inputs` and write the output directory, or records.tsv to stdout if there is none.
 
     Raises:
-        VirnucproError: with what to do about it; the output directory then holds no table.
+        VirnucproError: with what to do about it; the output directory then holds no table of this run.
     """
     begin = time.perf_counter()
     if output is not None:

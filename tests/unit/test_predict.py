@@ -1,0 +1,348 @@
+"""The predictor with tiny random models: every record is answered, once, in order, and slicing changes nothing."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import virnucpro
+from virnucpro.config import FrameRule
+from virnucpro.errors import ConfigError, NumericalError
+from virnucpro.models.classifier import MLPClassifier
+from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.models.registry import Model, build_model
+from virnucpro.pipeline import predict
+from virnucpro.pipeline.features import LENGTH_FEATURES, fuse, length_features
+from virnucpro.pipeline.predict import Options, Predictor, RecordResult
+from virnucpro.seq import frames_of, iter_chunks
+from virnucpro.types import Frame, Record, Status
+
+WIDTH = 16
+CHUNK_LENGTH = 60
+MIN_LENGTH = 20
+# The same float32 sums in batches of other shapes.
+ROUNDING = 1e-5
+
+
+def tiny_model(rule: FrameRule, vote: str, seed: int = 0) -> Model:
+    """Return a model of random weights: a gated classifier for the weighted vote, the published one for max."""
+    torch.manual_seed(seed)
+    shape = {"layers": 2, "width": WIDTH, "heads": 2, "token_dropout": False}
+    kmers = {"vocabulary": 4**2 + 5, "mask_token": 4**2 + 4}
+    gated = vote == "weighted"
+    description = ModelDescription(
+        name="tiny",
+        chunk_length=CHUNK_LENGTH,
+        min_length=MIN_LENGTH,
+        frame_rule=rule,
+        nucleotide=EncoderDescription("esm2", {**shape, **kmers}, "kmer-2", 1, 1),
+        protein=EncoderDescription("esm2", shape, "esm2", 1, 1, limit=1024),
+        classifier=ClassifierDescription("gated" if gated else "mlp", 2 * WIDTH + LENGTH_FEATURES * gated, 8),
+        vote=vote,
+        max_ambiguous=0.5,
+    )
+    model = build_model(description, directory=None)
+    for part in model.parts().values():
+        part.eval()
+    return model
+
+
+def cpu(**changes) -> Options:
+    """Options for one CPU thread, which for models this small is faster than several."""
+    return Options(**{"device": "cpu", "threads": 1, **changes})
+
+
+LONGEST = FrameRule("longest_segments", segments=2, min_aa=5)
+PREDICTORS = {
+    (rule.kind, vote): Predictor(tiny_model(rule, vote), cpu())
+    for rule in (FrameRule("stop_free"), LONGEST)
+    for vote in ("max", "weighted")
+}
+predictors = pytest.mark.parametrize("predictor", PREDICTORS.values(), ids=["-".join(key) for key in PREDICTORS])
+
+
+STOPS = b"TAATTAATTAA" * 5  # 55 nt, one chunk, with stops in all six frames
+
+
+def random_records(number: int, longest: int = 400, seed: int = 0) -> list[Record]:
+    """Return records of random lengths, of which some are open reading frames and some are full of N."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for index in range(number):
+        letters = [b"ACGT", b"ACG", b"ACGTN", b"ACNNN"][rng.integers(4)]
+        sequence = bytes(rng.choice(list(letters), rng.integers(0, longest)).tolist())
+        records.append(Record(f"r{index}", sequence, index=index))
+    return records
+
+
+def scores(results: list[RecordResult]) -> list[float]:
+    """Return every score of the results as one list, NaN where there is none."""
+    values = []
+    for result in results:
+        calls = [result.call, *(chunk.call for chunk in result.chunks)]
+        values += [float("nan") if call.virus_score is None else call.virus_score for call in calls]
+        values += [p.score_virus for chunk in result.chunks for p in chunk.predictions]
+        values += [p.weight for chunk in result.chunks for p in chunk.predictions]
+    return values
+
+
+def outline(result: RecordResult) -> tuple:
+    """Return what a result says without its numbers."""
+    calls = [result.call, *(chunk.call for chunk in result.chunks)]
+    chunks = [(c.start, [f.id for f in c.frames], [p.frame_id for p in c.predictions]) for c in result.chunks]
+    return result.record, chunks, [(c.id, c.length, c.n_chunks, c.n_frames, c.status, c.reason) for c in calls]
+
+
+def test_random_records_meet_every_status():
+    records = [*random_records(60), Record("empty", b""), Record("stops", STOPS)]
+    for (rule, _), predictor in PREDICTORS.items():
+        found = {result.call.status for result in predictor.run(records)}
+        assert found == set(Status) - (set() if rule == "stop_free" else {Status.NO_FRAME})
+
+
+sequences = st.one_of(
+    st.text("ACGT", max_size=300), st.text("ACG", max_size=150), st.text("ACGTUN", max_size=200), st.text("N-RY*.")
+)
+
+
+@predictors
+@settings(max_examples=15, deadline=None)
+@given(st.lists(sequences, max_size=12))
+def test_every_record_comes_out_once_and_whole(predictor, texts):
+    records = [Record(f"r{i % 3}", text.encode(), index=i) for i, text in enumerate(texts)]  # ids repeat
+    results = list(predictor.run(records))
+    assert [result.record for result in results] == records
+    for result in results:
+        call, length = result.call, len(result.record.sequence)
+        assert (call.id, call.length) == (result.record.id, length)
+        assert call.n_chunks == len(result.chunks)
+        assert call.n_frames == sum(len(chunk.frames) for chunk in result.chunks)
+        assert (call.virus_score is None) == (call.is_virus is None) == (call.status is not Status.OK)
+        assert (call.status is Status.EMPTY) == (length == 0)
+        assert (call.status is Status.TOO_SHORT) == (0 < length < MIN_LENGTH)
+        assert call.reason or call.status is Status.OK
+        if length < MIN_LENGTH:
+            assert not result.chunks
+            continue
+        cut = list(iter_chunks(result.record, CHUNK_LENGTH))
+        assert [chunk.call.id for chunk in result.chunks] == [chunk.id for chunk in cut]
+        assert [chunk.start for chunk in result.chunks] == [chunk.start for chunk in cut]
+        for chunk, made in zip(result.chunks, cut, strict=True):
+            expected = frames_of([made], predictor.description.frame_rule)[0]
+            clear = chunk.call.status is not Status.TOO_AMBIGUOUS
+            assert chunk.frames == (expected if clear else ())
+            assert [p.frame_id for p in chunk.predictions] == [frame.id for frame in chunk.frames]
+            assert (chunk.call.virus_score is None) == (not chunk.frames)
+            assert all(p.score_other + p.score_virus == pytest.approx(1) for p in chunk.predictions)
+            if chunk.frames:
+                assert chunk.call.best_frame in {frame.id for frame in chunk.frames}
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@predictors
+def test_slices_change_nothing(predictor, size, monkeypatch):
+    records = random_records(20)
+    whole = list(predictor.run(records))
+    monkeypatch.setattr(predict, "SLICE", size)  # a record of 400 nt has 7 chunks
+    sliced = list(predictor.run(records))
+    assert [outline(result) for result in sliced] == [outline(result) for result in whole]
+    np.testing.assert_allclose(scores(sliced), scores(whole), atol=ROUNDING)
+
+
+@predictors
+def test_duplicates_change_nothing(predictor):
+    records = random_records(25)
+    alone = list(predictor.run(records))
+    twice = list(predictor.run([record for record in records for _ in range(2)]))
+    for some in (twice[0::2], twice[1::2]):
+        assert [outline(result) for result in some] == [outline(result) for result in alone]
+        np.testing.assert_allclose(scores(some), scores(alone), atol=ROUNDING)
+
+
+@predictors
+def test_neighbours_and_order_change_nothing(predictor):
+    records = random_records(20)
+    forward, backward = list(predictor.run(records)), list(predictor.run(records[::-1]))[::-1]
+    np.testing.assert_allclose(scores(backward), scores(forward), atol=ROUNDING)
+
+
+@pytest.mark.parametrize("changes", [{"packing": False}, {"max_tokens": 1}, {"max_tokens": 100}])
+@pytest.mark.parametrize("key", PREDICTORS, ids="-".join)
+def test_batches_change_nothing(key, changes):
+    rule = LONGEST if key[0] == "longest_segments" else FrameRule("stop_free")
+    other = Predictor(tiny_model(rule, key[1]), cpu(**changes))
+    records = random_records(15)
+    np.testing.assert_allclose(scores(list(other.run(records))), scores(list(PREDICTORS[key].run(records))), atol=1e-5)
+
+
+def test_a_chunk_without_a_frame_says_so():
+    open_frame = b"GCC" * 20
+    records = [Record("a", STOPS), Record("b", open_frame + (STOPS * 2)[:60]), Record("c", open_frame)]
+    results = list(PREDICTORS["stop_free", "max"].run(records))
+    assert [r.call.status for r in results] == [Status.NO_FRAME, Status.OK, Status.OK]
+    assert "stop codons" in results[0].call.reason
+    assert results[0].chunks[0].call.virus_score is None
+    assert [c.call.status for c in results[1].chunks] == [Status.OK, Status.NO_FRAME]
+    assert results[1].call.reason == "1 of 2 chunks have no score"
+    assert results[1].call.virus_score == pytest.approx(results[2].call.virus_score, abs=ROUNDING)
+
+
+def test_lengths_and_thresholds_are_the_options_else_the_model_s():
+    record = Record("a", b"GCC" * 10)
+    model = tiny_model(LONGEST, "weighted")
+
+    def call(**options):
+        return next(Predictor(model, cpu(**options)).run([record])).call
+
+    score = call().virus_score
+    assert call().is_virus == (score >= 0.5)
+    assert call(min_score=score).is_virus is True
+    assert call(min_score=math.nextafter(score, 1)).is_virus is False
+    assert call(min_length=30).status is Status.OK
+    assert call(min_length=31).status is Status.TOO_SHORT
+    tiny = Predictor(model, cpu(min_length=1)).run([Record("b", b"AC"), Record("c", b"GCC")])
+    assert [r.call.status for r in tiny] == [Status.TOO_SHORT, Status.OK]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"device": "tpu"}, {"device": "cuda:99"}, {"precision": "fp8"}, {"attention": "x"}]
+)
+def test_options_that_cannot_be_had(changes):
+    with pytest.raises(ConfigError):
+        Predictor(tiny_model(LONGEST, "max"), cpu(**changes))
+
+
+def test_a_token_budget_of_nothing_is_refused():
+    predictor = Predictor(tiny_model(LONGEST, "max"), cpu(max_tokens=0))
+    with pytest.raises(ConfigError, match="token budget"):
+        list(predictor.run(random_records(3)))
+
+
+def test_an_error_of_the_input_comes_after_the_records_before_it(monkeypatch):
+    monkeypatch.setattr(predict, "SLICE", 1)
+    records = [Record(f"r{i}", b"GCC" * 20) for i in range(3)]
+
+    def stream():
+        yield from records
+        raise OSError("the disk is gone")
+
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        seen.extend(result.record for result in PREDICTORS["longest_segments", "max"].run(stream()))
+    assert seen == records
+
+
+def test_weights_that_are_not_finite_stop_the_run():
+    model = tiny_model(LONGEST, "max")
+    with torch.no_grad():
+        model.protein.model.norm.weight[0] = float("nan")
+    with pytest.raises(NumericalError, match="not finite"):
+        list(Predictor(model, cpu()).run(random_records(5)))
+
+
+FRAMES = [Frame("c", 1, 0, b"ACGTACGTAC", b"TYV"), Frame("c", -1, 2, b"ACGTACG", b"RT"), Frame("d", 1, 0, b"ACG", b"T")]
+
+
+def test_fuse_lays_the_vectors_of_a_frame_side_by_side():
+    rng = np.random.default_rng(0)
+    nucleotide, protein = rng.random((3, 4), np.float32), rng.random((3, 5), np.float32)
+    assert (fuse(nucleotide, protein, FRAMES, False) == np.hstack((nucleotide, protein))).all()
+    with_lengths = fuse(nucleotide, protein, FRAMES, True)
+    assert with_lengths.dtype == np.float32
+    assert (with_lengths[:, :9] == np.hstack((nucleotide, protein))).all()
+    expected = [[np.log(3 / 50), 9 / 10], [np.log(2 / 50), 6 / 7], [np.log(1 / 50), 1]]
+    np.testing.assert_allclose(with_lengths[:, 9:], expected, rtol=1e-6)
+    assert (with_lengths[:, 9:] == length_features(FRAMES)).all()
+
+
+@pytest.mark.parametrize("with_lengths", [False, True])
+@pytest.mark.parametrize(("nucleotides", "proteins", "frames"), [(3, 2, 3), (2, 3, 3), (3, 3, 2), (2, 2, 3)])
+def test_fuse_refuses_unequal_rows(nucleotides, proteins, frames, with_lengths):
+    with pytest.raises(ValueError, match="need as many vectors"):
+        fuse(np.ones((nucleotides, 4)), np.ones((proteins, 4)), FRAMES[:frames], with_lengths)
+
+
+@pytest.mark.parametrize("encoder", ["nucleotide", "protein"])
+def test_a_missing_vector_is_an_error_and_shifts_nothing(encoder, monkeypatch):
+    predictor = Predictor(tiny_model(LONGEST, "max"), cpu())
+    runner = getattr(predictor, encoder)
+    embed = runner.embed
+    monkeypatch.setattr(runner, "embed", lambda sequences: embed(sequences)[:-1])
+    with pytest.raises(ValueError, match="need as many vectors"):
+        list(predictor.run(random_records(5)))
+
+
+def test_vectors_are_paired_with_their_own_frames():
+    """Frames of many lengths come out of the two encoders in two orders; each is compared with itself alone."""
+    predictor = PREDICTORS["longest_segments", "weighted"]
+    for result in predictor.run(random_records(12)):
+        for chunk in result.chunks:
+            for frame, prediction in zip(chunk.frames, chunk.predictions, strict=True):
+                vectors = [runner.embed([sequence]) for runner, sequence in pairs(predictor, frame)]
+                features = torch.from_numpy(fuse(*vectors, [frame], True))
+                with torch.inference_mode():
+                    logits, _ = predictor.model.classifier(features)
+                alone = logits.softmax(dim=1)[0].tolist()
+                assert [prediction.score_other, prediction.score_virus] == pytest.approx(alone, abs=ROUNDING)
+
+
+def pairs(predictor, frame):
+    return (predictor.nucleotide, frame.nucleotide), (predictor.protein, frame.protein)
+
+
+def test_published_classifier_and_consensus_equal_plain_arithmetic():
+    """Linear, batch normalisation, ReLU, Linear, softmax; then max(virus) >= max(other) for each chunk.
+
+    Features have the width of the published tool's, 768 of DNABERT-S and 2560 of ESM-2.
+    """
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    model = tiny_model(FrameRule("stop_free"), "max")
+    classifier = MLPClassifier().eval()
+    with torch.no_grad():
+        classifier.bn1.running_mean.normal_()
+        classifier.bn1.running_var.uniform_(0.5, 2)
+        classifier.bn1.weight.normal_()
+        classifier.bn1.bias.normal_()
+    predictor = Predictor(dataclasses.replace(model, classifier=classifier), cpu())
+    frames = [(0, 1), (2,), (), (3, 4, 5), (6, 7)]
+    flat = [Frame(f"chunk_{i}", 1, i % 3, b"GCC", b"A") for i in range(8)]
+    nucleotide = rng.normal(size=(8, 768)).astype(np.float32)
+    protein = rng.normal(size=(8, 2560)).astype(np.float32)
+    predictor.nucleotide.embed = lambda sequences: nucleotide
+    predictor.protein.embed = lambda sequences: protein
+
+    found, predictions = predictor._predict(flat, [tuple(flat[i] for i in kept) for kept in frames])
+
+    weights = {name: value.double().numpy() for name, value in classifier.state_dict().items()}
+    x = np.hstack((nucleotide, protein)).astype(np.float64)
+    x = x @ weights["hidden_layer.weight"].T + weights["hidden_layer.bias"]
+    x = (x - weights["bn1.running_mean"]) / np.sqrt(weights["bn1.running_var"] + 1e-5)
+    x = np.maximum(x * weights["bn1.weight"] + weights["bn1.bias"], 0)
+    x = np.exp(x @ weights["output_layer.weight"].T + weights["output_layer.bias"])
+    expected = x / x.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose([(p.score_other, p.score_virus) for p in predictions], expected, atol=ROUNDING)
+    is_virus = [expected[list(kept), 1].max() >= expected[list(kept), 0].max() for kept in frames if kept]
+    assert [score >= 0.5 for score in found] == is_virus
+    assert len(set(is_virus)) == 2
+
+
+def test_the_public_predict_yields_calls(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text(">a\n" + "ACGGCTAAGC" * 20 + "\n>b\nAC\n>c\n")
+    calls = list(virnucpro.predict(path, options=virnucpro.Options(device="cpu")))
+    assert [(call.id, call.length, call.status) for call in calls] == [
+        ("a", 200, Status.OK),
+        ("b", 2, Status.TOO_SHORT),
+        ("c", 0, Status.EMPTY),
+    ]
+    assert 0 <= calls[0].virus_score <= 1
+    again = list(virnucpro.predict([path, str(path)]))
+    assert [call.id for call in again] == ["a", "b", "c"] * 2
+    assert again[3].virus_score == pytest.approx(calls[0].virus_score, abs=1e-3)
+    with pytest.raises(virnucpro.VirnucproError, match="no such file"):
+        list(virnucpro.predict(tmp_path / "nothing.fa"))

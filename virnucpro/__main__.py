@@ -1,0 +1,5 @@
+"""`python -m virnucpro` is the command `virnucpro`."""
+
+from virnucpro.cli.main import main
+
+main()
