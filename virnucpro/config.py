@@ -42,17 +42,24 @@ class FrameRule:
     `stop_free` is the published tool's rule: every frame without a stop codon over the whole chunk.
     `longest_segments` takes the longest stop-free segment of each of the six frames and keeps the
     `segments` longest of these that have at least `min_aa` amino acids; the longest one is always kept.
+    The nucleotides beside a frame are `own`, read in that frame, or those of the chunk's `longest` one, so
+    that a chunk has one nucleotide sequence to embed.
     """
 
     kind: Literal["stop_free", "longest_segments"] = "stop_free"
     segments: int = 2
     min_aa: int = 20
+    nucleotide: Literal["own", "longest"] = "own"
 
     def __post_init__(self) -> None:
         if self.kind not in ("stop_free", "longest_segments"):
             raise ConfigError(f"frame rule must be stop_free or longest_segments, got {self.kind!r}")
         if self.segments not in range(1, 7):
             raise ConfigError(f"a frame rule keeps 1 to 6 segments, got {self.segments}")
+        if self.nucleotide not in ("own", "longest"):
+            raise ConfigError(f"nucleotide of a frame rule must be own or longest, got {self.nucleotide!r}")
+        if self.kind == "stop_free" and self.nucleotide != "own":
+            raise ConfigError("the frame rule stop_free reads nucleotides in their own frame; use nucleotide = own")
         if self.min_aa < 1:
             raise ConfigError(f"min_aa of a frame rule must be at least 1, got {self.min_aa}")
 

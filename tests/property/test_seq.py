@@ -128,3 +128,14 @@ def test_both_strands_give_the_same_proteins(sequence: bytes, rule: FrameRule) -
     if rule.kind == "stop_free":
         mirrored = {(-frame.strand, frame.offset, frame.nucleotide, frame.protein) for frame in backward}
         assert {(frame.strand, frame.offset, frame.nucleotide, frame.protein) for frame in forward} == mirrored
+
+
+@given(odd_dna)
+def test_nucleotides_of_the_longest_frame(sequence: bytes) -> None:
+    chunk = Chunk("r", 1, 0, sequence)
+    own = frames_of([chunk], FrameRule("longest_segments", 3, 1))[0]
+    shared = frames_of([chunk], FrameRule("longest_segments", 3, 1, "longest"))[0]
+    assert [(f.strand, f.offset, f.protein) for f in shared] == [(f.strand, f.offset, f.protein) for f in own]
+    if own:
+        longest = min(own, key=lambda frame: (-len(frame.protein), frame.protein))
+        assert {frame.nucleotide for frame in shared} == {longest.nucleotide}

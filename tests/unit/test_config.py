@@ -12,7 +12,8 @@ from virnucpro.errors import ConfigError
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
 @pytest.mark.parametrize("segments", [1, 6])
 def test_frame_rule_takes_what_it_can_do(kind, segments):
-    assert FrameRule(kind, segments, 7).to_json() == {"kind": kind, "segments": segments, "min_aa": 7}
+    expected = {"kind": kind, "segments": segments, "min_aa": 7, "nucleotide": "own"}
+    assert FrameRule(kind, segments, 7).to_json() == expected
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,10 @@ def test_frame_rule_takes_what_it_can_do(kind, segments):
         ({"kind": "orf"}, "stop_free or longest_segments, got 'orf'"),
         ({"segments": 0}, "1 to 6 segments, got 0"),
         ({"segments": 7}, "1 to 6 segments, got 7"),
+        ({"segments": 2.5}, "1 to 6 segments, got 2.5"),
+        ({"min_aa": 0}, "at least 1, got 0"),
+        ({"nucleotide": "both"}, "own or longest, got 'both'"),
+        ({"kind": "stop_free", "nucleotide": "longest"}, "use nucleotide = own"),
     ],
 )
 def test_frame_rule_refuses(values, message):

@@ -18,6 +18,9 @@ def train(
         Path | None, typer.Option("--data", help="Data directory, instead of the file's.", show_default=False)
     ] = None,
     device: options.Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the output directory.")
+    ] = False,
     restart: options.Restart = False,
 ) -> None:
     """Train a model on labelled genomes and write its directory.
@@ -25,8 +28,10 @@ def train(
     The data directory holds SPLIT/CLASS.fna[.gz|.xz] for the splits train and val, and may hold
     records.tsv[.gz] with columns id, class, family, genus, by which windows are drawn.
     """
+    import shutil
     from dataclasses import replace
 
+    from virnucpro.errors import ConfigError
     from virnucpro.pipeline.device import choose_device
     from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.train.fit import fit
@@ -35,5 +40,9 @@ def train(
     settings = TrainSettings.from_toml(config)
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
-    prepare_directory(output, restart)
+    if resume and restart:
+        raise ConfigError("--resume goes on and --restart begins anew; give one of them")
+    prepare_directory(output, restart or resume)
+    if restart:
+        shutil.rmtree(output / "checkpoint", ignore_errors=True)
     fit(settings, output, choose_device(device), log=lambda line: print(line, file=sys.stderr, flush=True))

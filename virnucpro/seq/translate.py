@@ -55,7 +55,7 @@ def frames_of(chunks: Sequence[Chunk], rule: FrameRule) -> list[tuple[Frame, ...
     residues without a stop (the leftmost on its own strand), and of these six the `rule.segments` longest
     with at least `rule.min_aa` residues, equal lengths by the order of their bytes, so that a chunk and its
     reverse complement choose the same; the longest is kept however short. `nucleotide` is the whole
-    strand from the offset on.
+    strand from the offset on; with `rule.nucleotide` "longest", that of the frame first in this order.
 
     Args:
         chunks: upper-case chunks of any lengths; those of one call are scanned together.
@@ -101,7 +101,16 @@ def _frames_of_block(chunks: Sequence[Chunk], rule: FrameRule) -> list[tuple[Fra
             nucleotide = nucleotide[: offset + 3 * len(protein) + 1]
         if protein:
             frames[row].append(Frame(chunks[row].id, strand, offset, nucleotide[offset:], protein))
+    if rule.nucleotide == "longest":
+        return [_with_nucleotides_of_longest(kept_frames) for kept_frames in frames]
     return [tuple(kept_frames) for kept_frames in frames]
+
+
+def _with_nucleotides_of_longest(frames: list[Frame]) -> tuple[Frame, ...]:
+    if len(frames) < 2:
+        return tuple(frames)
+    nucleotide = min(frames, key=lambda frame: (-len(frame.protein), frame.protein)).nucleotide
+    return tuple(Frame(f.chunk_id, f.strand, f.offset, nucleotide, f.protein) for f in frames)
 
 
 def _longest_runs(strands: Sequence[bytes]) -> tuple[bytes, _Integers, _Integers]:

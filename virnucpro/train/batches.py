@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,14 +21,18 @@ from virnucpro.train.genomes import VIRUS, Genomes
 from virnucpro.train.settings import DataSettings
 from virnucpro.types import Chunk, Frame
 
+Letters = npt.NDArray[np.uint8]
+
 _ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Frames of C windows: two packed batches of F sequences, `owner` (F,), `lengths` (F, 2), `labels` (C,)."""
+    """Frames of C windows: F packed proteins, the packed distinct nucleotide sequences and which of them each frame
+    has, `nucleotide_row` (F,), the window each belongs to, `owner` (F,), `lengths` (F, 2), `labels` (C,)."""
 
     nucleotide: PackedBatch
+    nucleotide_row: Tensor
     protein: PackedBatch
     owner: Tensor
     lengths: Tensor
@@ -36,7 +41,7 @@ class TrainingBatch:
     def to(self, device: torch.device | str) -> TrainingBatch:
         """Return the batch on `device`."""
         return TrainingBatch(
-            self.nucleotide.to(device), self.protein.to(device),
+            self.nucleotide.to(device), self.nucleotide_row.to(device), self.protein.to(device),
             self.owner.to(device), self.lengths.to(device), self.labels.to(device),
         )  # fmt: skip
 
@@ -46,8 +51,11 @@ def collate_frames(model: Model, chunks: list[Chunk], labels: list[float]) -> Tr
     kept = [(frames, label) for frames, label in zip(_frames(model, chunks), labels, strict=True) if frames]
     flat = [frame for frames, _ in kept for frame in frames]
     owner = np.repeat(np.arange(len(kept)), [len(frames) for frames, _ in kept])
+    numbers: dict[bytes, int] = {}
+    rows = [numbers.setdefault(frame.nucleotide, len(numbers)) for frame in flat]
     return TrainingBatch(
-        nucleotide=VarlenCollator(model.nucleotide.tokenizer)([(f.id, f.nucleotide) for f in flat]),
+        nucleotide=VarlenCollator(model.nucleotide.tokenizer)([(str(n), sequence) for sequence, n in numbers.items()]),
+        nucleotide_row=torch.tensor(rows),
         protein=VarlenCollator(model.protein.tokenizer)([(f.id, f.protein) for f in flat]),
         owner=torch.from_numpy(owner),
         lengths=torch.from_numpy(length_features(flat)),
@@ -80,9 +88,22 @@ class WindowBatches(Dataset[TrainingBatch]):
         records, starts, lengths = self.genomes.draw(rng, self.cumulative, wanted)
         chunks, labels = [], []
         for record, start, length in zip(records.tolist(), starts.tolist(), lengths.tolist(), strict=True):
-            letters = self.genomes.piece(record, start, length)
-            changed = rng.random(length) < rng.random() * settings.max_substitution
-            letters = np.where(changed, _ACGT[rng.integers(0, 4, length)], letters)
+            letters = with_errors(self.genomes.piece(record, start, length), settings, rng)
             chunks.append(Chunk(self.genomes.ids[record], 1, start, letters.tobytes()))
             labels.append(float(self.genomes.classes[record] == VIRUS))
         return collate_frames(self.model, chunks, labels)
+
+
+def with_errors(letters: Letters, settings: DataSettings, rng: np.random.Generator) -> Letters:
+    """Return letters (uint8) with sequencing errors at rates drawn for this window, at most as long as before."""
+    n = len(letters)
+    replaced = rng.random(n) < rng.random() * settings.max_substitution
+    letters = np.where(replaced, _ACGT[rng.integers(0, 4, n)], letters)
+    if settings.max_indel:
+        changed = rng.random(n) < rng.random() * settings.max_indel
+        copies = np.where(changed, 2 * rng.integers(0, 2, n), 1)  # left out or doubled
+        letters = np.repeat(letters, copies)[:n]
+    if settings.max_unknown:
+        unknown = rng.random(len(letters)) < rng.random() * settings.max_unknown
+        letters = np.where(unknown, np.uint8(ord("N")), letters)
+    return letters

@@ -21,8 +21,8 @@ class DataSettings:
     """What is drawn: shares of the classes, tempering of taxa, window lengths, substitutions.
 
     `class_share` gives each class its part of a batch. `fixed_lengths` are drawn with probability
-    `fixed_share`, otherwise a length between `min_length` and `max_length` nt. Up to `max_substitution` of
-    the letters of a window are replaced.
+    `fixed_share`, otherwise a length between `min_length` and `max_length` nt. Each window gets its own rates of
+    errors, up to `max_substitution` letters replaced, `max_indel` left out or doubled, `max_unknown` made N.
     """
 
     directory: str
@@ -34,6 +34,8 @@ class DataSettings:
     fixed_lengths: tuple[int, ...] = (300, 500)
     fixed_share: float = 0.7
     max_substitution: float = 0.04
+    max_indel: float = 0.0
+    max_unknown: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,209 @@
+"""Training on a few synthetic genomes: what a step needs, checkpoints, exact resume, the whole to a usable model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from virnucpro.config import FrameRule
+from virnucpro.errors import ConfigError, MissingInputError
+from virnucpro.models.registry import build_model, load_model
+from virnucpro.train.batches import WindowBatches, collate_frames, with_errors
+from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
+from virnucpro.train.fit import describe, fit, learning_rate
+from virnucpro.train.genomes import read_genomes
+from virnucpro.train.network import Network, initialise, loss_of
+from virnucpro.train.settings import DataSettings, FitSettings, ModelSettings, TrainSettings
+from virnucpro.types import Chunk
+
+CPU = torch.device("cpu")
+MODEL = ModelSettings(
+    "tiny", protein_layers=1, protein_width=16, protein_heads=2, nucleotide_layers=1, nucleotide_width=16,
+    nucleotide_heads=2, hidden_dim=8, dropout=0.1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> TrainSettings:
+    """Two classes that differ in composition, so that a few steps lower the loss."""
+    directory = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (directory / split).mkdir()
+        for name, letters in (("virus", "AAAT"), ("bacteria", "CCGG")):
+            entries = [f">{name}{i}\n{''.join(rng.choice(list('ACGT' + letters), 2000))}\n" for i in range(3)]
+            (directory / split / f"{name}.fna").write_text("".join(entries))
+    data = DataSettings(str(directory), {"virus": 0.5, "bacteria": 0.5})
+    training = FitSettings(
+        steps=6, batch=16, learning_rate=3e-3, warmup=2, workers=0, evaluate_every=3, windows_per_class=4
+    )
+    return TrainSettings(data, MODEL, training)
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    parts = load_model(str(directory)).parts()
+    return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+
+
+def test_a_broken_off_training_ends_with_the_same_weights(settings, tmp_path):
+    lines: list[str] = []
+    fit(settings, tmp_path / "whole", CPU, lines.append)
+    assert sum(line.startswith("step") for line in lines) == 2
+
+    def break_off(line: str) -> None:
+        if line.startswith("step 3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings, tmp_path / "broken", CPU, break_off)
+    resumed: list[str] = []
+    fit(settings, tmp_path / "broken", CPU, resumed.append)
+    assert "from step 3" in resumed[1]
+    whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert whole.keys() == broken.keys()
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    logged = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
+    assert logged == [3, 6]
+
+
+def test_other_settings_do_not_go_on_from_a_checkpoint(settings, tmp_path):
+    one_step = replace(settings, fit=replace(settings.fit, steps=1, evaluate_every=1))
+    fit(one_step, tmp_path, CPU, lambda line: None)
+    with pytest.raises(ConfigError, match="other settings"):
+        fit(replace(one_step, fit=replace(one_step.fit, seed=9)), tmp_path, CPU, lambda line: None)
+
+
+def test_a_checkpoint_is_in_small_files_and_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("virnucpro.train.checkpoint._SHARD_BYTES", 3000)
+
+    def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(1)
+        module = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
+        return module, torch.optim.AdamW(module.parameters())
+
+    module, optimizer = trained()
+    module(torch.ones(2, 20)).sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "c", 7, module, optimizer, "key")
+    files = sorted((tmp_path / "c").glob("*.safetensors"))
+    assert len(files) > 1
+    assert max(path.stat().st_size for path in files) < 5000
+
+    again, other = trained()
+    assert load_checkpoint(tmp_path / "nothing", again, other, "key") == 0
+    assert load_checkpoint(tmp_path / "c", again, other, "key") == 7
+    for left, right in ((module, again), (optimizer.state[module[0].weight], other.state[again[0].weight])):
+        left, right = (d if isinstance(d, dict) else d.state_dict() for d in (left, right))
+        assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_batches_depend_on_seed_and_step_alone(settings):
+    genomes = read_genomes(Path(settings.data.directory), "train")
+    model = build_model(describe(MODEL, 500, 75), Path("."))
+    one, two = (WindowBatches(genomes, settings.data, model, 8, 5, seed=3) for _ in range(2))
+    _ = two[1]
+    assert torch.equal(one[4].protein.input_ids, two[4].protein.input_ids)
+    assert not torch.equal(one[4].labels, one[3].labels) or one[4].protein.num_tokens != one[3].protein.num_tokens
+    assert one[0].owner.max() == 7
+    with pytest.raises(IndexError):
+        one[5]
+
+
+def test_sequencing_errors():
+    rng = np.random.default_rng(4)
+    letters = np.frombuffer(b"ACGT" * 500, dtype=np.uint8)
+    plain = DataSettings("", {}, max_substitution=0.0)
+    assert np.array_equal(with_errors(letters, plain, rng), letters)
+    replaced = with_errors(letters, replace(plain, max_substitution=1.0), rng)
+    assert len(replaced) == 2000
+    assert 0 < (replaced != letters).mean() < 0.75
+    lengths = [len(with_errors(letters, replace(plain, max_indel=0.5), rng)) for _ in range(20)]
+    assert max(lengths) <= 2000
+    assert min(lengths) < 2000
+    assert b"N" in with_errors(letters, replace(plain, max_unknown=0.5), rng).tobytes()
+
+
+def test_shared_nucleotides_are_embedded_once():
+    rule = FrameRule("longest_segments", segments=3, min_aa=1, nucleotide="longest")
+    model = build_model(describe(replace(MODEL, frame_rule=rule), 500, 75), Path("."))
+    rng = np.random.default_rng(1)
+    chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGT"), 200)).encode()) for i in range(5)]
+    batch = collate_frames(model, chunks, [1.0, 0.0, 1.0, 0.0, 1.0])
+    assert batch.nucleotide.num_sequences == 5
+    assert batch.protein.num_sequences == 15
+    assert torch.equal(batch.nucleotide_row, batch.owner)
+
+
+def test_the_vote_of_the_network_is_that_of_prediction():
+    from virnucpro.pipeline.predict import Predictor
+    from virnucpro.types import Record
+
+    model = build_model(describe(MODEL, 500, 75), Path("."))
+    torch.manual_seed(2)
+    initialise(model)
+    for part in model.parts().values():
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    rng = np.random.default_rng(2)
+    sequences = ["".join(rng.choice(list("ACGT"), n)).encode() for n in (80, 150, 333, 500, 500)]
+    chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences)]
+    with torch.no_grad():
+        margins, _ = Network(model).eval()(collate_frames(model, chunks, [0.0] * 5))
+    calls = [result.call for result in Predictor(model).run(Record(f"r{i}", s) for i, s in enumerate(sequences))]
+    assert [call.virus_score for call in calls] == pytest.approx(margins.sigmoid().tolist(), rel=1e-5)
+
+
+def test_loss_and_schedule():
+    settings = FitSettings(steps=100, warmup=10, label_smoothing=0.0, frame_loss=0.0)
+    rates = [learning_rate(step, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == 1.0
+    assert rates[100] == pytest.approx(0.0)
+    model = build_model(describe(MODEL, 500, 75), Path("."))
+    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATG" * 40), Chunk("r", 2, 0, b"GCC" * 40)], [1.0, 0.0])
+    right, wrong = torch.tensor([9.0, -9.0]), torch.tensor([-9.0, 9.0])
+    frames = torch.zeros(len(batch.owner))
+    assert loss_of((right, frames), batch, settings) < 0.01 < 8 < loss_of((wrong, frames), batch, settings)
+
+
+TOML = """
+[data]
+directory = "here"
+class_share = { virus = 0.5, bacteria = 0.5 }
+[model]
+name = "m"
+frame_rule = { kind = "longest_segments", segments = 4 }
+[fit]
+steps = 5
+"""
+
+
+def test_settings_are_read_from_toml(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(TOML)
+    settings = TrainSettings.from_toml(path)
+    assert settings.data.directory == str(tmp_path / "here")
+    assert settings.model.frame_rule.segments == 4
+    with pytest.raises(MissingInputError):
+        TrainSettings.from_toml(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("steps = 5", "steps ="), "is not TOML"),
+        (("[fit]", "[fitt]"), "'fit'"),
+        (("steps = 5", "step = 5"), "step"),
+        (("segments = 4", "segments = 9"), "1 to 6 segments"),
+    ],
+)
+def test_broken_settings_are_refused(tmp_path, change, message):
+    path = tmp_path / "a.toml"
+    path.write_text(TOML.replace(*change))
+    with pytest.raises(ConfigError, match=message):
+        TrainSettings.from_toml(path)

@@ -1,0 +1,74 @@
+"""Where a training stands, on disk: weights and optimiser state in files of at most 15 MB, appearing together.
+
+Random numbers are drawn from the seed and the step alone, so weights, optimiser state and step are all there is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from virnucpro.errors import ConfigError, ModelError
+
+_SHARD_BYTES = 15_000_000
+
+
+def save_checkpoint(directory: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> None:
+    """Replace `directory` by the state after `step`; `key` tells which settings it belongs to."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors.update({f"optimizer.{number}.{name}": value for name, value in state.items()})
+    temporary = directory.with_name(directory.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    shards = _shards({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    for number, shard in enumerate(shards):
+        save_file(shard, temporary / f"state-{number:02d}.safetensors")
+    (temporary / "state.json").write_text(json.dumps({"step": step, "settings": key}) + "\n", encoding="utf-8")
+    shutil.rmtree(directory, ignore_errors=True)
+    temporary.replace(directory)
+
+
+def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, value in tensors.items():
+        if shards[-1] and size + value.nbytes > _SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][name] = value
+        size += value.nbytes
+    return shards
+
+
+def load_checkpoint(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> int:
+    """Restore the state and return its step, or return 0 if there is no checkpoint.
+
+    Raises:
+        ConfigError: it belongs to other settings.
+        ModelError: it is incomplete.
+    """
+    if not (directory / "state.json").is_file():
+        return 0
+    state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+    if state["settings"] != key:
+        raise ConfigError(f"{directory} belongs to other settings; train into another directory or use --restart")
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(directory.glob("state-*.safetensors")):
+        tensors.update(load_file(path))
+    weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, kind = name.split(".")
+            moments.setdefault(int(number), {})[kind] = value
+    if weights.keys() != network.state_dict().keys() or len(moments) != len(list(network.parameters())):
+        raise ModelError(f"{directory} is incomplete; use --restart")
+    network.load_state_dict(weights)
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(state["step"])

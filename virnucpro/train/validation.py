@@ -1,0 +1,50 @@
+"""Validation while training: fixed windows of the val split, scored as the network stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from virnucpro.models.registry import Model
+from virnucpro.train.batches import TrainingBatch, collate_frames
+from virnucpro.train.evaluate import evaluate
+from virnucpro.train.genomes import VIRUS, Genomes, sample_windows
+from virnucpro.train.network import Network
+from virnucpro.train.settings import FitSettings
+from virnucpro.types import Chunk
+
+EVALUATED_LENGTHS = (500, 300, 150)
+Validation = dict[int, tuple[list[TrainingBatch], list[str]]]
+
+
+def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Validation:
+    """Return, for each evaluated length, batches of fixed windows and their classes in order."""
+    names = sorted(set(genomes.classes.tolist()))
+    hosts = [name for name in names if name != VIRUS]
+    per_class = {name: settings.windows_per_class for name in hosts}
+    per_class[VIRUS] = settings.windows_per_class * 3
+    result: Validation = {}
+    for length in EVALUATED_LENGTHS:
+        windows = sample_windows(genomes, length, per_class, seed=0)
+        batches = []
+        for begin in range(0, len(windows), settings.batch):
+            part = windows[begin : begin + settings.batch]
+            chunks = [Chunk(w.record_id, 1, w.start, w.sequence) for w in part]
+            batches.append(collate_frames(model, chunks, [float(w.class_name == VIRUS) for w in part]))
+        result[length] = batches, [w.class_name for w in windows]
+    return result
+
+
+@torch.no_grad()
+def validate(network: Network, validation: Validation, device: torch.device) -> dict[str, Any]:
+    """Return the figures of `evaluate` for each length, as JSON-able values."""
+    network.eval()
+    figures = {}
+    for length, (batches, classes) in validation.items():
+        margins = [network(batch.to(device))[0].sigmoid().cpu().numpy() for batch in batches]
+        scores: list[float | None] = np.concatenate(margins).tolist()
+        figures[str(length)] = evaluate(scores, classes).to_json()
+    network.train()
+    return figures
