@@ -7,8 +7,10 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +41,26 @@ def cpu_name() -> str:
     return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def write_results(name: str, rows: list[dict[str, Any]], device: str | None = None) -> None:
-    """Print rows and write benchmarks/results/NAME.json with device, command, date and versions."""
+def write_results(
+    name: str, rows: list[dict[str, Any]], device: str | None = None, peers: Sequence[str] = (), show: bool = True
+) -> None:
+    """Write benchmarks/results/NAME.json with device, command, date and versions, also of `peers`; show the rows."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    for peer in peers:
+        with suppress(metadata.PackageNotFoundError):
+            versions[peer] = metadata.version(peer)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     result = {
         "device": device or gpu or cpu_name(),
         "command": " ".join(["python", *sys.argv]),
         "date": date.today().isoformat(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": versions,
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if not show:
+        return
     print(f"{result['device']}, torch {torch.__version__}")
     for row in rows:
         print("  ".join(f"{key}={value}" for key, value in row.items()))
