@@ -42,6 +42,7 @@ class OptionalPackage:
 
 
 FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varlen attention on GPUs, with ALiBi")
+TRITON = OptionalPackage("triton", "triton", "3.2", "triton", "fused inference kernels; comes with torch for CUDA")
 MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "train", "training curves")
 
-LEDGER = (FLASH_ATTN, MATPLOTLIB)
+LEDGER = (FLASH_ATTN, TRITON, MATPLOTLIB)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.models.grouped_sdpa import alibi_bias
+from virnucpro.models.kernels import PLAIN, Kernels, kernels_for
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
 from virnucpro.models.positions import position_ids_unchecked
 
@@ -32,6 +33,7 @@ class PackedEncoder(nn.Module, ABC):
     pad_token: int
     uses_alibi = False
     backend: AttentionBackend
+    kernels: Kernels = PLAIN
 
     def select_attention(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "auto"
@@ -42,12 +44,13 @@ class PackedEncoder(nn.Module, ABC):
     def place(
         self, device: torch.device | str, dtype: torch.dtype = torch.float32, attention: str = "auto"
     ) -> PackedEncoder:
-        """Move to `device`, cast the dense layers to `dtype` and choose the attention backend; return self."""
+        """Move to `device`, the dense layers to `dtype`, choose attention backend and kernels; return self."""
         self.to(device)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.to(dtype)
         self.select_attention(device, dtype, attention)
+        self.kernels = kernels_for(torch.device(device), dtype)
         return self
 
     def forward_packed(

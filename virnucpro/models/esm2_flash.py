@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from virnucpro.errors import ConfigError
 from virnucpro.models.encoder import Attend, PackedEncoder
-from virnucpro.models.rotary import apply_rotary, rotary_table
+from virnucpro.models.kernels import PLAIN, Kernels
+from virnucpro.models.rotary import rotary_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,11 @@ ESM2_SHAPES = {
 
 
 class ESM2Layer(nn.Module):
-    """One layer: x + attention(LayerNorm(x)), then x + feed-forward(LayerNorm(x))."""
+    """One layer: x + attention(LayerNorm(x)), then x + feed-forward(LayerNorm(x)).
+
+    The last sum is left to the next LayerNorm, which is the next layer's: a layer takes and returns the residual
+    stream x and the branch y still to be added to it (None before the first layer).
+    """
 
     def __init__(self, config: ESM2Config) -> None:
         super().__init__()
@@ -66,14 +71,17 @@ class ESM2Layer(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def forward(
+        self, x: Tensor, y: Tensor | None, rotary: tuple[Tensor, Tensor], attend: Attend, kernels: Kernels
+    ) -> tuple[Tensor, Tensor]:
         dtype = self.qkv.weight.dtype
-        h = self.attention_norm(x).to(dtype)
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # each (H, Dh)
-        h = attend(apply_rotary(q, *rotary), apply_rotary(k, *rotary), v).flatten(-2)  # (D)
-        x = x + F.dropout(self.out(h), self.dropout, self.training)
-        h = F.gelu(self.up(self.feed_forward_norm(x).to(dtype)))
-        return x + F.dropout(self.down(h), self.dropout, self.training)
+        x, h = kernels.add_layer_norm(x, y, self.attention_norm, dtype)
+        qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1))  # (3, H, Dh)
+        h = attend(*kernels.rotary_qk(qkv, *rotary)).flatten(-2)  # (D)
+        y = F.dropout(self.out(h), self.dropout, self.training)
+        x, h = kernels.add_layer_norm(x, y, self.feed_forward_norm, dtype)
+        h = kernels.linear_gelu(h, self.up.weight, self.up.bias)  # (4 D)
+        return x, F.dropout(self.down(h), self.dropout, self.training)
 
 
 class ESM2(PackedEncoder):
@@ -97,15 +105,19 @@ class ESM2(PackedEncoder):
         n_masked = torch.zeros_like(lengths, dtype=torch.float32)
         n_masked.index_add_(0, sequence.flatten(), masked.flatten().float())  # whole numbers: exact in any order
         scale = (1 - 0.15 * 0.8) / (1 - n_masked / lengths)  # (N,)
-        return x.masked_fill(masked[..., None], 0.0) * scale[sequence][..., None]  # type: ignore[no-any-return]
+        factor = scale[sequence].masked_fill(masked, 0.0)  # one pass over the embeddings for both
+        return x * factor[..., None]  # type: ignore[no-any-return]
 
     def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]:
         rotary = rotary_table(position_ids, self.head_width)
-        hidden = {0: x} if 0 in wanted else {}
-        for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, rotary, attend)
-            if number in wanted and number < self.n_layers:
-                hidden[number] = x
-        if self.n_layers in wanted:
-            hidden[self.n_layers] = self.norm(x)
+        kernels = PLAIN if torch.is_grad_enabled() else self.kernels
+        hidden = {0: x.clone()} if 0 in wanted else {}  # x may be overwritten
+        y = None
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            for number, layer in enumerate(self.layers, start=1):
+                x, y = layer(x, y, rotary, attend, kernels)
+                if number in wanted and number < self.n_layers:
+                    hidden[number] = x + y
+            if self.n_layers in wanted:
+                _, hidden[self.n_layers] = kernels.add_layer_norm(x, y, self.norm, x.dtype)
         return hidden

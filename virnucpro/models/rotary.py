@@ -11,18 +11,16 @@ from torch import Tensor
 
 
 def rotary_table(position_ids: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of the rotary angles, each (..., 1, Dh) float32, for position_ids (...).
+    """Return cos and sin of the rotary angles, each (..., 1, Dh/2) float32, for position_ids (...).
 
-    angle(p, i) = p / 10000^(2i/Dh), i in 0..Dh/2-1, written twice along Dh (Su et al. 2021, eq. 15, with
-    the halves, not the neighbours, as pairs).
+    angle(p, i) = p / 10000^(2i/Dh), i in 0..Dh/2-1 (Su et al. 2021, eq. 15).
     """
     exponents = torch.arange(0, head_width, 2, device=position_ids.device, dtype=torch.float32) / head_width
-    angles = position_ids[..., None].float() * (1.0 / 10000.0**exponents)  # (..., Dh/2)
-    angles = torch.cat((angles, angles), dim=-1)[..., None, :]  # (..., 1, Dh)
+    angles = position_ids[..., None, None].float() * (1.0 / 10000.0**exponents)  # (..., 1, Dh/2)
     return angles.cos(), angles.sin()
 
 
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate x (..., H, Dh) by the table; computed in float32, returned in the dtype of x."""
-    first, second = x.float().chunk(2, dim=-1)
-    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+    """Rotate x (..., H, Dh) by the table; element i pairs with i + Dh/2; in float32, returned in the dtype of x."""
+    first, second = x.float().chunk(2, dim=-1)  # each (..., H, Dh/2)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

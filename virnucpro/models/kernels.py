@@ -1,0 +1,69 @@
+"""The elementwise work between the dense products, as a table of three functions: plain, or fused on a GPU.
+
+The plain functions are the specification: they serve every device and dtype, and autograd. The fused ones
+(`triton_kernels`) are for inference on CUDA in half precision; they may overwrite their arguments, so callers use
+only what a kernel returns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from virnucpro.models.rotary import apply_rotary
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """One way to do the elementwise work of a pre-LayerNorm layer with rotary positions.
+
+    add_layer_norm(x, y, norm, dtype): x (..., D), the residual stream; y (..., D) to be added to it, or None;
+        norm, a LayerNorm over D. Returns x + y in the dtype of x, and its norm in `dtype`.
+    rotary_qk(qkv, cos, sin): qkv (..., 3, H, Dh), contiguous; cos and sin (..., 1, Dh/2) float32, see
+        `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), perhaps views of qkv.
+    linear_gelu(x, weight, bias): x (..., D), weight (F, D), bias (F,). Returns gelu(x weight^T + bias) with
+        the exact (erf) GELU, (..., F).
+    """
+
+    name: str
+    add_layer_norm: Callable[[Tensor, Tensor | None, nn.LayerNorm, torch.dtype], tuple[Tensor, Tensor]]
+    rotary_qk: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    x = x if y is None else x + y
+    return x, norm(x).to(dtype)
+
+
+def _rotary_qk(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = qkv.unbind(-3)
+    return apply_rotary(q, cos, sin), apply_rotary(k, cos, sin), v
+
+
+def _linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.gelu(F.linear(x, weight, bias))
+
+
+PLAIN = Kernels("plain", _add_layer_norm, _rotary_qk, _linear_gelu)
+
+
+def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
+    """Return the kernels for dense layers in `dtype` on `device`, with one small launch to see that they work."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return PLAIN
+    try:
+        from virnucpro.models import triton_kernels
+
+        triton_kernels.probe(device, dtype)
+    except Exception as error:  # Triton needs a C compiler and a driver that it knows: its faults are of any class
+        logger.warning("Triton cannot be used, inference is slower (%s: %s)", type(error).__name__, error)
+        return PLAIN
+    return triton_kernels.TRITON

@@ -1,0 +1,122 @@
+"""Triton kernels for inference: one pass over memory for each step between the dense products of a layer.
+
+Every kernel computes in float32 whatever it loads and stores, and is the fused form of its plain twin in `kernels`.
+The caller makes the tensors' device the current one (Triton launches there). T total tokens, H heads, Dh head
+width, D width, F width of the feed-forward layer. Shapes below write (T,) for any leading dimensions.
+"""
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+
+from virnucpro.models.kernels import Kernels
+
+
+@triton.jit
+def _add_layer_norm_kernel(
+    x, y, weight, bias, h, eps, D: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr
+):  # one row a program, held in registers; BLOCK is the power of two from D on
+    column = tl.arange(0, BLOCK)
+    inside = column < D
+    at = tl.program_id(0).to(tl.int64) * D + column
+    row = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    if ADD:
+        row += tl.load(y + at, mask=inside, other=0.0).to(tl.float32)
+        tl.store(x + at, row.to(x.dtype.element_ty), mask=inside)
+    mean = tl.sum(row, axis=0) / D
+    centred = tl.where(inside, row - mean, 0.0)
+    scale = tl.rsqrt(tl.sum(centred * centred, axis=0) / D + eps)
+    w = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(bias + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(h + at, (centred * scale * w + b).to(h.dtype.element_ty), mask=inside)
+
+
+def add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Add y to x in place and return x with its LayerNorm in `dtype`; x and y (T, D) contiguous."""
+    width = x.shape[-1]
+    h = torch.empty_like(x, dtype=dtype)
+    block = triton.next_power_of_2(width)
+    _add_layer_norm_kernel[(x.numel() // width,)](
+        x, x if y is None else y, norm.weight, norm.bias, h, norm.eps,
+        D=width, BLOCK=block, ADD=y is not None, num_warps=max(1, min(16, block // 512)),
+    )  # fmt: skip
+    return x, h
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _rotary_qk_kernel(
+    qkv, cos, sin, rows, HEADS: tl.constexpr, HALF: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):  # a row is one head of q or k: those of a token lie side by side, (T, 2H) rows in all
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, COLUMNS)[None, :]
+    inside = (row < rows) & (column < HALF)
+    token = (row // (2 * HEADS)).to(tl.int64)
+    angle = token * HALF + column
+    c = tl.load(cos + angle, mask=inside, other=0.0)
+    s = tl.load(sin + angle, mask=inside, other=0.0)
+    at = token * (6 * HEADS * HALF) + (row % (2 * HEADS)) * (2 * HALF) + column
+    first = tl.load(qkv + at, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(qkv + at + HALF, mask=inside, other=0.0).to(tl.float32)
+    tl.store(qkv + at, (first * c - second * s).to(qkv.dtype.element_ty), mask=inside)
+    tl.store(qkv + at + HALF, (second * c + first * s).to(qkv.dtype.element_ty), mask=inside)
+
+
+def rotary_qk(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotate q and k of qkv (T, 3, H, Dh) in place; return views q, k, v (T, H, Dh)."""
+    heads, half = qkv.shape[-2], qkv.shape[-1] // 2
+    rows = qkv.numel() // (3 * half)  # 2H a token
+    columns = triton.next_power_of_2(half)
+    block = 2048 // columns
+    _rotary_qk_kernel[(triton.cdiv(rows, block),)](
+        qkv, cos, sin, rows, HEADS=heads, HALF=half, ROWS=block, COLUMNS=columns
+    )
+    q, k, v = qkv.unbind(-3)
+    return q, k, v
+
+
+@triton.jit
+def _gelu(x):
+    """Return the exact GELU, x Phi(x) = max(x, 0) - |x| Phi(-|x|), within 1e-6 absolutely.
+
+    Phi(-a) = polynomial(t) exp(-a^2 / 2), t = 1 / (1 + 0.23164 a), error below 1e-7 (Abramowitz and Stegun, 26.2.17):
+    fewer instructions than erf, so that memory and not arithmetic is the limit, and no cancellation for x < 0.
+    """
+    t = 1.0 / (1.0 + 0.2316419 * tl.abs(x))
+    polynomial = (((0.530702715 * t - 0.726576014) * t + 0.710706871) * t - 0.142248368) * t + 0.127414796
+    return tl.maximum(x, 0.0) - tl.abs(x) * (polynomial * t) * tl.exp2(-0.7213475204444817 * (x * x))
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _bias_gelu_kernel(x, bias, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    b = tl.load(bias + column, mask=column < WIDTH, other=0.0).to(tl.float32)
+    inside = (row < rows) & (column < WIDTH)[None, :]
+    at = x + row.to(tl.int64) * WIDTH + column[None, :]
+    value = tl.load(at, mask=inside, other=0.0).to(tl.float32) + b[None, :]
+    tl.store(at, _gelu(value).to(x.dtype.element_ty), mask=inside)
+
+
+def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+    """Return gelu(x + bias), exact (erf), written over x (T, F) contiguous."""
+    width = x.shape[-1]
+    rows, block, columns = x.numel() // width, 16, 256
+    grid = (triton.cdiv(width, columns), triton.cdiv(rows, block))  # neighbours in memory run together
+    _bias_gelu_kernel[grid](x, bias, rows, WIDTH=width, ROWS=block, COLUMNS=columns)
+    return x
+
+
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return gelu(x weight^T + bias): the product without bias, then one pass over it."""
+    return bias_gelu(F.linear(x, weight), bias)
+
+
+TRITON = Kernels("triton", add_layer_norm, rotary_qk, linear_gelu)
+
+
+def probe(device: torch.device, dtype: torch.dtype) -> None:
+    """Compile and launch the smallest of the kernels; raise whatever hinders it."""
+    with torch.cuda.device(device):
+        bias_gelu(torch.zeros(1, 16, device=device, dtype=dtype), torch.zeros(16, device=device, dtype=dtype))
