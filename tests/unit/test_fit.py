@@ -12,6 +12,7 @@ import torch
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, MissingInputError
+from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
 from virnucpro.models.registry import build_model, load_model
 from virnucpro.train.batches import WindowBatches, collate_frames, with_errors
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
@@ -156,6 +157,26 @@ def test_the_vote_of_the_network_is_that_of_prediction():
         margins, _ = Network(model).eval()(collate_frames(model, chunks, [0.0] * 5))
     calls = [result.call for result in Predictor(model).run(Record(f"r{i}", s) for i, s in enumerate(sequences))]
     assert [call.virus_score for call in calls] == pytest.approx(margins.sigmoid().tolist(), rel=1e-5)
+
+
+def test_compiled_kernels_train_alike():
+    model = build_model(describe(replace(MODEL, dropout=0.0), 500, 75), Path("."))
+    torch.manual_seed(5)
+    initialise(model)
+    network, training = Network(model).train(), FitSettings(steps=1)
+    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCA" * 30), Chunk("r", 2, 0, b"GCCATG" * 20)], [1.0, 0.0])
+
+    def gradient(kernels: Kernels) -> torch.Tensor:
+        for encoder in network.encoders.values():
+            encoder.model.kernels = kernels
+        network.zero_grad()
+        loss_of(network(batch), batch, training).backward()
+        return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+    # aot_eager traces and differentiates as the default does and leaves out the C compiler.
+    plain, compiled = gradient(PLAIN), gradient(compiled_kernels("aot_eager"))
+    assert plain.norm() > 0
+    assert (compiled - plain).norm() / plain.norm() < 1e-5  # float32 sums in another order
 
 
 def test_loss_and_schedule():

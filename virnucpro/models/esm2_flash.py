@@ -110,7 +110,7 @@ class ESM2(PackedEncoder):
 
     def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]:
         rotary = rotary_table(position_ids, self.head_width)
-        kernels = PLAIN if torch.is_grad_enabled() else self.kernels
+        kernels = PLAIN if torch.is_grad_enabled() and not self.kernels.differentiable else self.kernels
         hidden = {0: x.clone()} if 0 in wanted else {}  # x may be overwritten
         y = None
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +31,14 @@ class Kernels:
         `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), perhaps views of qkv.
     linear_gelu(x, weight, bias): x (..., D), weight (F, D), bias (F,). Returns gelu(x weight^T + bias) with
         the exact (erf) GELU, (..., F).
+    differentiable: whether they serve autograd; where they do not, training takes the plain ones.
     """
 
     name: str
     add_layer_norm: Callable[[Tensor, Tensor | None, nn.LayerNorm, torch.dtype], tuple[Tensor, Tensor]]
     rotary_qk: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
     linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
+    differentiable: bool = False
 
 
 def _add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -52,7 +55,15 @@ def _linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(x, weight, bias))
 
 
-PLAIN = Kernels("plain", _add_layer_norm, _rotary_qk, _linear_gelu)
+PLAIN = Kernels("plain", _add_layer_norm, _rotary_qk, _linear_gelu, differentiable=True)
+
+
+def compiled_kernels(backend: str = "inductor") -> Kernels:
+    """Return the plain kernels through `torch.compile`: for training, where half a minute of compiling pays."""
+    compiled = partial(torch.compile, dynamic=True, backend=backend)
+    return Kernels(
+        "compiled", compiled(_add_layer_norm), compiled(_rotary_qk), compiled(_linear_gelu), differentiable=True
+    )
 
 
 def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:

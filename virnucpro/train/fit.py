@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Subset
 from virnucpro.config import fingerprint, launched_rank
 from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.esm2_flash import ESM2Config
+from virnucpro.models.kernels import compiled_kernels
 from virnucpro.models.registry import Model, build_model, save_weights
 from virnucpro.models.tokenizers import KmerTokenizer
 from virnucpro.pipeline.features import LENGTH_FEATURES
@@ -104,6 +105,10 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
     if device.type == "cuda":
         for encoder in network.encoders.values():
             encoder.model.select_attention(device, torch.bfloat16)
+    if settings.fit.compile:
+        kernels = compiled_kernels()
+        for encoder in network.encoders.values():
+            encoder.model.kernels = kernels
     optimizer = _optimizer(network, settings.fit)
     begin = load_checkpoint(output / "checkpoint", network, optimizer, key)
     steps = settings.fit.steps

@@ -60,7 +60,8 @@ class FitSettings:
     """How it is fitted: AdamW, linear warm-up, cosine decay to zero.
 
     `batch` counts windows a process; `frame_loss` weighs the mean loss of single frames beside the loss of
-    the chunks' votes; `init` names a model of the same shape whose weights to start from.
+    the chunks' votes; `init` names a model of the same shape whose weights to start from; `compile` fuses the
+    elementwise work of a layer by torch.compile.
     """
 
     steps: int
@@ -76,6 +77,7 @@ class FitSettings:
     evaluate_every: int = 1000
     windows_per_class: int = 300
     init: str = ""
+    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
