@@ -159,6 +159,7 @@ def test_the_vote_of_the_network_is_that_of_prediction():
     assert [call.virus_score for call in calls] == pytest.approx(margins.sigmoid().tolist(), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("default:The .grad attribute:UserWarning")  # torch's own tracing looks at it
 def test_compiled_kernels_train_alike():
     model = build_model(describe(replace(MODEL, dropout=0.0), 500, 75), Path("."))
     torch.manual_seed(5)

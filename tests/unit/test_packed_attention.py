@@ -282,3 +282,10 @@ def test_alibi_bias_is_symmetric_and_relative():
     bias = alibi_bias(torch.tensor([0.5, 0.25]), 4)
     expected = [[[-slope * abs(i - j) for j in range(4)] for i in range(4)] for slope in (0.5, 0.25)]
     assert bias.tolist() == expected
+
+
+def test_import_on_a_cpu_leaves_the_compiler_out():
+    """torch's varlen operator brings in torch._dynamo, which takes seconds to import."""
+    code = "import sys, virnucpro.models; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -8,6 +8,8 @@ This is the only module that names flash-attn or torch's varlen operator.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -38,10 +40,16 @@ if FLASH_ATTN_AVAILABLE and FLASH_ATTN.is_older(_flash_attn_version):
         FLASH_ATTN.minimum,
     )
 
-try:
-    from torch.nn.attention.varlen import varlen_attn as _torch_varlen_attn
-except ImportError:  # torch before 2.10
-    _torch_varlen_attn = None  # type: ignore[assignment]
+
+@cache
+def _torch_varlen_attn() -> Callable[..., Any] | None:
+    """Return torch's varlen operator, None before torch 2.10; its import takes seconds, so only a GPU run does it."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
+
 
 _FORMAT = "cu_seqlens holds cumulative lengths, [0, len1, len1+len2, ...]: N+1 elements for N sequences"
 _INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
@@ -215,11 +223,9 @@ class TorchVarlen:
     name = "torch-varlen"
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        if _torch_varlen_attn is None:
-            return f"needs torch 2.10 or newer, this is {torch.__version__}"
-        if alibi:
-            return "has no ALiBi"
-        return _half_on_gpu(device, dtype, head_width)
+        if reason := "has no ALiBi" if alibi else _half_on_gpu(device, dtype, head_width):
+            return reason
+        return "" if _torch_varlen_attn() else f"needs torch 2.10 or newer, this is {torch.__version__}"
 
     def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
         return cu_seqlens, max_seqlen
@@ -228,8 +234,11 @@ class TorchVarlen:
         self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
     ) -> Tensor:
         cu_seqlens, longest = plan
+        varlen_attn = _torch_varlen_attn()
+        assert varlen_attn is not None  # for the type checker: `refusal` has looked
         # Positional arguments only: the keywords changed between torch 2.10 and 2.11, their defaults are ours.
-        return _torch_varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)  # type: ignore[return-value]
+        out: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
+        return out
 
 
 class FlashAttention:
