@@ -7,7 +7,8 @@ VirnucproError                  1   the run failed
 ├── OutputError                 1   the output cannot be written
 ├── ModelError                  1   a model is missing, damaged or does not fit
 ├── PackedFormatError           1   cu_seqlens does not describe a packed batch (AssertionError and ValueError)
-└── NumericalError              1   a model produced values that are not finite
+├── NumericalError              1   a model produced values that are not finite
+└── StoppedError         75, 130   a signal stopped the run, which can be resumed
 
 Every message says what was wrong, what was found and what to do about it.
 """
@@ -57,3 +58,11 @@ class PackedFormatError(VirnucproError, AssertionError, ValueError):
 
 class NumericalError(VirnucproError):
     """A model produced NaN or infinite values."""
+
+
+class StoppedError(VirnucproError):
+    """SIGTERM (exit code 75) or Ctrl-C (130) stopped a run that can be resumed."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

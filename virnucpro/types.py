@@ -23,6 +23,7 @@ class Status(str, Enum):
     TOO_SHORT = "too_short"
     TOO_AMBIGUOUS = "too_ambiguous"
     NO_FRAME = "no_frame"
+    FAILED = "failed"
 
     def __str__(self) -> str:
         return self.value
@@ -88,9 +89,15 @@ class EmbeddingBatch:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Scores of one frame; they sum to 1. `weight` is the frame's share in its chunk's call."""
+    """Scores of one frame; they sum to 1. `weight` is the frame's share in its chunk's call.
+
+    Of the frame it keeps the place (`strand`, `offset`) and the protein's length, not the sequences.
+    """
 
     frame_id: str
+    strand: int
+    offset: int
+    aa_length: int
     score_other: float
     score_virus: float
     weight: float = 1.0

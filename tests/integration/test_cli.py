@@ -410,13 +410,13 @@ def test_a_run_that_fails_says_why_and_leaves_nothing(call, tmp_path, fault):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_fault_after_many_records_leaves_nothing(call, tmp_path):
+def test_a_fault_after_many_records_leaves_no_table(call, tmp_path):
     """The first slices are through the encoders and partly written when the bad record is read."""
     good = "".join(f">r{i}\n{MEDIUM[i % 9 : 90 + i % 9]}\n" for i in range(6000))
     done = command("predict", write(tmp_path / "input.fa", good + BAD_MIDDLE), "-o", tmp_path / "out")
     assert done.code == 65
     assert "after record 'a'" in done.err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.json", "units"}  # but no table
     done = call("predict", tmp_path / "input.fa", "-o", "-")
     assert done.code == 65
     assert done.out.count("\n") > 1000  # a stream cannot be taken back, but the exit code tells
@@ -461,12 +461,13 @@ def test_exit_codes_of_the_entry_point(tmp_path, model):
         assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):
+def test_ctrl_c_is_130_and_leaves_no_table(tmp_path):
     path = write(tmp_path / "input.fa", "".join(f">r{i}\n{dna(500)}\n" for i in range(8000)))
-    process = subprocess.Popen([COMMAND, "predict", path, "-o", tmp_path / "out"], stderr=subprocess.PIPE)
+    arguments = [COMMAND, "predict", path, "-o", tmp_path / "out", "--unit-records", "8"]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "out" / ".records.tsv.tmp").exists() and time.monotonic() < deadline:
+        while not (tmp_path / "out" / "run.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -474,7 +475,8 @@ def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):
         process.kill()
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert b"run it again with --resume" in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.json", "units"}
 
 
 def test_a_used_directory_is_refused_without_restart(call, tmp_path, small_table):

@@ -14,7 +14,8 @@ from virnucpro.cli import doctor, embed, evaluate, frames, models, predict, samp
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
-Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing input, 130 interrupted.
+Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing input, 75 stopped by SIGTERM, 130 by
+Ctrl-C; `predict --resume` goes on after both.
 """
 
 app = typer.Typer(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.signals import stoppable
+from virnucpro.config import make_sums_reproducible
 
 
 def predict(
@@ -35,20 +38,38 @@ def predict(
             "--min-score", min=0, max=1, help="Least score of a virus; default: the model's.", show_default=False
         ),
     ] = None,
-    restart: options.Restart = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew: replace the run in the output directory.")
+    ] = False,
+    unit_records: Annotated[
+        int, typer.Option("--unit-records", min=1, help="Records done at a time, and lost at most by a kill.")
+    ] = 1024,
 ) -> None:
     """Call every record of the input virus or other.
 
     Writes records.tsv (one row a record, in input order), chunks.tsv, frames.tsv, viral.fasta (the hits)
-    and run.json into the output directory.
+    and run.json into the output directory. A run that was killed or stopped goes on with --resume and ends
+    with the same tables.
 
     Example: virnucpro predict reads.fastq.gz contigs.fa -o calls
     """
-    from virnucpro.pipeline.predict import Options
-    from virnucpro.pipeline.run import run
+    if resume and restart:
+        raise typer.BadParameter("--resume and --restart exclude each other")
+    to_stdout = str(output) == "-"
+    if resume and to_stdout:
+        raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
+    with nullcontext() if to_stdout else stoppable():
+        make_sums_reproducible()
+        from virnucpro.pipeline.predict import Options
+        from virnucpro.pipeline.run import Request, run
+        from virnucpro.pipeline.run_directory import Begin
 
-    run_options = Options(
-        device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
-        threads=threads, min_length=min_length, min_score=min_score,
-    )  # fmt: skip
-    run(inputs, None if str(output) == "-" else output, model, run_options, restart, command=sys.argv)
+        run_options = Options(
+            device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
+            threads=threads, min_length=min_length, min_score=min_score,
+        )  # fmt: skip
+        begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
+        run(Request(inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv))

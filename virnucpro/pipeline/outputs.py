@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import OutputError
 from virnucpro.seq import frames_of, iter_chunks
-from virnucpro.types import Call, Record, Status
+from virnucpro.types import Call, Record
 
 if TYPE_CHECKING:  # it imports torch, which `virnucpro frames` does without
     from virnucpro.pipeline.predict import RecordResult
@@ -29,6 +26,13 @@ CHUNK_COLUMNS = (
 FRAME_COLUMNS = (
     "frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight",
 )  # fmt: skip
+# The tables of `predict`, each with its first line.
+TABLES = {
+    "records.tsv": "\t".join(RECORD_COLUMNS) + "\n",
+    "chunks.tsv": "\t".join(CHUNK_COLUMNS) + "\n",
+    "frames.tsv": "\t".join(FRAME_COLUMNS) + "\n",
+    "viral.fasta": "",
+}
 FASTA_WIDTH = 60
 
 
@@ -45,10 +49,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_directory(path.parent)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}; choose another --output") from error
+        reason = error.strerror or error
+        raise OutputError(f"{path} cannot be written: {reason}; make room there or choose another --output") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename in `directory` last through a power cut, where the file system can promise it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -69,10 +85,17 @@ def prepare_directory(directory: Path, restart: bool) -> None:
     Raises:
         OutputError: it holds files and `restart` is not set, or it cannot be made.
     """
-    try:
+    with usable(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()) and not restart:
             raise OutputError(f"{directory} is not empty; use --restart to replace what is there, or another --output")
+
+
+@contextmanager
+def usable(directory: Path) -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError about `directory`."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"{directory} cannot be used: {error.strerror}; choose another --output") from error
 
@@ -95,12 +118,11 @@ def record_row(call: Call) -> str:
     return _row((call.id, call.length, call.n_chunks, call.n_frames, *verdict))
 
 
-def write_fasta(file: TextIO, record: Record) -> None:
-    """Write a record with its header as it was, the sequence upper-case in lines of 60."""
-    file.write(f">{record.id} {record.description}".rstrip(" ") + "\n")
-    sequence = record.sequence.decode("ascii")
-    for begin in range(0, len(sequence), FASTA_WIDTH):
-        file.write(sequence[begin : begin + FASTA_WIDTH] + "\n")
+def _fasta_lines(record: Record) -> Iterator[str]:
+    """Yield a record with its header as it was, the sequence upper-case in lines of 60."""
+    yield f">{record.id} {record.description}".rstrip(" ") + "\n"
+    for begin in range(0, len(record.sequence), FASTA_WIDTH):
+        yield record.sequence[begin : begin + FASTA_WIDTH].decode("ascii") + "\n"
 
 
 def _chunk_rows(result: RecordResult) -> Iterator[str]:
@@ -112,78 +134,19 @@ def _chunk_rows(result: RecordResult) -> Iterator[str]:
 
 def _frame_rows(result: RecordResult) -> Iterator[str]:
     for chunk in result.chunks:
-        for frame, p in zip(chunk.frames, chunk.predictions, strict=True):
+        for p in chunk.predictions:
             scores = (f"{p.score_other:.4f}", f"{p.score_virus:.4f}", f"{p.weight:.4f}")
-            strand = "+" if frame.strand > 0 else "-"
-            yield _row((frame.id, frame.chunk_id, strand, frame.offset, len(frame.protein), *scores))
+            yield _row((p.frame_id, chunk.call.id, "+" if p.strand > 0 else "-", p.offset, p.aa_length, *scores))
 
 
-class Tally:
-    """Counts of a run: records by status, hits, chunks, frames, bases, and ids seen more than once."""
-
-    def __init__(self) -> None:
-        self.status: Counter[Status] = Counter()
-        self.viral = self.chunks = self.frames = self.bases = self.duplicates = 0
-        self._seen: set[int] = set()
-
-    def add(self, result: RecordResult) -> None:
-        """Count one record."""
-        call = result.call
-        self.status[call.status] += 1
-        self.viral += bool(call.is_virus)
-        self.chunks += call.n_chunks
-        self.frames += call.n_frames
-        self.bases += call.length
-        name = hash(call.id)  # 8 bytes an id, not the id
-        self.duplicates += name in self._seen
-        self._seen.add(name)
-
-    @property
-    def records(self) -> int:
-        return sum(self.status.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts as they stand in run.json."""
-        return {
-            "records": self.records,
-            "viral": self.viral,
-            "chunks": self.chunks,
-            "frames": self.frames,
-            "bases": self.bases,
-            "records_with_a_repeated_id": self.duplicates,
-            "status": {str(status): self.status[status] for status in Status},
-        }
-
-
-def write_run(results: Iterable[RecordResult], directory: Path) -> Iterator[RecordResult]:
-    """Write records.tsv, chunks.tsv, frames.tsv and viral.fasta while passing the results on.
-
-    The files appear when the last result has been taken.
-    """
-    names = ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
-    with ExitStack() as stack:
-        records, chunks, frames, viral = (stack.enter_context(atomic_writer(directory / name)) for name in names)
-        for file, columns in ((records, RECORD_COLUMNS), (chunks, CHUNK_COLUMNS), (frames, FRAME_COLUMNS)):
-            file.write(_row(columns))
-        for result in results:
-            records.write(record_row(result.call))
-            chunks.writelines(_chunk_rows(result))
-            frames.writelines(_frame_rows(result))
-            if result.call.is_virus:
-                write_fasta(viral, result.record)
-            yield result
-
-
-def write_records_to_stdout(results: Iterable[RecordResult]) -> Iterator[RecordResult]:
-    """Write records.tsv to standard output while passing the results on."""
-    out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="\n", write_through=True)
-    try:
-        out.write(_row(RECORD_COLUMNS))
-        for result in results:
-            out.write(record_row(result.call))
-            yield result
-    finally:
-        out.detach()
+def table_lines(results: Sequence[RecordResult]) -> tuple[Iterator[str], ...]:
+    """Return the lines of `results` for each of `TABLES`, without the tables' headers."""
+    return (
+        (record_row(result.call) for result in results),
+        (row for result in results for row in _chunk_rows(result)),
+        (row for result in results for row in _frame_rows(result)),
+        (line for result in results if result.call.is_virus for line in _fasta_lines(result.record)),
+    )
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from virnucpro.config import default_threads
 from virnucpro.data import prefetch
 from virnucpro.models.registry import DEFAULT_MODEL, Encoder, Model, load_model
-from virnucpro.pipeline.aggregate import call_record, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision
 from virnucpro.pipeline.features import fuse
@@ -25,6 +26,9 @@ from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
 # Chunks that pass through the encoders together: enough to fill many token budgets, few enough to hold.
 SLICE = 2048
+# Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
+# in another order for another number of rows, and then a score would depend on the company it was computed in.
+CLASSIFIER_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """A chunk's place in its record (0-based start, nt), its call, and its frames with their predictions."""
+    """A chunk's place in its record (0-based start, nt), its call, and the predictions of its frames."""
 
     start: int
     call: Call
-    frames: tuple[Frame, ...]
     predictions: tuple[Prediction, ...]
 
 
@@ -153,7 +156,7 @@ class Predictor:
                 continue
             own = tuple(islice(predictions, len(kept)))
             score = next(scores) if kept else None
-            results.append(self._chunk_result(item, item.chunk, kept, own, score))
+            results.append(self._chunk_result(item, item.chunk, own, score))
         return results
 
     def _predict(
@@ -166,34 +169,41 @@ class Predictor:
             flat,
             self.model.classifier.length_features,
         )
-        with torch.inference_mode():
-            logits, gates = self.model.classifier(torch.from_numpy(features).to(self.device))
-        margins = logits.double().cpu().numpy()
+        margins, gates = self._classify(features)
         owner = np.repeat(np.arange(len(frames)), [len(kept) for kept in frames])
         frame_scores = softmax(margins)
         if self.description.vote == "max":
             chunk_scores, weights = vote_max(frame_scores, owner)
         else:
-            chunk_scores, weights = vote_weighted(margins, gates.double().cpu().numpy(), owner)
+            chunk_scores, weights = vote_weighted(margins, gates, owner)
         rows = zip(flat, frame_scores.tolist(), weights.tolist(), strict=True)
-        predictions = (Prediction(frame.id, other, virus, weight) for frame, (other, virus), weight in rows)
+        predictions = (
+            Prediction(frame.id, frame.strand, frame.offset, len(frame.protein), other, virus, weight)
+            for frame, (other, virus), weight in rows
+        )
         return iter(chunk_scores.tolist()), predictions
 
+    @torch.inference_mode()
+    def _classify(self, features: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """Return logits (F, 2) and gates (F,) of features (F, D), computed in blocks of `CLASSIFIER_ROWS`."""
+        rows = len(features)
+        filled = torch.from_numpy(np.pad(features, ((0, -rows % CLASSIFIER_ROWS), (0, 0))))
+        parts = [
+            self.model.classifier(block.to(self.device)) for block in filled.view(-1, CLASSIFIER_ROWS, filled.shape[1])
+        ]
+        logits, gates = (torch.cat(part)[:rows].double().cpu().numpy() for part in zip(*parts, strict=True))
+        return logits, gates
+
     def _chunk_result(
-        self,
-        item: _Item,
-        chunk: Chunk,
-        frames: tuple[Frame, ...],
-        predictions: tuple[Prediction, ...],
-        score: float | None,
+        self, item: _Item, chunk: Chunk, predictions: tuple[Prediction, ...], score: float | None
     ) -> ChunkResult:
         best = max(predictions, key=lambda p: p.weight * p.score_virus).frame_id if predictions else None
         status, reason = item.status, item.reason
         if status is Status.OK and score is None:
             status, reason = Status.NO_FRAME, "none of the six reading frames is free of stop codons"
         is_virus = None if score is None else score >= self.threshold
-        call = Call(chunk.id, len(chunk.sequence), is_virus, score, 1, len(frames), best, status, reason)
-        return ChunkResult(chunk.start, call, frames, predictions)
+        call = Call(chunk.id, len(chunk.sequence), is_virus, score, 1, len(predictions), best, status, reason)
+        return ChunkResult(chunk.start, call, predictions)
 
     def _finish(self, item: _Item, chunks: list[ChunkResult]) -> RecordResult:
         record = item.record

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
-import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from virnucpro import __version__
-from virnucpro.models.registry import find_model, load_model
-from virnucpro.pipeline.outputs import (
-    Tally,
-    prepare_directory,
-    write_json,
-    write_records_to_stdout,
-    write_run,
-)
-from virnucpro.pipeline.predict import Options, Predictor, RecordResult
+from virnucpro.data import prefetch
+from virnucpro.errors import OutputError
+from virnucpro.models.registry import DEFAULT_MODEL, load_model
+from virnucpro.pipeline.isolation import score_isolated
+from virnucpro.pipeline.outputs import TABLES, record_row
+from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.provenance import describe_run, fingerprint_run, require_same
+from virnucpro.pipeline.run_directory import Begin, RunDirectory
+from virnucpro.pipeline.tally import RepeatedIds, Tally
+from virnucpro.pipeline.units import UNIT_RECORDS, Unit, iter_units
 from virnucpro.seq import read_records
 from virnucpro.types import Status
 
@@ -35,99 +33,155 @@ logger = logging.getLogger(__name__)
 PLAIN_LINE_SECONDS = 30.0
 
 
-def run(
-    inputs: Sequence[str], output: Path | None, model: str, options: Options, restart: bool, command: Sequence[str]
-) -> Tally:
-    """Call all records of `inputs` and write the output directory, or records.tsv to stdout if there is none.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is to do: `output` is its directory, or None for records.tsv on standard output."""
+
+    inputs: Sequence[str]
+    output: Path | None
+    model: str = DEFAULT_MODEL
+    options: Options = field(default_factory=Options)
+    begin: Begin = Begin.NEW
+    unit_records: int = UNIT_RECORDS
+    command: Sequence[str] = ()
+
+    def units(self) -> Iterator[Unit]:
+        """Read the input in a background thread and yield its units."""
+        return prefetch(iter_units(read_records(self.inputs), self.unit_records), depth=1)
+
+
+def run(request: Request) -> None:
+    """Call all records of the input and write the output directory, or records.tsv to stdout if there is none.
 
     Raises:
-        VirnucproError: with what to do about it; the output directory then holds no table of this run.
+        VirnucproError: with what to do about it; the directory then holds no table of this run, and what has
+            been done of it is kept for `Begin.RESUME`.
     """
+    if request.output is None:
+        _run_to_stdout(request)
+        return
+    directory = RunDirectory(request.output)
+    try:
+        with directory.locked():
+            _run_in(directory, request)
+    except OutputError as error:
+        if directory.units.is_dir():
+            raise OutputError(f"{error}; what is done is kept for --resume") from error
+        raise
+
+
+def _run_in(directory: RunDirectory, request: Request) -> None:
     begin = time.perf_counter()
-    if output is not None:
-        prepare_directory(output, restart)
-    predictor = Predictor(load_model(model), options)
+    before = directory.open(request.begin)
+    directory.refuse_inputs(request.inputs)
+    predictor = _load(request)
+    told = describe_run(request.inputs, request.model, predictor, request.command)
+    told["fingerprint"] = fingerprint_run(told, predictor, request.unit_records)
+    if before is not None:
+        require_same(before["fingerprint"], told["fingerprint"])
+        if before["status"] == "complete" and directory.has_tables():
+            directory.remove_units()
+            _say(f"the run in {directory.path} is complete; nothing is left to do")
+            return
+    loaded = time.perf_counter()
+
+    running = {"status": "running", **told}
+    tally, ids = Tally(), RepeatedIds()
+    n_units = n_kept = 0
+    with _progress() as advance:
+        for unit in request.units():
+            counts = directory.read_unit(unit) if before is not None else None
+            if counts is None:
+                results = score_isolated(predictor.run, unit.records)
+                if n_units == n_kept:  # the first; a run that fails before leaves the directory as it was
+                    directory.begin(running, anew=before is None)
+                counts = directory.write_unit(unit, results)
+            else:
+                n_kept += 1
+            tally += counts
+            n_units += 1
+            for record in unit.records:
+                ids.add(record)
+            advance(len(unit.records))
+    if n_units == n_kept:
+        directory.begin(running, anew=before is None)
+    directory.merge(n_units)
+    seconds = {"load": round(loaded - begin, 3), "predict": round(time.perf_counter() - loaded, 3)}
+    counted = {**tally.to_json(), "records_with_a_repeated_id": ids.count()}
+    done = {"counts": counted, "units": {"all": n_units, "kept": n_kept}, "seconds": seconds}
+    directory.write_state({"status": "complete", **told, **done})
+    directory.remove_units()
+    if before is not None:
+        _say(f"{n_kept} of {n_units} units were done before")
+    _summarise(tally, ids, sum(seconds.values()), f"; tables are in {directory.path}")
+
+
+def _run_to_stdout(request: Request) -> None:
+    begin = time.perf_counter()
+    predictor = _load(request)
+    tally, ids = Tally(), RepeatedIds()
+    out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="\n", write_through=True)
+    try:
+        out.write(TABLES["records.tsv"])
+        with _progress() as advance:
+            for unit in request.units():
+                for result in score_isolated(predictor.run, unit.records):
+                    out.write(record_row(result.call))
+                    tally.add(result)
+                    ids.add(result.record)
+                advance(len(unit.records))
+    finally:
+        out.detach()
+    _summarise(tally, ids, time.perf_counter() - begin, "")
+
+
+def _load(request: Request) -> Predictor:
+    predictor = Predictor(load_model(request.model), request.options)
     for name in ("nucleotide", "protein"):
         encoder = getattr(predictor, name).encoder.model
         logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, encoder.backend.name)
-    loaded = time.perf_counter()
-    tally = Tally()
-    results = predictor.run(read_records(inputs))
-    written = write_run(results, output) if output is not None else write_records_to_stdout(results)
-    for result in _with_progress(written):
-        tally.add(result)
-    seconds = {"load": round(loaded - begin, 3), "predict": round(time.perf_counter() - loaded, 3)}
-    if output is not None:
-        write_json(output / "run.json", _provenance(inputs, model, predictor, tally, seconds, command))
-    _summarise(tally, sum(seconds.values()), output)
-    return tally
+    return predictor
 
 
-def _with_progress(results: Iterable[RecordResult]) -> Iterator[RecordResult]:
-    """Pass results on, showing a bar on a terminal or plain lines elsewhere, unless warnings are silenced."""
-    quiet = not logging.getLogger().isEnabledFor(logging.WARNING)
-    if quiet:
-        yield from results
-        return
-    if not sys.stderr.isatty():
-        shown = time.monotonic()
-        for number, result in enumerate(results, start=1):
-            if time.monotonic() - shown > PLAIN_LINE_SECONDS:
-                shown = time.monotonic()
-                print(f"virnucpro: {number} records called", file=sys.stderr, flush=True)
-            yield result
+class _PlainLines:
+    """Progress off a terminal: a line every so often."""
+
+    def __init__(self) -> None:
+        self._number, self._shown = 0, time.monotonic()
+
+    def __call__(self, records: int) -> None:
+        self._number += records
+        if time.monotonic() - self._shown > PLAIN_LINE_SECONDS:
+            self._shown = time.monotonic()
+            _say(f"{self._number} records called")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """Give a function that is told of records as they are done: a bar on a terminal, plain lines elsewhere."""
+    if not (sys.stderr.isatty() and _may_speak()):
+        yield _PlainLines()
         return
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed:,} records"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("records", total=None)
-        for result in results:
-            progress.advance(task)
-            yield result
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("records", total=None)
+        yield lambda records: bar.advance(task, records)
 
 
-def _provenance(
-    inputs: Sequence[str],
-    model: str,
-    predictor: Predictor,
-    tally: Tally,
-    seconds: dict[str, float],
-    command: Sequence[str],
-) -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name(predictor.device) if predictor.device.type == "cuda" else None
-    return {
-        "virnucpro": __version__,
-        "command": list(command),
-        "inputs": [
-            {"path": name, "bytes": os.path.getsize(name) if os.path.isfile(name) else None} for name in inputs
-        ],
-        "model": {
-            "name": predictor.description.name,
-            "directory": str(find_model(model)),
-            "checksums": predictor.description.checksums,
-        },
-        "options": {
-            **asdict(predictor.options), "device": str(predictor.device), "precision": predictor.precision,
-            "min_length": predictor.min_length, "min_score": predictor.threshold,
-        },
-        "attention": {
-            "nucleotide": predictor.nucleotide.encoder.model.backend.name,
-            "protein": predictor.protein.encoder.model.backend.name,
-        },
-        "counts": tally.to_json(),
-        "seconds": seconds,
-        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), "gpu": gpu},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }  # fmt: skip
+def _may_speak() -> bool:
+    return logging.getLogger().isEnabledFor(logging.WARNING)
 
 
-def _summarise(tally: Tally, seconds: float, output: Path | None) -> None:
-    if tally.duplicates:
-        logger.warning("%d records repeat an id; each has its own row, in input order", tally.duplicates)
-    if not logging.getLogger().isEnabledFor(logging.WARNING):
-        return
-    called = tally.status[Status.OK]
-    others = ", ".join(f"{count} {status}" for status, count in sorted(tally.status.items()) if status is not Status.OK)
-    line = f"virnucpro: {tally.records} records: {tally.viral} virus, {called - tally.viral} other"
-    line += f", not called: {others}" if others else ""
-    line += f"; {seconds:.1f} s"
-    print(line + (f"; tables are in {output}" if output else ""), file=sys.stderr)
+def _say(line: str) -> None:
+    if _may_speak():
+        print(f"virnucpro: {line}", file=sys.stderr, flush=True)
+
+
+def _summarise(tally: Tally, ids: RepeatedIds, seconds: float, where: str) -> None:
+    if duplicates := ids.count():
+        logger.warning("%d records repeat an id; each has its own row, in input order", duplicates)
+    called = tally.status[Status.OK.value]
+    others = [f"{n} {status}" for status, n in sorted(tally.status.items()) if n and status != Status.OK.value]
+    line = f"{tally.records} records: {tally.viral} virus, {called - tally.viral} other"
+    line += f", not called: {', '.join(others)}" if others else ""
+    _say(f"{line}; {seconds:.1f} s{where}")

@@ -1,0 +1,43 @@
+"""With the bundled model in float32 on a CPU, a score is the same to the last bit in any company and by any threads."""
+
+import subprocess
+import sys
+
+# In a process of its own, since MKL must be told before its first product.
+SCRIPT = """
+from virnucpro.config import make_sums_reproducible
+
+make_sums_reproducible()
+import random
+from virnucpro import Options, Predictor, Record, load_model
+
+letters = random.Random(2)
+lengths = (75, 80, 100, 150, 150, 151, 300, 500, 501, 1300)
+records = [Record(f"r{i}", "".join(letters.choices("ACGT", k=n)).encode(), index=i) for i, n in enumerate(lengths)]
+
+
+def predictor(**changes):
+    return Predictor(load_model(), Options(**{"device": "cpu", "threads": 1, **changes}))
+
+
+def numbers(results):
+    calls = [call for result in results for call in (result.call, *(chunk.call for chunk in result.chunks))]
+    predictions = [p for result in results for chunk in result.chunks for p in chunk.predictions]
+    return [call.virus_score for call in calls] + [v for p in predictions for v in (p.score_virus, p.weight)]
+
+
+expected = numbers(list(predictor().run(records)))
+for changes in ({"threads": 2}, {"threads": 3}, {"max_tokens": 1}, {"max_tokens": 300, "threads": 3}):
+    if numbers(list(predictor(**changes).run(records))) != expected:
+        raise SystemExit(f"{changes} change a score")
+one = predictor()
+if numbers([result for record in records for result in one.run([record])]) != expected:
+    raise SystemExit("alone a record has another score")
+if numbers(list(one.run(records[::-1]))[::-1]) != expected:
+    raise SystemExit("the order changes a score")
+"""
+
+
+def test_threads_token_budget_and_company_change_no_bit():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,140 @@
+"""Signals, locks, limits of the file system, and records that make the model fail."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("waiting", [False, True], ids=["at work", "waiting for input"])
+def test_a_signal_stops_a_run_that_goes_on_later(lab, call, tmp_path, number, code, waiting):
+    output, text = tmp_path / "out", lab.input.read_bytes()
+    process = lab.start(output, source="-", stdin=subprocess.PIPE)
+    process.stdin.write(text[: len(text) // 2] if waiting else text)
+    process.stdin.flush()
+    lab.wait_for(lambda: len(lab.units_of(output)) >= (30 if waiting else 5), process)
+    begin = time.monotonic()
+    process.send_signal(number)
+    if waiting:
+        assert process.wait(10) == code
+        err = process.stderr.read().decode()
+        process.stdin.close()
+        process.stdout.close()
+        process.stderr.close()
+    else:
+        found, err = lab.ended(process, 10)
+        assert found == code
+    assert time.monotonic() - begin < 10
+    assert err.strip() == f"virnucpro: error: stopped by {number.name}; run it again with --resume to go on"
+    assert {path.name for path in output.iterdir()} == {"run.json", "units"}
+    assert not list((output / "units").glob(".*"))
+    again = lab.start(output, "--resume", source="-", stdin=subprocess.PIPE)
+    _, err = again.communicate(text)
+    assert again.returncode == 0, err
+    assert lab.tables(output) == lab.expected
+
+
+def test_handlers_are_put_back(lab, call, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert call(lab.arguments(tmp_path / "out"))[0] == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_two_runs_do_not_share_a_directory(lab, call, tmp_path):
+    output = tmp_path / "out"
+    first = lab.start(output, source="-", stdin=subprocess.PIPE)
+    lab.wait_for((output / ".lock").exists, first)
+    time.sleep(0.1)  # between making the file and locking it
+    for more in ([], ["--resume"], ["--restart"]):
+        code, err = call(lab.arguments(output, *more))
+        assert code == 1
+        assert f"another run works in {output}" in err
+        assert (output / ".lock").exists()
+    _, err = first.communicate(lab.input.read_bytes())
+    assert first.returncode == 0, err
+    assert lab.tables(output) == lab.expected
+
+
+@pytest.mark.parametrize("limit", [600, 9000], ids=["before a unit", "when merging"])
+def test_a_full_disk(lab, call, tmp_path, limit):
+    """RLIMIT_FSIZE stands for it: writing beyond it is an OSError, as on a full disk."""
+    output = tmp_path / "out"
+    assert max(map(len, lab.expected.values())) > 4 * 9000
+    limited = lab.start(output, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    code, err = lab.ended(limited)
+    assert code == 1
+    assert "cannot be written: File too large; make room there" in err
+    assert err.count("\n") == 1
+    assert not any((output / name).exists() for name in lab.expected)
+    assert not [path for path in output.rglob(".*") if path.is_file()]
+    if limit > 600:
+        assert "what is done is kept for --resume" in err
+        assert len(lab.units_of(output)) == lab.n_units
+    assert call(lab.arguments(output, "--resume"))[0] == 0
+    assert lab.tables(output) == lab.expected
+
+
+def test_a_directory_that_may_not_be_written(lab, call, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "out").mkdir(mode=0o500)
+    code, err = call(lab.arguments(tmp_path / "out"))
+    assert code == 1
+    assert "cannot be used: Permission denied" in err
+
+
+def without_poison(sequence: str) -> str:
+    """Return a sequence without GGT on either strand."""
+    while "GGT" in sequence or "ACC" in sequence:
+        sequence = sequence.replace("GGT", "GCT").replace("ACC", "AGC")
+    return sequence
+
+
+def test_a_record_that_makes_the_model_fail_costs_no_other_its_row(lab, call, tmp_path):
+    """The embedding of GGT is NaN, so that only records with one get no number."""
+    model = lab.make_model()
+    healthy = lab.write_model(model, tmp_path / "healthy")
+    with torch.no_grad():
+        model.nucleotide.model.embedding.weight[model.nucleotide.tokenizer([b"GGT"])[0][1]] = float("nan")
+    poisoned = lab.write_model(model, tmp_path / "poisoned")
+    records = [(header, without_poison(sequence)) for header, sequence in lab.make_records(60)]
+    bad = {7: "w7", 8: "w8", 31: "w31"}
+    for place, name in bad.items():
+        records[place] = (name, "GGT" * 40)
+    path = tmp_path / "input.fa"
+    path.write_text(lab.fasta(records))
+    for name, directory in (("poisoned", poisoned), ("healthy", healthy)):
+        code, err = call(
+            lab.arguments(tmp_path / f"{name}_calls", "--model", directory, "--unit-records", 30, source=path),
+        )
+        assert code == 0, err
+        assert err.count("failed and has no score") == (3 if name == "poisoned" else 0)
+        assert ("3 failed" in err) == (name == "poisoned")
+        names = {row.split(b"\t")[0] for row in lab.tables(tmp_path / f"{name}_calls")["records.tsv"].splitlines()}
+        assert set(map(str.encode, bad.values())) <= names
+    found, expected = (lab.tables(tmp_path / f"{name}_calls") for name in ("poisoned", "healthy"))
+    rows = found["records.tsv"].decode().splitlines()[1:]
+    for place, name in bad.items():
+        assert rows[place].startswith(f"{name}\t120\t0\t0\tNA\tNA\tNA\tfailed\t")
+        assert "not finite" in rows[place]
+    for table in lab.expected:  # all other rows are as they would have been
+        lines = [line for line in expected[table].splitlines() if not line.startswith((b"w", b">w", b"GGTGGT"))]
+        assert [line for line in found[table].splitlines() if not line.startswith(b"w")] == lines
+
+
+def test_a_model_that_always_fails_stops_the_run(lab, call, tmp_path):
+    model = lab.make_model()
+    with torch.no_grad():
+        model.protein.model.embedding.weight[:] = float("nan")
+    code, err = call(
+        lab.arguments(tmp_path / "out", "--model", lab.write_model(model, tmp_path / "model"), "--unit-records", 300)
+    )
+    assert code == 1
+    assert "virnucpro: error: " in err
+    assert "not finite" in err
+    assert list((tmp_path / "out").iterdir()) == []

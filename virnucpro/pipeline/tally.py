@@ -1,0 +1,84 @@
+"""Counts of a run, which add up over its units, and the ids that came more than once."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from virnucpro.types import Record, Status
+
+if TYPE_CHECKING:
+    from virnucpro.pipeline.predict import RecordResult
+
+# Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
+MOST_IDS = 1 << 24
+
+
+@dataclass(slots=True)
+class Tally:
+    """Records by status, hits, chunks, frames and bases."""
+
+    status: Counter[str] = field(default_factory=Counter)
+    viral: int = 0
+    chunks: int = 0
+    frames: int = 0
+    bases: int = 0
+
+    def add(self, result: RecordResult) -> None:
+        """Count one record."""
+        call = result.call
+        self.status[str(call.status)] += 1
+        self.viral += bool(call.is_virus)
+        self.chunks += call.n_chunks
+        self.frames += call.n_frames
+        self.bases += call.length
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.status + other.status,
+            self.viral + other.viral,
+            self.chunks + other.chunks,
+            self.frames + other.frames,
+            self.bases + other.bases,
+        )
+
+    @property
+    def records(self) -> int:
+        return sum(self.status.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as they stand in run.json."""
+        return {
+            "records": self.records,
+            "viral": self.viral,
+            "chunks": self.chunks,
+            "frames": self.frames,
+            "bases": self.bases,
+            "status": {str(status): self.status[str(status)] for status in Status},
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Tally:
+        """Make a tally from what `to_json` gave."""
+        status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
+        return cls(status, *(int(values[name]) for name in ("viral", "chunks", "frames", "bases")))
+
+
+class RepeatedIds:
+    """How many records repeat the id of an earlier one, among the first `MOST_IDS`, by a 64-bit hash of the id."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, record: Record) -> None:
+        """Take note of a record's id."""
+        if len(self._hashes) < MOST_IDS:
+            self._hashes.append(hash(record.id))
+
+    def count(self) -> int:
+        """Return the number of repetitions so far."""
+        return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, dtype=np.int64)))

@@ -1,0 +1,166 @@
+"""Units: runs of whole records that are done as one piece, and the one file that holds the result of each.
+
+A unit file is a line of JSON, filled up with blanks to `HEADER_BYTES`, then the bytes that the unit adds to
+each of the tables, one after the other. Merging the tables is concatenation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from virnucpro.config import fingerprint
+from virnucpro.errors import OutputError
+from virnucpro.pipeline.outputs import TABLES, atomic_path, table_lines
+from virnucpro.pipeline.tally import Tally
+from virnucpro.types import Record
+
+if TYPE_CHECKING:
+    from virnucpro.pipeline.predict import RecordResult
+
+UNIT_RECORDS = 1024
+UNIT_BASES = 1 << 20
+HEADER_BYTES = 2048
+_BLOCK_BYTES = 1 << 20
+_LINES = 4096  # joined at a time when a unit is written
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Consecutive records of the input; `number` counts from 0 and `digest` is a SHA-256 of all they say."""
+
+    number: int
+    records: tuple[Record, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitHeader:
+    """What a unit file says about itself.
+
+    `first` is the index of the unit's first record, `input_sha256` its digest, `sections` the bytes for each
+    table, `counts` a `Tally`, `sha256` the checksum of all sections and of the other fields.
+    """
+
+    unit: int
+    first: int
+    records: int
+    input_sha256: str
+    sections: tuple[int, ...]
+    counts: dict[str, Any]
+    sha256: str = ""
+
+    def fits(self, unit: Unit) -> bool:
+        """Tell whether this is the result of `unit`."""
+        mine = (self.unit, self.first, self.records, self.input_sha256)
+        return mine == (unit.number, unit.records[0].index, len(unit.records), unit.digest)
+
+    def checksum(self, body: hashlib._Hash) -> str:
+        """Return what `sha256` must be after sections with the hash `body`."""
+        return fingerprint([body.hexdigest(), asdict(replace(self, sha256=""))])
+
+
+def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases: int = UNIT_BASES) -> Iterator[Unit]:
+    """Cut a stream of records into units: each is closed once it holds `n_records` or `n_bases`.
+
+    Which records a unit holds follows from the input alone. A record is never divided.
+    """
+    held: list[Record] = []
+    number = bases = 0
+    for record in records:
+        held.append(record)
+        bases += len(record.sequence)
+        if len(held) >= n_records or bases >= n_bases:
+            yield Unit(number, tuple(held), _digest(held))
+            held, bases, number = [], 0, number + 1
+    if held:
+        yield Unit(number, tuple(held), _digest(held))
+
+
+def _digest(records: Iterable[Record]) -> str:
+    """Return the SHA-256 of headers and sequences, with their lengths, so that no two inputs run together."""
+    whole = hashlib.sha256()
+    for record in records:
+        header = f"{record.id} {record.description}".encode(errors="surrogateescape")
+        whole.update(b"%d %d\n%b" % (len(header), len(record.sequence), header))
+        whole.update(record.sequence)
+    return whole.hexdigest()
+
+
+def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult]) -> Tally:
+    """Write the results of a unit; return their counts.
+
+    Raises:
+        OutputError: the file cannot be written; it is then not there at all.
+    """
+    tally = Tally()
+    for result in results:
+        tally.add(result)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(b" " * HEADER_BYTES)
+        body, sizes = hashlib.sha256(), []
+        for lines in table_lines(results):
+            begin = file.tell()
+            while text := "".join(islice(lines, _LINES)):
+                data = text.encode(errors="surrogateescape")
+                body.update(data)
+                file.write(data)
+            sizes.append(file.tell() - begin)
+        first, n = unit.records[0].index, len(unit.records)
+        header = UnitHeader(unit.number, first, n, unit.digest, tuple(sizes), tally.to_json())
+        header = replace(header, sha256=header.checksum(body))
+        file.seek(0)
+        file.write(json.dumps(asdict(header)).encode().ljust(HEADER_BYTES - 1) + b"\n")
+    return tally
+
+
+def read_unit(path: Path, unit: Unit) -> Tally | None:
+    """Return the counts of a unit that is done, None where its file is absent, damaged or another unit's."""
+    try:
+        with path.open("rb") as file:
+            header = _read_header(file)
+            if header.fits(unit) and _copy(file, header, [None] * len(header.sections)):
+                return Tally.from_json(header.counts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass  # whatever a file leads to that no run of ours wrote
+    return None
+
+
+def append_unit(path: Path, tables: Sequence[IO[bytes]]) -> None:
+    """Append a unit's bytes to the tables.
+
+    Raises:
+        OutputError: the file was damaged after it had been written or checked.
+    """
+    with path.open("rb") as file:
+        try:
+            whole = _copy(file, _read_header(file), tables)
+        except (ValueError, TypeError, KeyError) as error:
+            raise OutputError(f"{path} was damaged during the run; --resume does this unit again") from error
+        if not whole:
+            raise OutputError(f"{path} was damaged during the run; --resume does this unit again")
+
+
+def _read_header(file: IO[bytes]) -> UnitHeader:
+    values = json.loads(file.read(HEADER_BYTES))
+    header = UnitHeader(**{**values, "sections": tuple(values["sections"])})
+    if len(header.sections) != len(TABLES):
+        raise ValueError(f"a unit has {len(TABLES)} sections, got {len(header.sections)}")
+    return header
+
+
+def _copy(file: IO[bytes], header: UnitHeader, tables: Sequence[IO[bytes] | None]) -> bool:
+    """Copy the sections to the tables; return whether they are those that the header describes."""
+    body = hashlib.sha256()
+    for size, table in zip(header.sections, tables, strict=True):
+        while size > 0 and (data := file.read(min(size, _BLOCK_BYTES))):
+            size -= len(data)
+            body.update(data)
+            if table is not None:
+                table.write(data)
+    return header.checksum(body) == header.sha256 and not file.read(1)
