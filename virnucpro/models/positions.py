@@ -14,5 +14,7 @@ def position_ids_unchecked(cu_seqlens: Tensor, total: int) -> Tensor:
         total: T, the value of its last element.
     """
     borders = cu_seqlens.long()
-    starts = torch.repeat_interleave(borders[:-1], borders.diff(), output_size=total)  # (T,)
-    return torch.arange(total, device=cu_seqlens.device).sub_(starts)
+    # Steps of 1 along the batch; at a border one step back to 0, over the length of the sequence before.
+    steps = torch.ones(total, dtype=torch.int64, device=cu_seqlens.device)
+    steps.index_copy_(0, borders[:-1], torch.cat((borders[:1], 1 - borders[:-1].diff())))
+    return steps.cumsum(0)  # (T,)
