@@ -37,5 +37,6 @@ def embed(
     run_options = Options(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
     )
-    n, width = embed_records(read_records(inputs), output, model, kind, run_options)
+    records = read_records(inputs, "nucleotide" if kind == "nucleotide" else "protein")
+    n, width = embed_records(records, output, model, kind, run_options)
     options.report(f"{n} embeddings of width {width}; files are in {output}")

@@ -1,22 +1,25 @@
 """Read records from FASTA and FASTQ files, plain or compressed, whatever their names say.
 
-FASTQ is parsed by dnaio. FASTA is parsed here, as bytes: dnaio decodes it by the locale, so that a header in
-another encoding would stop the run or come out changed.
+Both formats are parsed here, as bytes: a header comes back as it was, whatever its encoding, and reading can go on
+after an entry that is no record, so that `virnucpro check` finds all of them by the rules of `predict`.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from itertools import islice
+from typing import IO, Literal
 
-import dnaio
 from xopen import xopen
 
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.types import Record
+
+Kind = Literal["nucleotide", "protein"]
 
 _BUFFER_BYTES = 1 << 17
 # No sequence file starts with the first byte of any of these, so a short first read from a pipe is enough.
@@ -27,57 +30,119 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "zst",
     b"\x50\x2a\x4d\x18": "zst",  # what pzstd writes first
 }
-_SEQUENCE_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ*-."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors put it before UTF-8 text
+_LETTERS: dict[Kind, bytes] = {
+    # The IUPAC codes, X (a masked base), gaps, and *, which is a gap in some assemblies.
+    "nucleotide": b"ACGTURYSWKMBDHVNXacgturyswkmbdhvnx-.*",
+    "protein": b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-.*",
+}
+# Where a character that is no code may come from, and what to do about it.
+_REMEDIES = {
+    b"EFIJLOPQZefijlopqz": "DNA has no such letter: if these are proteins, `virnucpro embed` takes them",
+    b"@+": "a file holds either FASTA or FASTQ: divide it",
+    b" \t0123456789": "remove numbers and blanks from the sequence",
+    b"\r": "convert line ends of CR alone to LF",
+}
+_short = reprlib.Repr()
+_short.maxstring = 80
 
 
-def read_records(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Record]:
-    """Yield every record of the given files, in order, one at a time in memory.
+# What lies between one header and the next: number of its first line from 1; header without its mark, None where there
+# is none; sequence as it stands in the file, lines joined; why it is no record, "" if it is one. A plain tuple: one is
+# made for each of millions of reads.
+Entry = tuple[int, bytes | None, bytes, str]
 
-    FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are
-    upper-cased; letters, `*`, `-` and `.` are accepted, and what they mean is decided later. Ids are kept
-    byte for byte: bytes that are not UTF-8 become surrogate escapes, which `errors="surrogateescape"`
-    writes back. A file without records (empty, or only blank lines) yields none.
 
-    Args:
-        sources: paths, of which `-` is standard input; `index` counts records over all of them from 0.
+class SequenceFile:
+    """An input file, `-` for standard input.
 
-    Raises:
-        MissingInputError: a file does not exist.
-        InputError: a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds other
-            characters in a sequence (or, in FASTQ, beyond ASCII in a header). Records before the fault
-            have been yielded by then.
+    `compression` (plain, gz, bz2, xz, zst) and `format` (FASTA, FASTQ, empty, unknown) are those of the content,
+    and known once the first of `entries` has been asked for.
     """
-    index = 0
-    for source in sources:
-        path = os.fspath(source)
-        last: Record | None = None
+
+    def __init__(self, path: str | os.PathLike[str], kind: Kind = "nucleotide") -> None:
+        self.path = os.fspath(path)
+        self.compression = "plain"
+        self.format = "unknown"
+        self._letters = _LETTERS[kind]
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries, one at a time in memory.
+
+        Raises:
+            MissingInputError: the file does not exist.
+            InputError: it cannot be opened, is damaged from here on, or is neither FASTA nor FASTQ.
+        """
+        entry: Entry | None = None
         try:
-            with _open(path) as stream:
-                for header, sequence in _entries(stream):
-                    last = _record(header, sequence, path, index)
-                    yield last
-                    index += 1
+            with self._open() as stream:
+                for entry in self._parse(stream):
+                    yield entry
         except FileNotFoundError as error:
-            raise MissingInputError(f"{path}: no such file; check the path") from error
+            raise MissingInputError(f"{self.path}: no such file; check the path") from error
         except IsADirectoryError as error:
-            raise InputError(f"{path}: is a directory; name the files in it") from error
-        except (dnaio.FileFormatError, OSError) as error:
-            after = f"after record {last.id!r}" if last else "before the first record"
-            raise InputError(f"{path}: {_fault(error)} ({after}); check that it is whole FASTA or FASTQ") from error
+            raise InputError(f"{self.path}: is a directory; name the files in it") from error
+        except OSError as error:
+            after = f"after line {entry[0]}, {named(entry[1])}" if entry else "before the first record"
+            advice = "check that the file is whole and that you may read it"
+            raise InputError(f"{self.path}: {error.strerror or error} ({after}); {advice}") from error
 
+    def record(self, entry: Entry, index: int = 0) -> Record:
+        """Return an entry as a record, its sequence upper-case.
 
-@contextmanager
-def _open(path: str) -> Iterator[io.BufferedReader]:
-    """Open a path or standard input, which need not be seekable, and decompress it if its content says so."""
-    with open(0 if path == "-" else path, "rb", closefd=path != "-") as raw:
-        head = raw.peek(1)
-        formats = (name for magic, name in _MAGIC.items() if head and head.startswith(magic[: len(head)]))
-        if compression := next(formats, None):
-            stream: io.BufferedReader = io.BufferedReader(_Decompressed(raw, compression), _BUFFER_BYTES)
-            with stream:
-                yield stream
+        Raises:
+            InputError: it is none; the error names file, line and record.
+        """
+        line, header, sequence, fault = entry
+        if header is None:
+            raise InputError(f"{self.path}: line {line}: {fault}")
+        if not fault and ord("\r") in header:  # what follows it may be sequence
+            fault = "a CR in its header; convert line ends of CR alone to LF"
+        if not fault and (foreign := sequence.translate(None, self._letters)[:1]):
+            remedy = next((text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it")
+            fault = f"{chr(foreign[0])!a} at position {sequence.index(foreign) + 1} of its sequence; {remedy}"
+        if fault:
+            raise InputError(f"{self.path}: line {line}: {named(header)}: {fault}")
+        words = header.split(None, 1)
+        name = words[0].decode("utf-8", "surrogateescape") if words else ""
+        description = words[1].decode("utf-8", "surrogateescape") if len(words) > 1 else ""
+        return Record(name, sequence.upper(), self.path, index, description)
+
+    @contextmanager
+    def _open(self) -> Iterator[io.BufferedReader]:
+        """Open the file, which need not be seekable, and decompress it if its content says so."""
+        with open(0 if self.path == "-" else self.path, "rb", closefd=self.path != "-") as raw:
+            head = raw.peek(1)
+            formats = (name for magic, name in _MAGIC.items() if head and head.startswith(magic[: len(head)]))
+            if compression := next(formats, None):
+                self.compression = compression
+                stream: io.BufferedReader = io.BufferedReader(_Decompressed(raw, compression), _BUFFER_BYTES)
+                with stream:
+                    yield stream
+            else:
+                yield raw
+
+    def _parse(self, stream: io.BufferedReader) -> Iterator[Entry]:
+        """Yield the entries of a stream in the format that its first character names."""
+        line = 1
+        if stream.peek(1).startswith(_BYTE_ORDER_MARK[:1]) and (mark := stream.read(3)) != _BYTE_ORDER_MARK:
+            raise self._unknown(line, mark)
+        while (head := stream.peek(1)) and (blank := len(head) - len(head.lstrip())):
+            line += stream.read(blank).count(b"\n")
+        if not head:
+            self.format = "empty"
+        elif head.startswith(b">"):
+            self.format = "FASTA"
+            yield from _fasta_entries(stream, line)
+        elif head.startswith(b"@"):
+            self.format = "FASTQ"
+            yield from _fastq_entries(stream, line)
         else:
-            yield raw
+            raise self._unknown(line, head)
+
+    def _unknown(self, line: int, head: bytes) -> InputError:
+        found = f"neither FASTA nor FASTQ: expected '>' or '@', found {chr(head[0])!a}"
+        return InputError(f"{self.path}: line {line}: {found}; convert the file, or unpack it if it is an archive")
 
 
 class _Decompressed(io.RawIOBase):
@@ -108,53 +173,93 @@ class _Decompressed(io.RawIOBase):
         super().close()
 
 
-def _entries(stream: io.BufferedReader) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (header without its mark, sequence) of each entry, in the format that the first character names."""
-    blank_lines = 0
-    while (head := stream.peek(1)) and (blank := len(head) - len(head.lstrip())):
-        blank_lines += stream.read(blank).count(b"\n")
-    if not head:
-        return
-    if head.startswith(b">"):
-        yield from _fasta_entries(stream)
-    elif head.startswith(b"@"):
-        try:
-            for record in dnaio.FastqReader(stream):
-                yield record.name.encode(), record.sequence.encode().upper()
-        except dnaio.FastqFormatError as error:
-            line = None if error.line is None else error.line + blank_lines
-            raise dnaio.FastqFormatError(error.message, line) from error
-    else:
-        message = f"neither FASTA nor FASTQ: expected '>' or '@', found {chr(head[0])!a}"
-        raise dnaio.FileFormatError(message, blank_lines)
+def read_records(sources: Iterable[str | os.PathLike[str]], kind: Kind = "nucleotide") -> Iterator[Record]:
+    """Yield every record of the given files, in order, one at a time in memory.
+
+    FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are
+    upper-cased. Ids are kept byte for byte: bytes that are not UTF-8 become surrogate escapes, which
+    `errors="surrogateescape"` writes back. A file without records (empty, or only blank lines) yields none.
+
+    Args:
+        sources: paths, of which `-` is standard input; `index` counts records over all of them from 0.
+        kind: which letters a sequence may have: the IUPAC codes of nucleotides (and U and X), or any for a
+            protein; `-`, `.` and `*` in both. What they mean is decided later.
+
+    Raises:
+        MissingInputError: a file does not exist.
+        InputError: a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an entry that
+            is no record. Records before the fault have been yielded by then.
+    """
+    index = 0
+    for source in sources:
+        file = SequenceFile(source, kind)
+        for entry in file.entries():
+            yield file.record(entry, index)
+            index += 1
 
 
-def _fasta_entries(stream: io.BufferedReader) -> Iterator[tuple[bytes, bytes]]:
-    header = stream.readline().rstrip()
-    if b"\r" in header:
-        raise dnaio.FastaFormatError("lines end in CR alone; convert them to LF", None)
+def _fasta_entries(stream: Iterable[bytes], line: int) -> Iterator[Entry]:
+    """Yield the entries of lines of which the first, number `line`, is a header."""
+    lines = enumerate(stream, start=line)
+    begin, header = next(lines)
     sequence = bytearray()
-    for line in stream:
-        if line.startswith(b">"):
-            yield header[1:], bytes(sequence)
-            header, sequence = line.rstrip(), bytearray()
+    for line, text in lines:
+        if text.startswith(b">"):
+            yield begin, header[1:].rstrip(), bytes(sequence), ""
+            begin, header, sequence = line, text, bytearray()
         else:
-            sequence += line.rstrip().upper()
-    yield header[1:], bytes(sequence)
+            sequence += text.rstrip()
+    yield begin, header[1:].rstrip(), bytes(sequence), ""
 
 
-def _record(header: bytes, sequence: bytes, source: str, index: int) -> Record:
-    words = header.split(None, 1)
-    name = words[0].decode(errors="surrogateescape") if words else ""
-    description = words[1].decode(errors="surrogateescape") if len(words) > 1 else ""
-    if foreign := sequence.translate(None, _SEQUENCE_CHARACTERS):
-        position = sequence.index(foreign[:1]) + 1
-        message = f"record {name!r} has {chr(foreign[0])!a} at position {position} of its sequence"
-        raise dnaio.FileFormatError(message, None)
-    return Record(name, sequence, source, index, description)
+def _fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
+    """Yield the entries of four lines each; after a fault, go on at the next line that may begin one."""
+    lines: list[bytes] = []
+    header, lost = b"", False
+    while True:
+        lines += islice(stream, 4 - len(lines))
+        if not lines:
+            return
+        if (lost and not _may_begin(lines)) or lines[0].isspace():
+            del lines[0]
+            line += 1
+        elif fault := _fastq_fault(lines):
+            if lines[0].startswith(b"@"):
+                header = lines[0][1:].rstrip()
+                yield line, header, b"", fault
+            else:
+                yield line, None, b"", f"{fault} (after {named(header)})"
+            lost = True
+            del lines[0]
+            line += 1
+        else:
+            header = lines[0][1:].rstrip()
+            yield line, header, lines[1].rstrip(), ""
+            lost = False
+            lines.clear()
+            line += 4
 
 
-def _fault(error: dnaio.FileFormatError | OSError) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return error.message if error.line is None else f"line {error.line + 1}: {error.message}"
+def _fastq_fault(lines: list[bytes]) -> str:
+    """Return why four lines, or fewer at the end of the file, are no record; "" if they are one."""
+    header, sequence, plus, quality = lines if len(lines) == 4 else (*lines, b"", b"", b"")[:4]
+    if not header.startswith(b"@"):
+        return f"expected '@' to begin a record, found {chr(header[0])!a}; a file holds either FASTA or FASTQ"
+    if not plus.startswith(b"+"):
+        found = f"found {chr(plus[0])!a}" if plus else "the file ends"
+        return f"expected '+' on its third line, {found}; a record has four lines, none of them wrapped"
+    if len(sequence) != len(quality) and len(sequence.rstrip()) != len(quality.rstrip()):
+        found = f"{len(sequence.rstrip())} bases but {len(quality.rstrip())} qualities"
+        return f"{found}; make or fetch the file again"
+    return ""
+
+
+def _may_begin(lines: list[bytes]) -> bool:
+    """Tell a header from qualities that begin with '@': two lines on, these have a sequence."""
+    return lines[0].startswith(b"@") and (len(lines) < 3 or lines[2].startswith((b"+", b"@")))
+
+
+def named(header: bytes | None) -> str:
+    """Return how messages name a record: its id, shortened if it is long."""
+    words = (header or b"").split(None, 1) or [b""]
+    return f"record {_short.repr(words[0].decode('utf-8', 'surrogateescape'))}"
