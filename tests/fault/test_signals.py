@@ -1,6 +1,5 @@
-"""Signals, locks, limits of the file system, and records that make the model fail."""
+"""Signals, locks, limits and permissions of the file system, and records that make the model fail."""
 
-import os
 import resource
 import signal
 import subprocess
@@ -79,13 +78,38 @@ def test_a_full_disk(lab, call, tmp_path, limit):
     assert lab.tables(output) == lab.expected
 
 
-def test_a_directory_that_may_not_be_written(lab, call, tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    (tmp_path / "out").mkdir(mode=0o500)
-    code, err = call(lab.arguments(tmp_path / "out"))
+def test_a_directory_that_may_not_be_written(lab, tmp_path, unprivileged):
+    output = tmp_path / "out"
+    output.mkdir(mode=0o500)
+    code, err = lab.ended(lab.start(output, **unprivileged))
     assert code == 1
-    assert "cannot be used: Permission denied" in err
+    assert err == f"virnucpro: error: {output} cannot be used: Permission denied; choose another --output\n"
+    assert list(output.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["", "units"], ids=["the directory", "its units"])
+def test_a_run_that_may_write_no_more_goes_on_later(lab, tmp_path, unprivileged, place):
+    output, text = tmp_path / "out", lab.input.read_bytes()
+    part = lab.start(output, source="-", stdin=subprocess.PIPE)
+    part.stdin.write(text[: len(text) // 2])
+    part.stdin.flush()
+    lab.wait_for(lambda: len(lab.units_of(output)) >= 20, part)
+    lab.kill(part)
+    done = {path: path.read_bytes() for path in lab.units_of(output)}
+    (output / place).chmod(0o500)
+    barred = lab.start(output, "--resume", source="-", stdin=subprocess.PIPE, **unprivileged)
+    _, err = barred.communicate(text)
+    (output / place).chmod(0o700)
+    assert barred.returncode == 1
+    assert err.startswith(b"virnucpro: error: ")
+    assert b"Permission denied" in err
+    assert err.endswith(b"what is done is kept for --resume\n")
+    assert err.count(b"\n") == 1
+    assert {path: path.read_bytes() for path in lab.units_of(output)} == done
+    again = lab.start(output, "--resume", source="-", stdin=subprocess.PIPE)
+    _, err = again.communicate(text)
+    assert again.returncode == 0, err
+    assert lab.tables(output) == lab.expected
 
 
 def without_poison(sequence: str) -> str:

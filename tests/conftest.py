@@ -1,0 +1,38 @@
+"""What tests of several folders need."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+_LIBC = ctypes.CDLL(None)
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+def _obey_permissions() -> None:
+    """Take from root, before a program starts, what lets it read and write whatever the permissions say.
+
+    Root stays root otherwise: another user could not even reach the interpreter where root's home holds it.
+    """
+    for capability in (_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH):
+        if _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise OSError("this capability cannot be dropped")
+
+
+@pytest.fixture(scope="session")
+def unprivileged(tmp_path_factory) -> dict[str, Any]:
+    """Arguments of `subprocess.Popen` for a program that permissions bind, also where root runs the tests."""
+    keywords: dict[str, Any] = {"preexec_fn": _obey_permissions} if os.geteuid() == 0 else {}
+    probe = tmp_path_factory.mktemp("probe") / "closed"
+    probe.touch(mode=0)
+    code = f"open({str(probe)!r})"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, check=False, **keywords)
+    except (subprocess.SubprocessError, AttributeError):
+        pytest.skip("root cannot give up its privileges here")
+    if b"PermissionError" not in done.stderr:
+        pytest.skip("permissions bind nobody here")
+    return keywords
