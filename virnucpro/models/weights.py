@@ -9,8 +9,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -96,9 +100,12 @@ def map_keys(state: Mapping[str, Tensor], table: Table, source: str) -> State:
     return mapped
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`; names and shapes must match exactly and values must be floating point
-    (whole numbers only where the module has them).
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Check that `state` has the names and shapes of `module`, floating point values where it has (of any
+    common precision), and whole numbers of the same type where it has those.
 
     Raises:
         ModelError: saying what is missing, left over or of another shape or kind.
@@ -111,9 +118,22 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     for key, value in state.items():
         if value.shape != own[key].shape:
             raise ModelError(f"{source}: {key!r} has shape {tuple(value.shape)}, needs {tuple(own[key].shape)}")
-        if value.is_floating_point() != own[key].is_floating_point():
+        if value.dtype not in (_FLOATS if own[key].is_floating_point() else (own[key].dtype,)):
             raise ModelError(f"{source}: {key!r} is {value.dtype}, needs {own[key].dtype}")
-    module.load_state_dict(dict(state))
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy `state` into `module`, or make it the weights of a module on the meta device, which has none.
+
+    Raises:
+        ModelError: they do not fit (see `check_fit`).
+    """
+    check_fit(module, state, source)
+    own = module.state_dict()
+    if any(value.is_meta for value in own.values()):
+        module.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, assign=True)
+    else:
+        module.load_state_dict(dict(state))
 
 
 def load_fair_esm(path: Path) -> tuple[State, int]:
@@ -124,42 +144,59 @@ def load_fair_esm(path: Path) -> tuple[State, int]:
     Raises:
         ModelError: the file is missing, is not such a checkpoint, or holds anything else.
     """
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever a damaged file leads to
-        raise ModelError(f"{path} cannot be read as a fair-esm checkpoint: {error}") from error
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        data = _unpickle_tensors(path)
     try:
         state, heads = data["model"], data["cfg"]["model"].encoder_attention_heads
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is not a fair-esm ESM-2 checkpoint: it lacks {error}") from error
-    return map_keys(state, ESM2_FAIR, str(path)), heads
+    return map_keys(_require_state(state, path), ESM2_FAIR, str(path)), heads
 
 
 def load_tensors(path: Path) -> State:
-    """Read a .safetensors file, or a .bin/.pt state dict with tensors only.
+    """Read a .safetensors file, or a .bin/.pt state dict with tensors only; both stay on disk until they are used.
 
     Raises:
         ModelError: the file is missing, damaged or holds anything but tensors.
     """
+    if path.suffix != ".safetensors":
+        return _require_state(_unpickle_tensors(path), path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # see load_fair_esm
-        raise ModelError(f"{path} is not a file of tensors: {error}") from error
-    if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
+        raise ModelError(f"{path} cannot be read: {error}; get the file again") from error
+
+
+def _require_state(data: Any, path: Path) -> State:
+    if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
         raise ModelError(f"{path} is not a state dict: it holds something other than named tensors")
     return data
 
 
+def _unpickle_tensors(path: Path) -> Any:
+    """Read what torch.save wrote, in memory only where its format before torch 1.6 cannot be mapped."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    except UnpicklingError as error:  # its text advises to unpickle the file without restriction
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        asked = f"its pickle asks for {named[1]!r}" if named else "its pickle has what no such file needs"
+        raise ModelError(f"{path} is not a file of tensors: {asked}; nothing in it was run; get it again") from error
+    except Exception as error:  # the unpickler raises whatever a damaged file leads to
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{path} is not a file of tensors: {reason}; get it again") from error
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors."""
+    save_file({key: value.contiguous().cpu() for key, value in state.items()}, path)
+    path.chmod(0o644)  # safetensors writes it readable by its owner alone
+
+
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write a module's state as safetensors, floating point values in `dtype`."""
-    state = module.state_dict()
-    save_file({k: (v.to(dtype) if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}, path)
-    path.chmod(0o644)  # safetensors writes it readable by its owner alone
+    save_state({k: v.to(dtype) if v.is_floating_point() else v for k, v in module.state_dict().items()}, path)
 
 
 def sha256(path: Path) -> str:
