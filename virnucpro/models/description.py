@@ -3,14 +3,73 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+import re
+import reprlib
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError
 
 FORMAT = 1
+WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
+TOKENIZER = "tokenizer.json"
+# More than any number in a description, and small enough that no product of two of them overflows.
+_LARGEST = 1 << 24
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Raises:
+        ModelError: it is missing or is something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}; get the file again") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} is not a JSON object but {reprlib.repr(values)}; get the file again")
+    return values
+
+
+def read_as(kind: Any, value: Any, name: str) -> Any:
+    """Return a value from JSON as a dataclass (from a mapping), or as the type that a field of one is given.
+
+    Raises:
+        ConfigError: the value, or one inside it, is missing, unknown, of another type or out of range.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        values = read_as(dict[str, Any], value, name)
+        types = get_type_hints(kind)
+        needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+        if missing := sorted(needed - values.keys()):
+            raise ConfigError(f"{name} lacks {', '.join(missing)}")
+        if unknown := sorted(values.keys() - types.keys()):
+            raise ConfigError(f"{name} has the unknown field {reprlib.repr(unknown[0])}")
+        return kind(**{key: read_as(types[key], item, f"{name}.{key}") for key, item in values.items()})  # type: ignore[operator]
+    if origin is dict and isinstance(value, dict):
+        return {key: read_as(arguments[1], item, f"{name}[{reprlib.repr(key)}]") for key, item in value.items()}
+    if origin is tuple and isinstance(value, (list, tuple)) and len(value) == len(arguments):
+        return tuple(read_as(a, item, name) for a, item in zip(arguments, value, strict=True))
+    if origin in (Union, UnionType) and value is None and type(None) in arguments:
+        return None
+    if origin in (Union, UnionType):
+        return read_as(next(a for a in arguments if a is not type(None)), value, name)
+    if (
+        kind is Any
+        or (origin is Literal and value in arguments)
+        or (kind is float and type(value) in (int, float) and math.isfinite(value))
+        or (kind is int and type(value) is int and 0 <= value <= _LARGEST)
+        or (kind in (bool, str) and type(value) is kind)
+    ):
+        return value
+    expected = {int: f"a whole number from 0 to {_LARGEST}", float: "a number", str: "text", bool: "true or false"}
+    raise ConfigError(f"{name} must be {expected.get(kind, kind)}, got {reprlib.repr(value)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +125,19 @@ class ModelDescription:
     def __post_init__(self) -> None:
         if self.vote not in ("max", "weighted"):
             raise ConfigError(f"vote must be max or weighted, got {self.vote!r}")
+        if self.chunk_length < 3:
+            raise ConfigError(f"chunk_length must be at least 3 nt (one codon), got {self.chunk_length}")
+        if not (0 <= self.threshold <= 1 and 0 <= self.max_ambiguous <= 1):
+            raise ConfigError(f"threshold {self.threshold} and max_ambiguous {self.max_ambiguous} must lie in 0..1")
+        if unknown := sorted(self.checksums.keys() - set(self.files())):
+            raise ConfigError(f"checksums names {reprlib.repr(unknown[0])}, which is no file of this model")
+        if bad := [name for name, value in self.checksums.items() if not re.fullmatch("[0-9a-f]{64}", value)]:
+            raise ConfigError(f"the checksum of {bad[0]} is not a SHA-256 in 64 hexadecimal digits")
+
+    def files(self) -> tuple[str, ...]:
+        """Return the names of the files that lie beside model.json."""
+        has_tokenizer = "bpe" in (self.nucleotide.tokenizer, self.protein.tokenizer)
+        return (*WEIGHTS, TOKENIZER) if has_tokenizer else WEIGHTS
 
     def write_json(self, path: Path) -> None:
         """Write model.json."""
@@ -78,21 +150,15 @@ class ModelDescription:
         Raises:
             ModelError: the file is missing, is not JSON, or lacks or has unknown fields.
         """
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ModelError(f"{path.parent} is not a model directory: it has no {path.name}") from None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} cannot be read as a model description: {error}") from error
-        found = values.pop("format", None) if isinstance(values, dict) else None
+        if not path.exists():
+            raise ModelError(f"{path.parent} is not a model directory: it has no {path.name}")
+        values = read_json(path)
+        found = values.pop("format", None)
         if found != FORMAT:
-            raise ModelError(f"{path} has format {found!r}, this version reads format {FORMAT}; upgrade virnucpro")
+            raise ModelError(
+                f"{path} has format {reprlib.repr(found)}, this version reads format {FORMAT}; upgrade virnucpro"
+            )
         try:
-            values["frame_rule"] = FrameRule(**values["frame_rule"])
-            values["nucleotide"] = EncoderDescription(**values["nucleotide"])
-            values["protein"] = EncoderDescription(**values["protein"])
-            values["classifier"] = ClassifierDescription(**values["classifier"])
-            values["classes"] = tuple(values["classes"])
-            return cls(**values)
-        except (KeyError, TypeError, ConfigError) as error:
-            raise ModelError(f"{path} is not a complete model description: {error}") from error
+            return read_as(cls, values, "model")  # type: ignore[no-any-return]
+        except ConfigError as error:
+            raise ModelError(f"{path} is not a model description: {error}; copy the model directory again") from error

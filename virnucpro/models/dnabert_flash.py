@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from virnucpro.errors import ConfigError
 from virnucpro.models.encoder import Attend, PackedEncoder
 
 
@@ -26,6 +27,13 @@ class DNABERTConfig:
     vocabulary: int = 4096
     pad_token: int = 3
     eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.width, self.heads, self.feed_forward) < 1 or self.width % self.heads or self.eps <= 0:
+            raise ConfigError(
+                f"a DNABERT-2 width must be a multiple of its heads and eps above 0, got {self.layers} layers, "
+                f"width {self.width}, {self.heads} heads, eps {self.eps}"
+            )
 
 
 def alibi_head_slopes(heads: int) -> list[float]:
@@ -76,7 +84,7 @@ class DNABERT(PackedEncoder):
         self.token_type = nn.Parameter(torch.zeros(2, config.width))  # only row 0 is ever used
         self.embedding_norm = nn.LayerNorm(config.width, eps=config.eps)
         self.layers = nn.ModuleList(DNABERTLayer(config) for _ in range(config.layers))
-        self._slopes = torch.tensor(alibi_head_slopes(config.heads))
+        self._slopes = torch.tensor(alibi_head_slopes(config.heads), device="cpu")  # no weight: never on meta
         self.select_attention()
 
     def alibi_slopes(self, device: torch.device) -> Tensor:

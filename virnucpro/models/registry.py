@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.models.classifier import GatedClassifier, MLPClassifier
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.models.description import (
+    TOKENIZER,
+    ClassifierDescription,
+    EncoderDescription,
+    ModelDescription,
+    read_as,
+)
 from virnucpro.models.dnabert_flash import DNABERT, DNABERTConfig
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.esm2_flash import ESM2, ESM2Config
 from virnucpro.models.pooling import PoolingWindow
 from virnucpro.models.tokenizers import BPETokenizer, ESM2Tokenizer, KmerTokenizer, Tokenizer
-from virnucpro.models.weights import fill, load_tensors, save_module, sha256
+from virnucpro.models.weights import check_fit, fill, load_tensors, save_module, sha256
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
 PARTS = ("nucleotide", "protein", "classifier")
+Classifier = MLPClassifier | GatedClassifier
+_NETWORKS: dict[str, tuple[Callable[[Any], PackedEncoder], type]] = {
+    "esm2": (ESM2, ESM2Config),
+    "dnabert": (DNABERT, DNABERTConfig),
+}
+_MOST_LAYERS = 1000  # the largest published encoder has 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +55,7 @@ class Model:
     description: ModelDescription
     nucleotide: Encoder
     protein: Encoder
-    classifier: MLPClassifier | GatedClassifier
+    classifier: Classifier
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the three modules by the stem of their weight files."""
@@ -59,11 +75,40 @@ def find_model(name: str) -> Path:
     """
     known = list_models()
     directory = known.get(name, Path(name))
-    if not (directory / "model.json").is_file():
+    if not os.path.isfile(directory / "model.json"):
         raise ModelError(
             f"there is no model {name!r}: it is neither a directory with a model.json nor one of {', '.join(known)}"
         )
+    _require_inside(directory / "model.json")
     return directory
+
+
+def _require_inside(path: Path) -> None:
+    if path.resolve().parent != path.parent.resolve():
+        raise ModelError(f"{path} is a link to {path.resolve()}, out of its directory; put the file itself there")
+
+
+def check_file(directory: Path, name: str, description: ModelDescription) -> Path:
+    """Return the path of a file of a model directory once its checksum is found right.
+
+    Raises:
+        ModelError: it is missing, lies elsewhere, or is another file than the description says.
+    """
+    path, expected = directory / name, description.checksums.get(name)
+    if not os.path.isfile(path):
+        remedy = "copy the whole model directory again" if expected else "import it with `virnucpro models import`"
+        raise ModelError(f"{directory} lacks {name}; {remedy}")
+    _require_inside(path)
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}; copy the model directory again") from error
+    if found != expected:
+        raise ModelError(
+            f"{path} is damaged or was changed: its SHA-256 is {found}, "
+            f"model.json says {expected}; copy the model directory again"
+        )
+    return path
 
 
 def build_tokenizer(kind: str, directory: Path) -> Tokenizer:
@@ -71,43 +116,73 @@ def build_tokenizer(kind: str, directory: Path) -> Tokenizer:
     if kind == "esm2":
         return ESM2Tokenizer()
     if kind == "bpe":
-        return BPETokenizer(directory / "tokenizer.json")
+        return BPETokenizer(directory / TOKENIZER)
     if match := re.fullmatch(r"kmer-([1-8])", kind):
         return KmerTokenizer(int(match[1]))
     raise ModelError(f"tokenizer must be esm2, bpe or kmer-1 to kmer-8, got {kind!r}")
 
 
-def build_encoder(description: EncoderDescription, directory: Path) -> Encoder:
-    """Make an encoder with fresh weights."""
+def build_network(description: EncoderDescription) -> PackedEncoder:
+    """Make the network of an encoder with fresh weights, on torch's default device."""
+    if description.architecture not in _NETWORKS:
+        raise ModelError(f"architecture must be esm2 or dnabert, got {description.architecture!r}")
+    network, config_type = _NETWORKS[description.architecture]
     try:
-        model: PackedEncoder
-        if description.architecture == "esm2":
-            model = ESM2(ESM2Config(**description.config))
-        elif description.architecture == "dnabert":
-            model = DNABERT(DNABERTConfig(**description.config))
-        else:
-            raise ModelError(f"architecture must be esm2 or dnabert, got {description.architecture!r}")
-    except (TypeError, ConfigError) as error:
-        raise ModelError(f"{directory}: {description.architecture} cannot be built: {error}") from error
-    window = PoolingWindow(description.skip_first, description.skip_last, description.limit)
-    return Encoder(model, build_tokenizer(description.tokenizer, directory), window)
+        config = read_as(config_type, description.config, "config")
+    except ConfigError as error:
+        raise ModelError(f"{description.architecture} cannot be built: {error}") from error
+    if config.layers > _MOST_LAYERS or config.pad_token >= config.vocabulary:
+        raise ModelError(
+            f"{description.architecture} cannot be built: {config.layers} layers of at most {_MOST_LAYERS}, "
+            f"padding token {config.pad_token} of {config.vocabulary}"
+        )
+    return network(config)
 
 
-def build_classifier(description: ClassifierDescription) -> MLPClassifier | GatedClassifier:
-    """Make a classifier with fresh weights."""
-    kinds: dict[str, type[MLPClassifier] | type[GatedClassifier]] = {"mlp": MLPClassifier, "gated": GatedClassifier}
+def build_classifier(description: ClassifierDescription) -> Classifier:
+    """Make a classifier with fresh weights, on torch's default device."""
+    kinds: dict[str, type[Classifier]] = {"mlp": MLPClassifier, "gated": GatedClassifier}
     if description.kind not in kinds:
         raise ModelError(f"classifier must be mlp or gated, got {description.kind!r}")
     return kinds[description.kind](description.input_dim, description.hidden_dim)
 
 
+def build_parts(description: ModelDescription) -> tuple[PackedEncoder, PackedEncoder, Classifier]:
+    """Make the three networks of a model with fresh weights, on torch's default device.
+
+    Raises:
+        ModelError: one is impossible, or the classifier does not read what the encoders give.
+    """
+    nucleotide, protein = build_network(description.nucleotide), build_network(description.protein)
+    classifier = build_classifier(description.classifier)
+    given = nucleotide.width + protein.width + 2 * classifier.length_features  # see pipeline.features
+    if description.classifier.input_dim != given:
+        raise ModelError(
+            f"the classifier reads {description.classifier.input_dim} features, but the encoders of nucleotides "
+            f"({nucleotide.width}) and proteins ({protein.width}) and the lengths give {given}; choose others"
+        )
+    return nucleotide, protein, classifier
+
+
+def build_encoder(network: PackedEncoder, description: EncoderDescription, directory: Path) -> Encoder:
+    """Give a network its tokenizer, which may lie in `directory`, and its pooling window."""
+    tokenizer = build_tokenizer(description.tokenizer, directory)
+    if tokenizer.pad_token != network.pad_token:
+        raise ModelError(
+            f"padding is token {tokenizer.pad_token} of the tokenizer {description.tokenizer} and "
+            f"{network.pad_token} of the {description.architecture} network; they do not belong together"
+        )
+    return Encoder(network, tokenizer, PoolingWindow(description.skip_first, description.skip_last, description.limit))
+
+
 def build_model(description: ModelDescription, directory: Path) -> Model:
-    """Make a model with fresh weights."""
+    """Make a model with fresh weights, on torch's default device."""
+    nucleotide, protein, classifier = build_parts(description)
     return Model(
         description,
-        build_encoder(description.nucleotide, directory),
-        build_encoder(description.protein, directory),
-        build_classifier(description.classifier),
+        build_encoder(nucleotide, description.nucleotide, directory),
+        build_encoder(protein, description.protein, directory),
+        classifier,
     )
 
 
@@ -119,27 +194,57 @@ def load_model(name: str = DEFAULT_MODEL) -> Model:
     """
     directory = find_model(name)
     description = ModelDescription.from_json(directory / "model.json")
-    model = build_model(description, directory)
+    for file in description.files():
+        check_file(directory, file, description)
+    with torch.device("meta"):  # no memory is taken before the weights are known to fit
+        model = build_model(description, directory)
     for stem, module in model.parts().items():
         path = directory / f"{stem}.safetensors"
-        if not path.is_file():
-            raise ModelError(f"{directory} lacks {path.name}; copy the whole model directory again")
-        found = sha256(path)
-        if found != description.checksums.get(path.name):
-            raise ModelError(
-                f"{path} is damaged or was changed: its SHA-256 is {found}, "
-                f"model.json says {description.checksums.get(path.name)}; copy the model directory again"
-            )
         fill(module, load_tensors(path), str(path))
         module.eval()
     return model
 
 
+def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
+    """Check a model file by file: checksum; names, shapes, types and finite values of the tensors.
+
+    Yields:
+        the name of each file and what is wrong with it.
+
+    Raises:
+        ModelError: there is no such model, or its description is wrong.
+    """
+    directory = find_model(name)
+    description = ModelDescription.from_json(directory / "model.json")
+    with torch.device("meta"):
+        parts = dict(zip(PARTS, build_parts(description), strict=True))
+    yield "model.json", None
+    for file in description.files():
+        try:
+            path = check_file(directory, file, description)
+            if file == TOKENIZER:
+                build_tokenizer("bpe", directory)
+            else:
+                _check_tensors(path, parts[path.stem])
+        except ModelError as error:
+            yield file, error
+        else:
+            yield file, None
+
+
+def _check_tensors(path: Path, module: nn.Module) -> None:
+    state = load_tensors(path)
+    check_fit(module, state, str(path))
+    if bad := [key for key, value in state.items() if not value.isfinite().all()]:
+        raise ModelError(f"{path}: {bad[0]!r} has values that are not finite; get the weights again")
+
+
 def save_weights(model: Model, directory: Path) -> dict[str, str]:
-    """Write the three weight files in float16; return their checksums for the description."""
+    """Write the three weight files in float16; return the checksums of all files for the description."""
     checksums = {}
     for stem, module in model.parts().items():
         path = directory / f"{stem}.safetensors"
         save_module(module, path)
         checksums[path.name] = sha256(path)
-    return checksums
+    rest = (name for name in model.description.files() if name not in checksums)  # the tokenizer lies there already
+    return checksums | {name: sha256(directory / name) for name in rest}
