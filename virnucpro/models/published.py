@@ -1,0 +1,215 @@
+"""Make a model directory from the published files: the classifier, DNABERT-S and ESM-2."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+
+from virnucpro.config import FrameRule
+from virnucpro.errors import ConfigError, ModelError, OutputError
+from virnucpro.models.convert import load_published_classifier
+from virnucpro.models.description import (
+    TOKENIZER,
+    ClassifierDescription,
+    EncoderDescription,
+    ModelDescription,
+    read_as,
+    read_json,
+)
+from virnucpro.models.dnabert_flash import DNABERTConfig
+from virnucpro.models.esm2_flash import ESM2_SHAPES, ESM2Config
+from virnucpro.models.registry import PARTS, build_parts
+from virnucpro.models.tokenizers import BPETokenizer
+from virnucpro.models.weights import (
+    DNABERT_S,
+    ESM2_HUGGING_FACE,
+    State,
+    check_fit,
+    load_fair_esm,
+    load_tensors,
+    map_keys,
+    save_state,
+    sha256,
+)
+
+# Git's object ids of the two published classifiers, and the chunk length that each was trained with.
+_PUBLISHED = {"a0b5b85e7c1e44f00cde146d091beb82b2c8e855": 300, "fc35d5ef9f1f4564eea7036f34f4f8ec6000d33d": 500}
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# What ESM-2 is beside its shape; other models of its family differ here.
+_ESM2_SETTINGS = {"position_embedding_type": "rotary", "token_dropout": True, "layer_norm_eps": 1e-5}
+
+Config = TypeVar("Config", ESM2Config, DNABERTConfig)
+
+
+def import_model(
+    classifier: Path, chunk_length: int, output: Path, dnabert: Path | None = None, esm2: Path | None = None
+) -> ModelDescription:
+    """Write a model directory; return its description, in whose checksums a file that was not given is missing.
+
+    Weights keep the precision they come in. No code in any of the files is run.
+
+    Args:
+        classifier: the published `.pth`.
+        chunk_length: the chunk length it was trained with, nt.
+        output: a directory that is empty or does not exist.
+        dnabert: directory of DNABERT-S; without it that encoder is described as published, its files lack.
+        esm2: directory of an ESM-2 in Hugging Face's form, or a checkpoint in fair-esm's; the same without it.
+
+    Raises:
+        ModelError: a file is missing, damaged, or not what it should be.
+        ConfigError: the chunk length is not the classifier's.
+        OutputError: the directory is not empty or cannot be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputError(f"{output} is not an empty directory; choose another --output")
+    states = {"classifier": load_published_classifier(classifier)}
+    hidden_dim, input_dim = states["classifier"]["hidden_layer.weight"].shape
+    _require_chunk_length(classifier, chunk_length)
+    nucleotide, protein = DNABERTConfig(), ESM2_SHAPES["3B"]
+    if dnabert:
+        nucleotide, states["nucleotide"] = _read_dnabert(dnabert)
+    if esm2:
+        protein, states["protein"] = _read_esm2(esm2)
+    sources = {"classifier": classifier, "nucleotide": dnabert, "protein": esm2}
+    description = ModelDescription(
+        name=f"published-{chunk_length}",
+        chunk_length=chunk_length,
+        min_length=3,
+        frame_rule=FrameRule("stop_free"),
+        nucleotide=EncoderDescription("dnabert", asdict(nucleotide), "bpe", 0, 0),
+        protein=EncoderDescription("esm2", asdict(protein), "esm2", 1, 1, limit=1024),
+        classifier=ClassifierDescription("mlp", input_dim, hidden_dim),
+        vote="max",
+        licence="that of the imported files",
+        training={"imported": {part: source.name for part, source in sources.items() if source}},
+    )
+    with torch.device("meta"):
+        parts = dict(zip(PARTS, build_parts(description), strict=True))
+    for stem, state in states.items():
+        check_fit(parts[stem], state, str(sources[stem]))
+    return _write(description, states, dnabert / TOKENIZER if dnabert else None, output)
+
+
+def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
+    if chunk_length not in _PUBLISHED.values():
+        raise ConfigError(f"--chunk-length must be 300 or 500, as the classifier was trained, got {chunk_length}")
+    data = classifier.read_bytes()
+    trained = _PUBLISHED.get(hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())
+    if trained not in (None, chunk_length):
+        raise ConfigError(f"{classifier} was trained with chunks of {trained} nt; use --chunk-length {trained}")
+
+
+def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
+    settings = read_json(directory / "config.json")
+    pad_token = BPETokenizer(directory / TOKENIZER).pad_token
+    pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
+    state = map_keys(_read_weights(directory), DNABERT_S, str(directory))
+    vocabulary, width = _matrix(state, "embedding.weight", directory)
+    if pieces > vocabulary:
+        raise ModelError(f"{directory}: {TOKENIZER} has {pieces} tokens, the weights {vocabulary}; download both again")
+    config = _config(
+        DNABERTConfig,
+        directory,
+        layers=_count_layers(state),
+        width=width,
+        heads=settings.get("num_attention_heads"),
+        feed_forward=_matrix(state, "layers.0.down.weight", directory)[1],
+        vocabulary=vocabulary,
+        pad_token=pad_token,
+        eps=settings.get("layer_norm_eps"),
+    )
+    return config, state
+
+
+def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
+    if source.is_dir():
+        settings = read_json(source / "config.json")
+        heads = settings.get("num_attention_heads")
+        if wrong := [key for key, value in _ESM2_SETTINGS.items() if settings.get(key) != value]:
+            raise ModelError(
+                f"{source} is not an ESM-2: {wrong[0]} of its config.json is {settings.get(wrong[0])!r}, "
+                f"needs {_ESM2_SETTINGS[wrong[0]]!r}"
+            )
+        state = map_keys(_read_weights(source), ESM2_HUGGING_FACE, str(source))
+    else:
+        state, heads = load_fair_esm(source)
+    width = _matrix(state, "embedding.weight", source)[1]
+    return _config(ESM2Config, source, layers=_count_layers(state), width=width, heads=heads), state
+
+
+def _read_weights(directory: Path) -> State:
+    """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
+    for path in (directory / name for name in _WEIGHT_FILES):
+        if not path.is_file():
+            continue
+        if path.suffix != ".json":
+            return load_tensors(path)
+        try:
+            places: dict[str, str] = read_as(dict[str, str], read_json(path).get("weight_map"), "weight_map")
+        except ConfigError as error:
+            raise ModelError(f"{path}: {error}; download it again") from error
+        state: State = {}
+        for name in sorted(set(places.values())):
+            if Path(name).name != name or Path(name).suffix not in (".safetensors", ".bin"):
+                raise ModelError(f"{path} names {name!r}, which is no file of weights beside it")
+            part = load_tensors(directory / name)
+            if part.keys() != {key for key, place in places.items() if place == name}:
+                raise ModelError(f"{directory / name} has other tensors than {path.name} says; download both again")
+            state |= part
+        return state
+    raise ModelError(f"{directory} has none of {', '.join(_WEIGHT_FILES)}; download the model there")
+
+
+def _matrix(state: State, name: str, source: Path) -> tuple[int, int]:
+    """Return the shape of a matrix of a state dict."""
+    if name not in state or state[name].dim() != 2:
+        raise ModelError(f"{source} lacks the matrix {name!r}; it is another kind of model")
+    rows, columns = state[name].shape
+    return rows, columns
+
+
+def _count_layers(state: State) -> int:
+    return len({name.split(".")[1] for name in state if name.startswith("layers.")})
+
+
+def _config(kind: type[Config], source: Path, **values: object) -> Config:
+    try:
+        return read_as(kind, values, "config.json")  # type: ignore[no-any-return]
+    except ConfigError as error:
+        raise ModelError(f"{source}: {error}; download the model again") from error
+
+
+def _write(
+    description: ModelDescription, states: dict[str, State], tokenizer: Path | None, output: Path
+) -> ModelDescription:
+    """Write a model directory that appears whole or not at all; return its description with checksums."""
+    output = output.resolve()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
+            directory = Path(temporary) / "model"
+            directory.mkdir()
+            for stem, state in states.items():
+                save_state(state, directory / f"{stem}.safetensors")
+            if tokenizer:
+                shutil.copyfile(tokenizer, directory / TOKENIZER)
+            checksums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
+            description = replace(description, checksums=checksums)
+            description.write_json(directory / "model.json")
+            directory.rename(output)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error
+    return description
