@@ -306,7 +306,7 @@ REFUSED_ESM2 = {
     "other positions": (
         "safetensors", lambda d: change_json(d / "config.json", position_embedding_type="absolute"), "needs 'rotary'",
     ),
-    "lost tensor": ("safetensors", lambda d: change_state(d, lambda s: drop(s, QUERY)), r"lacks 1 tensors.*'layers\.1\.qkv"),
+    "lost tensor": ("safetensors", lambda d: change_state(d, lambda s: drop(s, QUERY)), r"lacks 1 .*'layers\.1\.qkv"),
     "lost norm": ("safetensors", lambda d: change_state(d, lambda s: drop(s, NORM)), r"lacks 1 tensors.*'norm\.bias'"),
     "one more": ("safetensors", lambda d: change_state(d, lambda s: s | {"x.y": torch.ones(1)}), "unexpected tensor"),
     "transposed": ("safetensors", lambda d: change_state(d, lambda s: s | {UP: torch.zeros(32, 128)}), "has shape"),
@@ -320,7 +320,7 @@ REFUSED_ESM2 = {
     "out of the directory": (SHARDED, lambda d: change_index(d, first_elsewhere("../x.safetensors")), "no file of"),
     "absolute": (SHARDED, lambda d: change_index(d, first_elsewhere("/etc/passwd")), "no file of weights beside it"),
     "a pickle": (SHARDED, lambda d: change_index(d, first_elsewhere("a.pkl")), "no file of weights beside it"),
-    "no shard": (SHARDED, lambda d: change_index(d, first_elsewhere("x.safetensors")), "cannot be read"),
+    "no shard": (SHARDED, lambda d: change_index(d, first_elsewhere("a.safetensors")), "cannot be read"),
     "other shard": (SHARDED, lambda d: change_index(d, lambda p: drop(p, min(p))), "has other tensors than"),
 }  # fmt: skip
 
