@@ -212,13 +212,14 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
         the name of each file and what is wrong with it.
 
     Raises:
-        ModelError: there is no such model, or its description is wrong.
+        ModelError: there is no such model, or its description is wrong or names a tokenizer of another encoder.
     """
     directory = find_model(name)
     description = ModelDescription.from_json(directory / "model.json")
     with torch.device("meta"):
         parts = dict(zip(PARTS, build_parts(description), strict=True))
     yield "model.json", None
+    whole = True
     for file in description.files():
         try:
             path = check_file(directory, file, description)
@@ -227,9 +228,13 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
             else:
                 _check_tensors(path, parts[path.stem])
         except ModelError as error:
+            whole = False
             yield file, error
         else:
             yield file, None
+    if whole:
+        with torch.device("meta"):
+            build_model(description, directory)
 
 
 def _check_tensors(path: Path, module: nn.Module) -> None:
