@@ -5,6 +5,8 @@ PYTHON      ?= python3
 CONSTRAINTS ?= constraints.txt
 # More options for pytest, e.g. make test PYTEST_ARGS="-k packing"
 PYTEST_ARGS ?=
+# Where `make lock` finds torch without CUDA: PyTorch's own index, or e.g. LOCK_TORCH="--find-links DIR"
+LOCK_TORCH  ?= --torch-backend cpu
 
 VENV        := .venv
 BIN         := $(VENV)/bin
@@ -14,13 +16,15 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 VENV_STAMP  := $(VENV)/.stamp-venv
 RUN_STAMP   := $(VENV)/.stamp-install
 DEV_STAMP   := $(VENV)/.stamp-install-dev
+TOOLS       := $(VENV)/tools
+TOOLS_STAMP := $(VENV)/.stamp-tools
 INSTALL_DEPS := $(VENV_STAMP) pyproject.toml $(CONSTRAINTS)
 
 EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check format bench clean distclean
+.PHONY: help env install dev demo test check format bench lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
@@ -30,6 +34,8 @@ help:
 	@echo "make check      format check, lint and strict types"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make bench      run every benchmarks/bench_*.py; JSON goes to benchmarks/results/"
+	@echo "make lock       make requirements.lock anew from pyproject.toml and constraints.txt"
+	@echo "make audit      look up known vulnerabilities of what is in requirements.lock (needs a network)"
 	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"
 
 $(VENV_STAMP):
@@ -45,6 +51,12 @@ $(RUN_STAMP): $(INSTALL_DEPS)
 $(DEV_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e ".[dev]"
 	@touch $(RUN_STAMP) $@
+
+# In an environment of their own, so that what they need does not mix with what is tested.
+$(TOOLS_STAMP): $(VENV_STAMP)
+	$(BIN)/python -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet uv pip-audit
+	@touch $@
 
 env: dev
 dev: $(DEV_STAMP)
@@ -74,6 +86,17 @@ bench: $(DEV_STAMP)
 	@mkdir -p benchmarks/results
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
 		echo "== $$script"; $(BIN)/python "$$script"; done
+
+# The comment at the top of requirements.lock stays; torch is named by the version that all its builds share.
+lock: $(TOOLS_STAMP)
+	$(TOOLS)/bin/uv pip compile pyproject.toml -c constraints.txt --generate-hashes --no-header --quiet $(LOCK_TORCH) \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o $(TOOLS)/packages > /dev/null
+	@grep '^#' requirements.lock > $(TOOLS)/header
+	@sed '/^torch==/s/+cpu//' $(TOOLS)/packages | cat $(TOOLS)/header - > requirements.lock
+
+# Strict: a package that cannot be looked up is a failure, not a pass.
+audit: $(TOOLS_STAMP)
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
 
 clean:
 	rm -rf $(DEMO_DIR) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
