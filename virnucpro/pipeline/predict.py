@@ -21,7 +21,7 @@ from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max,
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision
 from virnucpro.pipeline.features import fuse
-from virnucpro.seq import frames_of, iter_chunks, read_records
+from virnucpro.seq import Limits, frames_of, read_records, screened_chunks
 from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
 # Chunks that pass through the encoders together: enough to fill many token budgets, few enough to hold.
@@ -128,22 +128,11 @@ class Predictor:
             yield items, frames
 
     def _items(self, records: Iterable[Record]) -> Iterator[_Item]:
+        limits = Limits(self.min_length, self.description.chunk_length, self.description.max_ambiguous)
         for record in records:
-            length = len(record.sequence)
-            if length == 0:
-                yield _Item(record, None, True, Status.EMPTY, "the record has no sequence")
-                continue
-            if length < self.min_length:
-                yield _Item(record, None, True, Status.TOO_SHORT, f"{length} nt, needs {self.min_length}")
-                continue
-            for chunk in iter_chunks(record, self.description.chunk_length):
-                last = chunk.start + len(chunk.sequence) == length
-                ambiguous = len(chunk.sequence.translate(None, b"ACGTU")) / len(chunk.sequence)
-                if ambiguous > self.description.max_ambiguous:
-                    reason = f"{ambiguous:.0%} of the letters are not A, C, G, T or U"
-                    yield _Item(record, chunk, last, Status.TOO_AMBIGUOUS, reason)
-                else:
-                    yield _Item(record, chunk, last)
+            for chunk, status, reason in screened_chunks(record, limits):
+                last = chunk is None or chunk.start + len(chunk.sequence) == len(record.sequence)
+                yield _Item(record, chunk, last, status, reason)
 
     def _score(self, items: Sequence[_Item], frames: Sequence[tuple[Frame, ...]]) -> list[ChunkResult | None]:
         """Return the result of each item, None for a record without chunks."""

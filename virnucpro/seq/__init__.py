@@ -2,6 +2,7 @@
 
 from virnucpro.seq.chunk import chunk_spans, iter_chunks
 from virnucpro.seq.reader import read_records
+from virnucpro.seq.screen import Limits, screened_chunks
 from virnucpro.seq.translate import frames_of, reverse_complement
 
-__all__ = ["chunk_spans", "frames_of", "iter_chunks", "read_records", "reverse_complement"]
+__all__ = ["Limits", "chunk_spans", "frames_of", "iter_chunks", "read_records", "reverse_complement", "screened_chunks"]
