@@ -107,6 +107,7 @@ def python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
         "import virnucpro",
         "from virnucpro import Call, Record, Status, VirnucproError, read_records",
         "import virnucpro.cli.main",
+        "import virnucpro.cli.main as m\ntry: m.main(['-q', 'check', '/dev/null'])\nexcept SystemExit: pass",
         "import virnucpro.train.evaluate, virnucpro.pipeline.outputs",
     ],
 )

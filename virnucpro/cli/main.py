@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from virnucpro import __version__
-from virnucpro.cli import doctor, embed, evaluate, frames, models, predict, sample, train
+from virnucpro.cli import check, doctor, embed, evaluate, frames, models, predict, sample, train
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict", epilog=EXIT_CODES)(predict.predict)
+app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
 app.command("train")(train.train)

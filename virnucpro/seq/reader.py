@@ -96,7 +96,7 @@ class SequenceFile:
         line, header, sequence, fault = entry
         if header is None:
             raise InputError(f"{self.path}: line {line}: {fault}")
-        if not fault and ord("\r") in header:  # what follows it may be sequence
+        if ord("\r") in header:  # what follows it may be sequence
             fault = "a CR in its header; convert line ends of CR alone to LF"
         if not fault and (foreign := sequence.translate(None, self._letters)[:1]):
             remedy = next((text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it")
@@ -255,8 +255,8 @@ def _fastq_fault(lines: list[bytes]) -> str:
 
 
 def _may_begin(lines: list[bytes]) -> bool:
-    """Tell a header from qualities that begin with '@': two lines on, these have a sequence."""
-    return lines[0].startswith(b"@") and (len(lines) < 3 or lines[2].startswith((b"+", b"@")))
+    """Tell a header from qualities that begin with '@': what follows these is a header or nothing."""
+    return lines[0].startswith(b"@") and len(lines) > 1 and not lines[1].startswith(b"@")
 
 
 def named(header: bytes | None) -> str:

@@ -1,0 +1,50 @@
+"""virnucpro check."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+
+
+def check(
+    inputs: options.Inputs,
+    min_length: Annotated[
+        int | None,
+        typer.Option(
+            "--min-length", min=1, help="Shortest record to call, nt; default: the bundled model's.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Report everything that is wrong with input files, and what is odd, without running a model.
+
+    Prints on standard output a line for each error, a warning for each kind of oddity with the first record
+    that has it, and a summary of each file. The exit code is that of `predict`: 0 if it would read everything.
+
+    Example: virnucpro check reads.fastq.gz contigs.fa
+    """
+    from virnucpro.seq.inspect import Inspection, SeenIds
+    from virnucpro.seq.reader import SequenceFile
+    from virnucpro.seq.screen import Limits
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
+    all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # else --quiet: errors only
+    limits = Limits() if min_length is None else Limits(min_length=min_length)
+    ids = SeenIds()
+    code = 0
+    for name in inputs:
+        inspection = Inspection(SequenceFile(name), limits, ids)
+        for fault in inspection.faults():
+            print(f"error: {fault}")
+            code = code or fault.exit_code  # the first, as for `predict`
+        if all_of_it:
+            for remark in inspection.remarks():
+                print(f"warning: {remark}")
+            print(inspection.summary())
+    raise typer.Exit(code)
