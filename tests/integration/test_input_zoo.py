@@ -1,0 +1,340 @@
+"""Odd input through the command line: every row of the tables in docs/inputs.md, and no other.
+
+A row has four cells: the input, the exit code of both commands, what `predict` makes of it and what `check` says.
+Text in backticks in the last two is text that the command gives: `predict` in its messages or in records.tsv, `check`
+on standard output.
+"""
+
+import bz2
+import gzip
+import io
+import logging
+import lzma
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from xopen import xopen
+
+from virnucpro.cli.main import main
+
+COMMAND = Path(sys.executable).with_name("virnucpro")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "inputs.md"
+_letters = random.Random(23)
+LONG = "".join(_letters.choices("ACGT", k=300)).encode()
+SHORT = "".join(_letters.choices("ACGT", k=120)).encode()
+
+
+def fasta(name: bytes, sequence: bytes = LONG) -> bytes:
+    return b">%b\n%b\n" % (name, sequence)
+
+
+def fastq(name: bytes, sequence: bytes = LONG) -> bytes:
+    return b"@%b\n%b\n+\n%b\n" % (name, sequence, b"I" * len(sequence))
+
+
+PLAIN = fasta(b"a one") + fasta(b"b", SHORT)
+PLAIN_FASTQ = fastq(b"a one") + fastq(b"b", SHORT)
+PLAIN_ROWS = ["a ok", "b ok"]
+# More than the reader buffers, so that a fault comes after some records; too short to be scored, which takes time.
+BULK = b"".join(fasta(b"r%d" % i, bytes(_letters.choices(b"ACGT", k=70))) for i in range(5000))
+
+
+def zstd(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with xopen(buffer, "wb", format="zst", threads=0) as stream:
+        stream.write(data)
+        stream.flush()
+    return buffer.getvalue()
+
+
+def zipped(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("reads.fa", data)
+    return buffer.getvalue()
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def damaged(data: bytes) -> bytes:
+    """Change the checksum, which is in the last 8 bytes of gzip."""
+    return data[:-6] + bytes([data[-6] ^ 1]) + data[-5:]
+
+
+def wrapped(sequence: bytes, width: int = 70) -> bytes:
+    return b"\n".join(sequence[i : i + width] for i in range(0, len(sequence), width))
+
+
+def write(path: Path, data: bytes) -> list[Path]:
+    path.write_bytes(data)
+    return [path]
+
+
+def feed(path: Path, data: bytes) -> list[Path]:
+    """Make a FIFO, into which a thread writes as soon as it is opened for reading."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(data,), daemon=True).start()
+    return [path]
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """An odd input: how to make its files in a folder, and the rows of records.tsv, "id status" (None: an error).
+
+    `stdin` is what comes by standard input; `bound` tells that the command must not run with the powers of root.
+    """
+
+    make: Callable[[Path], list[Path]]
+    rows: list[str] | None = None
+    stdin: bytes = b""
+    bound: bool = False
+
+
+def wrong(data: bytes) -> Specimen:
+    return Specimen(lambda folder: write(folder / "input", data))
+
+
+def read(data: bytes, *rows: str) -> Specimen:
+    return Specimen(lambda folder: write(folder / "input", data), list(rows))
+
+
+def same(data: bytes, name: str = "input") -> Specimen:
+    return Specimen(lambda folder: write(folder / name, data), PLAIN_ROWS)
+
+
+def closed(folder: Path) -> list[Path]:
+    (folder / "input").unlink(missing_ok=True)
+    [path] = write(folder / "input", PLAIN)
+    path.chmod(0)
+    return [path]
+
+
+def two(first: bytes, second: bytes) -> Callable[[Path], list[Path]]:
+    return lambda folder: [*write(folder / "first", first), *write(folder / "second", second)]
+
+
+ZOO: dict[str, Specimen] = {
+    # Files
+    "missing file": Specimen(lambda folder: [folder / "input"]),
+    "directory": Specimen(lambda folder: [folder]),
+    "file that may not be read": Specimen(closed, bound=True),
+    "FIFO": Specimen(lambda folder: feed(folder / "input", PLAIN), PLAIN_ROWS),
+    "standard input (`-`)": Specimen(lambda folder: [Path("-")], PLAIN_ROWS, stdin=zstd(PLAIN)),
+    "file of 0 bytes": read(b""),
+    "blank lines only": read(b"\n\r\n \n"),
+    "compressed file of nothing": read(gzip.compress(b"")),
+    "wrong suffix": same(gzip.compress(PLAIN_FASTQ), "reads.fa.zst"),
+    "FASTA and FASTQ in two files": Specimen(two(fasta(b"a one"), fastq(b"b", SHORT)), PLAIN_ROWS),
+    "gzip in several members (bgzip, `cat`)": same(gzip.compress(PLAIN[:99]) + gzip.compress(PLAIN[99:])),
+    "cut gzip": wrong(cut(gzip.compress(BULK))),
+    "cut bzip2": wrong(cut(bz2.compress(BULK))),
+    "cut xz": wrong(cut(lzma.compress(BULK))),
+    "cut zstd": wrong(cut(zstd(BULK))),
+    "damaged gzip": wrong(damaged(gzip.compress(BULK))),
+    "other bytes after gzip": wrong(gzip.compress(PLAIN) + b"more"),
+    "compressed twice": wrong(gzip.compress(gzip.compress(PLAIN))),
+    "zip archive": wrong(zipped(PLAIN)),
+    "BAM": wrong(gzip.compress(b"BAM\1" + bytes(64))),
+    "binary": wrong(b"\x7fELF" + bytes(range(256))),
+    "binary that begins with `>`": wrong(b">" + bytes(range(1, 256)) * 20),
+    "other text (GenBank, a table)": wrong(b"LOCUS       AB000001\nORIGIN\n"),
+    "UTF-16": wrong(PLAIN.decode().encode("utf-16")),
+    "UTF-8 byte order mark": same(b"\xef\xbb\xbf" + PLAIN),
+    # Lines
+    "CRLF line ends": same(PLAIN.replace(b"\n", b"\r\n")),
+    "CRLF line ends in FASTQ": same(PLAIN_FASTQ.replace(b"\n", b"\r\n")),
+    "CR-only line ends": wrong(PLAIN.replace(b"\n", b"\r")),
+    "CR-only line ends in FASTQ": wrong(PLAIN_FASTQ.replace(b"\n", b"\r")),
+    "CR-only line ends from the second record on": wrong(fasta(b"a") + fasta(b"b").replace(b"\n", b"\r")),
+    "no line end at the end": same(PLAIN[:-1]),
+    "blank lines around records": same(b"\n" + PLAIN.replace(b">b", b"\n \n>b") + b"\n\n"),
+    "blank lines around FASTQ records": same(b"\n" + PLAIN_FASTQ.replace(b"@b", b"\n\n@b") + b"\n\n"),
+    "sequence in many lines": same(PLAIN.replace(LONG, wrapped(LONG, 7))),
+    "blanks and numbers in a sequence": wrong(fasta(b"a") + b">b\n        1 acgtac gtacgt\n"),
+    "`;` comment before the records": wrong(b";a comment\n" + PLAIN),
+    "`;` comment among the lines of a sequence": wrong(fasta(b"a") + b";a comment\n"),
+    "`>` within a line of sequence": wrong(fasta(b"a", SHORT + b">b")),
+    # FASTQ
+    "FASTQ records in a FASTA file": wrong(fasta(b"a") + fastq(b"b") + fasta(b"c")),
+    "FASTA records in a FASTQ file": wrong(fastq(b"a") + fasta(b"b") + fastq(b"c")),
+    "no quality line": wrong(fastq(b"a") + b"@b\nACGTAC\n+\n" + fastq(b"c")),
+    "no quality line at the end of the file": wrong(fastq(b"a") + b"@b\nACGTAC\n+\n"),
+    "too few qualities": wrong(fastq(b"a") + b"@b\nACGTAC\n+\nIIIII\n" + fastq(b"c")),
+    "several records at fault": wrong(
+        b"@a\nACGTAC\n+\n@@@@@\n" + fastq(b"b") + b"@c\nACGTAC\n+\nIIIIIII\n@d\nAC!\n+\nIII\n" + fastq(b"e")
+    ),
+    "no `+` line": wrong(fastq(b"a") + b"@b\nACGTAC\nIIIIII\n" + fastq(b"c")),
+    "FASTQ cut within a record": wrong(PLAIN_FASTQ[:-130]),
+    "FASTQ in more than four lines a record": wrong(b"@a\n%b\n+\n%b\n" % (wrapped(LONG), wrapped(b"I" * 300))),
+    "another name after `+`": same(PLAIN_FASTQ.replace(b"+", b"+other")),
+    "qualities that begin with `@` or `+`": same(PLAIN_FASTQ.replace(b"+\nI", b"+\n@", 1).replace(b"+\nI", b"+\n+")),
+    # Headers
+    "header of 1 MB": read(fasta(b"x" * 1_000_000), "x" * 1_000_000 + " ok"),
+    "faulty record with a header of 1 MB": wrong(fasta(b"x" * 1_000_000, b"!")),
+    "header that is not UTF-8": read(fasta(b"na\xefve d\xe9s"), "na\udcefve ok"),
+    "header that is not UTF-8, in FASTQ": read(fastq(b"na\xefve d\xe9s"), "na\udcefve ok"),
+    "tabs in a header": same(PLAIN.replace(b"a one", b"a\tone\ttwo")),
+    "`>`, quotes and the like in a header": read(fasta(b'a>b;"c"|#\'%=,'), 'a>b;"c"|#\'%=, ok'),
+    "control characters in a header": read(fasta(b"a\x1b[31m\x00\x07"), "a\x1b[31m\x00\x07 ok"),
+    "blanks between `>` and the id": same(PLAIN.replace(b">", b"> ")),
+    "header without an id": read(fasta(b""), " ok"),
+    "one id for two records": read(fasta(b"a") + fasta(b"a", SHORT), "a ok", "a ok"),
+    "one id in two files": Specimen(two(fasta(b"a"), fastq(b"a", SHORT)), ["a ok", "a ok"]),
+    # Sequences
+    "headers only": read(b">a\n>b\n", "a empty", "b empty"),
+    "one empty record": read(fasta(b"a") + b">b\n\n" + fasta(b"c"), "a ok", "b empty", "c ok"),
+    "empty FASTQ record": read(fastq(b"a") + b"@b\n\n+\n\n", "a ok", "b empty"),
+    "record of 74 nt": read(fasta(b"a", LONG[:74]), "a too_short"),
+    "record of 1 nt": read(fasta(b"a", b"A"), "a too_short"),
+    "soft-masked (lower-case) letters": same(PLAIN.replace(LONG, LONG[:100] + LONG[100:200].lower() + LONG[200:])),
+    "RNA": same(PLAIN.replace(LONG, LONG.replace(b"T", b"U"))),
+    "IUPAC codes": read(fasta(b"a", LONG[:150] + b"RYSWKMBDHVN" + LONG[150:]), "a ok"),
+    "only N": read(fasta(b"a", b"N" * 300), "a too_ambiguous"),
+    "X for masked bases": read(fasta(b"a", LONG[:150] + b"XXXX" + LONG[150:]), "a ok"),
+    "gaps (`-`, `.`)": read(fasta(b"a", LONG[:150] + b"---..." + LONG[150:]), "a ok"),
+    "`*` at the end or within": read(fasta(b"a", LONG[:150] + b"*" + LONG[150:] + b"*"), "a ok"),
+    "proteins": wrong(fasta(b"a") + fasta(b"p", b"MKVLAAGIVGLLLAQW") + fasta(b"q", b"MSTNPKPQRKTKRNTNRR")),
+    "protein without E, F, I, L, P, Q": read(fasta(b"p", b"MKVAAGTRSWHYNDCG" * 8), "p too_ambiguous"),
+    "other sign in a sequence": wrong(fasta(b"a") + fasta(b"b", b"AC!GT")),
+    "letter beyond ASCII in a sequence": wrong(fastq(b"a") + fastq(b"b", b"AC\xc3\xa9GT")),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the document; `usual` tells that it promises the plain table, the last two are texts in backticks."""
+
+    code: int
+    usual: bool
+    predict: list[str]
+    check: list[str]
+
+
+def documented() -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if len(cells) == 4 and cells[1].isdecimal():
+            assert cells[0] not in rows
+            quoted = (re.findall("`([^`]+)`", cell) for cell in cells[2:])
+            rows[cells[0]] = Row(int(cells[1]), cells[2].startswith("as usual"), *quoted)
+    return rows
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capfdbinary, request):
+    """Run a command in this process, or in one of its own where standard input or permissions matter."""
+    root = logging.getLogger()
+    handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
+
+    def run_one(specimen: Specimen, *arguments: object) -> Done:
+        given = [str(argument) for argument in arguments]
+        if specimen.stdin or specimen.bound:
+            keywords = request.getfixturevalue("unprivileged") if specimen.bound else {}
+            done = subprocess.run([COMMAND, *given], input=specimen.stdin, capture_output=True, check=False, **keywords)
+            return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(given)
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return Done(end.value.code or 0, out.decode(), err.decode())
+
+    yield run_one
+    torch.set_num_threads(threads)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def plain_table(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("plain")
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(*write(folder / "input", PLAIN)), "-o", str(folder / "out")])
+    assert not end.value.code
+    return (folder / "out" / "records.tsv").read_text()
+
+
+def test_the_document_and_the_zoo_have_the_same_rows() -> None:
+    assert sorted(documented()) == sorted(ZOO)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_row_of_the_document(run, plain_table, tmp_path, name):
+    row, specimen, output = documented()[name], ZOO[name], tmp_path / "out"
+    paths = specimen.make(tmp_path)
+    predicted = run(specimen, "predict", *paths, "-o", output)
+    checked = run(specimen, "check", *specimen.make(tmp_path))
+    assert (predicted.code, checked.code) == (row.code, row.code), predicted.err + checked.out
+    assert (predicted.out, checked.err) == ("", "")
+    table = output / "records.tsv"
+    text = table.read_text(encoding="utf-8", errors="surrogateescape") if table.exists() else ""
+    assert all(fragment in predicted.err + text for fragment in row.predict)
+    assert all(fragment in checked.out for fragment in row.check)
+    errors = [line.removeprefix("error: ") for line in checked.out.splitlines() if line.startswith("error: ")]
+    if specimen.rows is None:
+        assert row.code in (65, 66)
+        assert predicted.err == f"virnucpro: error: {errors[0]}\n"
+        assert all(error.startswith(f"{paths[0]}: ") for error in errors)
+        assert len(errors) == max(1, len(row.check))
+        assert len(predicted.err) < 1000
+        assert not text
+        assert not (output / "viral.fasta").exists()
+    else:
+        assert row.code == 0
+        found = [line.split("\t") for line in text.split("\n")[1:-1]]
+        assert [f"{cells[0]} {cells[7]}" for cells in found] == specimen.rows
+        assert {cells[7] for cells in found} - {"ok"} <= set(row.predict)
+        assert (text == plain_table) == row.usual
+        assert errors == []
+        assert len(re.findall("^warning: ", checked.out, re.MULTILINE)) == len(row.check)
+
+
+def test_check_reports_all_files_and_ends_with_the_code_of_the_first_fault(run, tmp_path):
+    good, bad = two(PLAIN, fasta(b"a", b"AC!GT") + fasta(b"b", b"MKL"))(tmp_path)
+    for paths, code in (((good, bad, tmp_path / "none"), 65), ((good, tmp_path / "none", bad), 66), ((good,), 0)):
+        specimen = Specimen(lambda folder: [])
+        full, short = run(specimen, "check", *paths), run(specimen, "-q", "check", *paths)
+        errors = [line for line in full.out.splitlines() if line.startswith("error: ")]
+        assert (full.code, short.code) == (code, code)
+        assert short.out.splitlines() == errors
+        assert len(errors) == 3 * (bad in paths)
+        assert [line.partition(": ")[0] for line in full.out.splitlines() if "; records: " in line] == list(
+            map(str, paths)
+        )
+
+
+def test_check_takes_the_length_that_predict_is_told(run, tmp_path):
+    [path] = write(tmp_path / "input", PLAIN)
+    done = run(Specimen(lambda folder: []), "check", path, "--min-length", 121)
+    assert "line 3: record 'b' will have no score, too_short: 120 nt, needs 121" in done.out
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
+    path = os.fsencode(tmp_path) + b"/na\xefve\xc3\xa9"
+    with open(path, "wb") as file:
+        file.write(b">\xef\xc3\xa9\n!\n")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run([COMMAND, "check", path], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (65, b"")
+    assert b"na\\udcefve\\xe9: line 1: record '\\udcef" in done.stdout
