@@ -16,7 +16,7 @@ from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
 from virnucpro.models.registry import build_model, load_model
 from virnucpro.train.batches import WindowBatches, collate_frames, with_errors
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
-from virnucpro.train.fit import describe, fit, learning_rate
+from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
 from virnucpro.train.genomes import read_genomes
 from virnucpro.train.network import Network, initialise, loss_of
 from virnucpro.train.settings import DataSettings, FitSettings, ModelSettings, TrainSettings
@@ -82,15 +82,17 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(settings, tmp_path):
 def test_a_checkpoint_is_in_small_files_and_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("virnucpro.train.checkpoint._SHARD_BYTES", 3000)
 
-    def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    def trained() -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
         torch.manual_seed(1)
         module = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
-        return module, torch.optim.AdamW(module.parameters())
+        return module, make_optimizers(module, FitSettings(steps=1, optimizer="muon"))
 
-    module, optimizer = trained()
+    module, optimizers = trained()
+    assert [type(optimizer).__name__ for optimizer in optimizers] == ["AdamW", "Muon"]
     module(torch.ones(2, 20)).sum().backward()
-    optimizer.step()
-    save_checkpoint(tmp_path / "c", 7, module, optimizer, "key")
+    for optimizer in optimizers:
+        optimizer.step()
+    save_checkpoint(tmp_path / "c", 7, module, optimizers, "key")
     files = sorted((tmp_path / "c").glob("*.safetensors"))
     assert len(files) > 1
     assert max(path.stat().st_size for path in files) < 5000
@@ -98,8 +100,13 @@ def test_a_checkpoint_is_in_small_files_and_comes_back(tmp_path, monkeypatch):
     again, other = trained()
     assert load_checkpoint(tmp_path / "nothing", again, other, "key") == 0
     assert load_checkpoint(tmp_path / "c", again, other, "key") == 7
-    for left, right in ((module, again), (optimizer.state[module[0].weight], other.state[again[0].weight])):
-        left, right = (d if isinstance(d, dict) else d.state_dict() for d in (left, right))
+    for left, right in zip((module, *optimizers), (again, *other), strict=True):
+        left, right = left.state_dict(), right.state_dict()
+        if "state" in left:
+            left, right = (
+                {(n, k): v for n, kept in d["state"].items() for k, v in kept.items()} for d in (left, right)
+            )
+        assert left
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 
@@ -186,6 +193,10 @@ def test_loss_and_schedule():
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == 1.0
     assert rates[100] == pytest.approx(0.0)
+    late = [learning_rate(step, replace(settings, decay=0.2)) for step in range(101)]
+    assert late[9:82] == [1.0] * 73
+    assert late[91] == pytest.approx(0.5)
+    assert late[100] == pytest.approx(0.0)
     model = build_model(describe(MODEL, 500, 75), Path("."))
     batch = collate_frames(model, [Chunk("r", 1, 0, b"ATG" * 40), Chunk("r", 2, 0, b"GCC" * 40)], [1.0, 0.0])
     right, wrong = torch.tensor([9.0, -9.0]), torch.tensor([-9.0, 9.0])

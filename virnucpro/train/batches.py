@@ -5,7 +5,9 @@ C chunks (windows), F frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +41,15 @@ class TrainingBatch:
     labels: Tensor
 
     def to(self, device: torch.device | str) -> TrainingBatch:
-        """Return the batch on `device`."""
-        return TrainingBatch(
-            self.nucleotide.to(device), self.nucleotide_row.to(device), self.protein.to(device),
-            self.owner.to(device), self.lengths.to(device), self.labels.to(device),
-        )  # fmt: skip
+        """Return the batch on `device`; from pinned memory the copy runs beside the device's work."""
+        return self._each(lambda part: part.to(device, non_blocking=True))
+
+    def pin_memory(self) -> TrainingBatch:
+        """Return the batch in pinned memory; the data loader calls this."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> TrainingBatch:
+        return TrainingBatch(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def collate_frames(model: Model, chunks: list[Chunk], labels: list[float]) -> TrainingBatch:

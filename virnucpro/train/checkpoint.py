@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from virnucpro.errors import ConfigError, ModelError
 
 _SHARD_BYTES = 15_000_000
 
 
-def save_checkpoint(directory: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> None:
+def save_checkpoint(directory: Path, step: int, network: nn.Module, optimizers: Sequence[Optimizer], key: str) -> None:
     """Replace `directory` by the state after `step`; `key` tells which settings it belongs to."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors.update({f"optimizer.{number}.{name}": value for name, value in state.items()})
+    for rank, optimizer in enumerate(optimizers):
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{rank}.{number}.{name}": value for name, value in state.items()})
     temporary = directory.with_name(directory.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -46,7 +48,7 @@ def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     return shards
 
 
-def load_checkpoint(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, key: str) -> int:
+def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Optimizer], key: str) -> int:
     """Restore the state and return its step, or return 0 if there is no checkpoint.
 
     Raises:
@@ -62,13 +64,14 @@ def load_checkpoint(directory: Path, network: nn.Module, optimizer: torch.optim.
     for path in sorted(directory.glob("state-*.safetensors")):
         tensors.update(load_file(path))
     weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
-    moments: dict[int, dict[str, Tensor]] = {}
+    moments: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, value in tensors.items():
         if name.startswith("optimizer."):
-            _, number, kind = name.split(".")
-            moments.setdefault(int(number), {})[kind] = value
-    if weights.keys() != network.state_dict().keys() or len(moments) != len(list(network.parameters())):
+            _, rank, number, kind = name.split(".")
+            moments[int(rank)].setdefault(int(number), {})[kind] = value
+    if weights.keys() != network.state_dict().keys() or sum(map(len, moments)) != len(list(network.parameters())):
         raise ModelError(f"{directory} is incomplete; use --restart")
     network.load_state_dict(weights)
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for optimizer, own in zip(optimizers, moments, strict=True):
+        optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(state["step"])

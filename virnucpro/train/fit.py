@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from virnucpro.train.settings import FitSettings, ModelSettings, TrainSettings
 from virnucpro.train.validation import Validation, validate, validation_set
 
 logger = logging.getLogger(__name__)
+
+_MUON_RANK = 16  # a smaller matrix, such as the classifier's last, has too few directions to make them equal
 
 
 def describe(settings: ModelSettings, max_length: int, min_length: int) -> ModelDescription:
@@ -61,18 +64,36 @@ def describe(settings: ModelSettings, max_length: int, min_length: int) -> Model
 
 
 def learning_rate(step: int, settings: FitSettings) -> float:
-    """Return the factor on the learning rate: linear warm-up, then half a cosine to zero."""
+    """Return the factor on the learning rate: linear warm-up, then 1, then half a cosine to zero."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    falling = max(1.0, settings.decay * (settings.steps - settings.warmup))
+    done = 1 - (settings.steps - step) / falling  # negative before the rate begins to fall
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
-def _optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() <= 1]
+def make_optimizers(network: nn.Module, settings: FitSettings) -> list[torch.optim.Optimizer]:
+    """Return AdamW for all parameters, or for those that Muon, which is for matrices between hidden layers, leaves."""
+    hidden, decayed, others = [], [], []
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.dim() != 2:
+                others.append(parameter)
+            elif settings.optimizer == "muon" and isinstance(module, nn.Linear) and min(parameter.shape) >= _MUON_RANK:
+                hidden.append(parameter)
+            else:
+                decayed.append(parameter)
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    on_gpu = next(network.parameters()).is_cuda
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=on_gpu)
+    ]
+    if hidden:
+        # Scaled to the size of AdamW's updates, so that one learning rate and one decay serve both.
+        optimizers.append(
+            torch.optim.Muon(hidden, settings.learning_rate, settings.weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
 
 
 def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callable[[str], None] = logger.info) -> None:
@@ -109,12 +130,12 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
         kernels = compiled_kernels()
         for encoder in network.encoders.values():
             encoder.model.kernels = kernels
-    optimizer = _optimizer(network, settings.fit)
-    begin = load_checkpoint(output / "checkpoint", network, optimizer, key)
+    optimizers = make_optimizers(network, settings.fit)
+    begin = load_checkpoint(output / "checkpoint", network, optimizers, key)
     steps = settings.fit.steps
     windows = WindowBatches(genomes, settings.data, model, settings.fit.batch, steps * world, settings.fit.seed)
     own = Subset(windows, range(begin * world + rank, steps * world, world))
-    batches = iter(DataLoader(own, batch_size=None, num_workers=settings.fit.workers))
+    batches = iter(DataLoader(own, batch_size=None, num_workers=settings.fit.workers, pin_memory=device.type == "cuda"))
     trained: nn.Module = network
     if world > 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -129,12 +150,12 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
         log(f"model: {n_parameters / 1e6:.2f} M parameters, {world} x {device.type}, from step {begin}")
         validation = validation_set(read_genomes(directory, "val", settings.data.exclude), model, settings.fit)
     progress = _Progress(output, network, validation, device)
-    for step, losses in _steps(trained, optimizer, batches, settings.fit, device, begin):
+    for step, losses in _steps(trained, optimizers, batches, settings.fit, device, begin):
         if rank == 0 and (step % settings.fit.evaluate_every == 0 or step == steps):
             entry = progress.evaluate(step, losses)
             training = {"parameters": n_parameters, "processes": world, "split": "train", **entry}
             _save(model, description, settings, training, output)
-            save_checkpoint(output / "checkpoint", step, network, optimizer, key)
+            save_checkpoint(output / "checkpoint", step, network, optimizers, key)
             aurocs = ", ".join(f"{n} bp {f['auroc']}/{f['macro_auroc']}" for n, f in entry["val"].items())
             log(f"step {step}: {entry['seconds']} s, loss {entry['loss']}, val AUROC plain/macro {aurocs}")
     if world > 1:
@@ -147,7 +168,7 @@ def _autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 def _steps(
     trained: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[torch.optim.Optimizer],
     batches: Iterator[TrainingBatch],
     settings: FitSettings,
     device: torch.device,
@@ -156,18 +177,17 @@ def _steps(
     """Take one optimiser step a batch; yield its number and the losses so far, which the consumer may clear."""
     losses: list[Tensor] = []
     for step, batch in enumerate(batches, start=begin + 1):
-        torch.manual_seed(
-            settings.seed + (step << 20)
-        )  # dropout depends on the step alone, so a resumed run repeats it
-        for group in optimizer.param_groups:
+        torch.manual_seed(settings.seed + (step << 20))  # dropout depends on the step alone: a resumed run repeats it
+        for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
             group["lr"] = settings.learning_rate * learning_rate(step - 1, settings)
         there = batch.to(device)
         with _autocast(device):
             loss = loss_of(trained(there), there, settings)
-        optimizer.zero_grad(set_to_none=True)
+        trained.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained.parameters(), settings.clip)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses.append(loss.detach())
         yield step, losses
 

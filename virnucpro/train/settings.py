@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, MissingInputError
@@ -57,7 +57,8 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How it is fitted: AdamW, linear warm-up, cosine decay to zero.
+    """How it is fitted: AdamW, or Muon (Jordan et al. 2024) for the hidden matrices; linear warm-up to a constant rate
+    that falls to zero over the last `decay` of the steps.
 
     `batch` counts windows a process; `frame_loss` weighs the mean loss of single frames beside the loss of
     the chunks' votes; `init` names a model of the same shape whose weights to start from; `compile` fuses the
@@ -69,6 +70,7 @@ class FitSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 500
+    decay: float = 1.0
     clip: float = 1.0
     label_smoothing: float = 0.03
     frame_loss: float = 0.2
@@ -78,6 +80,11 @@ class FitSettings:
     windows_per_class: int = 300
     init: str = ""
     compile: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("adamw", "muon"):
+            raise ConfigError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +121,5 @@ class TrainSettings:
             if "frame_rule" in model:
                 model["frame_rule"] = FrameRule(**model["frame_rule"])
             return cls(DataSettings(**data), ModelSettings(**model), FitSettings(**fit))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ConfigError) as error:
             raise ConfigError(f"{path}: {error}; the tables are [data], [model] and [fit]") from error
