@@ -208,6 +208,18 @@ def test_the_description_is_the_published_method(complete):
     assert description.training["imported"] == {"classifier": "model.pth", "nucleotide": "dnabert", "protein": "esm2"}
 
 
+def test_a_changed_tokenizer_is_refused(complete, tmp_path, capsys):
+    write_tokenizer(complete / "tokenizer.json", 50)
+    assert run("models", "verify", complete) == 1
+    printed = capsys.readouterr()
+    assert [line for line in printed.out.splitlines() if not line.endswith("\tok")] == [
+        line for line in printed.out.splitlines() if "tokenizer.json is damaged or was changed" in line
+    ]
+    assert printed.err == f"virnucpro: error: 1 files of the model {str(complete)!r} cannot be used; get it again\n"
+    with pytest.raises(ModelError, match=r"tokenizer\.json is damaged or was changed"):
+        load_model(str(complete))
+
+
 def test_scores_are_those_of_the_published_formula(classifier, complete, tmp_path):
     records = write_records(tmp_path / "records.fa")
     assert run("predict", records, "--model", complete, "-o", tmp_path / "out", "--threads", 1) == 0

@@ -9,6 +9,7 @@ up or called. What then stands in the note must be the published class with exac
 from __future__ import annotations
 
 import math
+import os
 import pickletools
 import re
 from collections.abc import Iterator
@@ -73,15 +74,15 @@ def load_published_classifier(path: Path) -> State:
     Raises:
         ModelError: the file is missing, damaged, or anything else than such a classifier.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"{path}: no such file")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _FormatError(f"it has {path.stat().st_size} bytes, a published one has 7 million")
-        if not is_zipfile(path):
-            raise _FormatError("it is not a zip archive, which torch.save writes since version 1.6")
-        with ZipFile(path) as file:
-            archive = _Archive(file)
+        with path.open("rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
+                raise _FormatError(f"it has {size} bytes, a published one has 7 million")
+            if not is_zipfile(file):
+                raise _FormatError("it is not a zip archive, which torch.save writes since version 1.6")
+            archive = _Archive(ZipFile(file))
             state = _state(_interpret(archive.read("data.pkl", _MOST_PICKLE_BYTES)), archive)
         if bad := [name for name, value in state.items() if not value.isfinite().all()]:
             raise _FormatError(f"{bad[0]!r} has values that are not finite")

@@ -161,4 +161,6 @@ class ModelDescription:
         try:
             return read_as(cls, values, "model")  # type: ignore[no-any-return]
         except ConfigError as error:
-            raise ModelError(f"{path} is not a model description: {error}; copy the model directory again") from error
+            raise ModelError(
+                f"{path} is not a complete model description: {error}; copy the model directory again"
+            ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, replace
@@ -73,7 +74,7 @@ def import_model(
         ConfigError: the chunk length is not the classifier's.
         OutputError: the directory is not empty or cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if os.path.exists(output) and not (os.path.isdir(output) and os.access(output, os.R_OK) and not os.listdir(output)):
         raise OutputError(f"{output} is not an empty directory; choose another --output")
     states = {"classifier": load_published_classifier(classifier)}
     hidden_dim, input_dim = states["classifier"]["hidden_layer.weight"].shape
@@ -135,7 +136,7 @@ def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
 
 
 def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
-    if source.is_dir():
+    if os.path.isdir(source):
         settings = read_json(source / "config.json")
         heads = settings.get("num_attention_heads")
         if wrong := [key for key, value in _ESM2_SETTINGS.items() if settings.get(key) != value]:
@@ -153,7 +154,7 @@ def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
 def _read_weights(directory: Path) -> State:
     """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
     for path in (directory / name for name in _WEIGHT_FILES):
-        if not path.is_file():
+        if not os.path.isfile(path):
             continue
         if path.suffix != ".json":
             return load_tensors(path)

@@ -15,7 +15,6 @@ from virnucpro import __version__
 from virnucpro.config import fingerprint
 from virnucpro.errors import ConfigError
 from virnucpro.models.registry import find_model
-from virnucpro.models.weights import sha256
 from virnucpro.pipeline.predict import Predictor
 
 _END_BYTES = 1 << 16
@@ -75,9 +74,6 @@ def fingerprint_run(told: dict[str, Any], predictor: Predictor, unit_records: in
         values[f"SHA-256 of {name}"] = checksum
     description = replace(predictor.description, training={}, metrics={}, checksums={})
     values["SHA-256 of model.json"] = fingerprint(asdict(description))
-    tokenizer = find_model(told["model"]["directory"]) / "tokenizer.json"
-    if tokenizer.is_file():
-        values["SHA-256 of tokenizer.json"] = sha256(tokenizer)
     for name in ("min_length", "min_score", "precision", "packing"):
         values["--" + name.replace("_", "-")] = told["options"][name]
     values["--unit-records"] = unit_records
