@@ -392,10 +392,10 @@ FAULTS = {
     "absent device": (SMALL, ["--device", "cuda:99"], 2, "there is no device cuda:99"),
     "bad attention": (SMALL, ["--attention", "x"], 2, "attention must be auto or one of"),
     "bad precision": (SMALL, ["--precision", "fp8"], 2, "precision must be"),
-    "bad character": (BAD_MIDDLE, [], 65, "record 'b' has '!' at position 3"),
+    "bad character": (BAD_MIDDLE, [], 65, "line 3: record 'b': '!' at position 3"),
     "other format": ("LOCUS x\n", [], 65, "neither FASTA nor FASTQ"),
     "cut gz": (gzip.compress(SMALL.encode())[:-12], [], 65, "damaged or truncated gz"),
-    "cut FASTQ": (FASTQ[:-20], [], 65, "check that it is whole"),
+    "cut FASTQ": (FASTQ[:-20], [], 65, "80 bases but 61 qualities"),
     "no model": (SMALL, ["--model", "nothing"], 1, "there is no model 'nothing'"),
 }
 
@@ -415,7 +415,7 @@ def test_a_fault_after_many_records_leaves_no_table(call, tmp_path):
     good = "".join(f">r{i}\n{MEDIUM[i % 9 : 90 + i % 9]}\n" for i in range(6000))
     done = command("predict", write(tmp_path / "input.fa", good + BAD_MIDDLE), "-o", tmp_path / "out")
     assert done.code == 65
-    assert "after record 'a'" in done.err
+    assert "line 12003: record 'b': '!' at position 3" in done.err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.json", "units"}  # but no table
     done = call("predict", tmp_path / "input.fa", "-o", "-")
     assert done.code == 65
