@@ -1,7 +1,8 @@
 """Read records from FASTA and FASTQ files, plain or compressed, whatever their names say.
 
-Both formats are parsed here, as bytes: a header comes back as it was, whatever its encoding, and reading can go on
-after an entry that is no record, so that `virnucpro check` finds all of them by the rules of `predict`.
+Sound FASTQ is parsed by dnaio. FASTA, and FASTQ from the first fault on, are parsed here, as bytes: a header comes back
+as it was, whatever its encoding, and reading can go on after an entry that is no record, so that `virnucpro check`
+finds all of them by the rules of `predict`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import os
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Literal
 
+import dnaio
 from xopen import xopen
 
 from virnucpro.errors import InputError, MissingInputError
@@ -22,6 +24,7 @@ from virnucpro.types import Record
 Kind = Literal["nucleotide", "protein"]
 
 _BUFFER_BYTES = 1 << 17
+_FASTQ_LINES = 400  # parsed at a time, a multiple of 4
 # No sequence file starts with the first byte of any of these, so a short first read from a pipe is enough.
 _MAGIC = {
     b"\x1f\x8b": "gz",
@@ -213,6 +216,19 @@ def _fasta_entries(stream: Iterable[bytes], line: int) -> Iterator[Entry]:
 
 
 def _fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
+    """Yield the entries of a stream whose next line is number `line`."""
+    while lines := list(islice(stream, _FASTQ_LINES)):
+        try:
+            records = list(dnaio.FastqReader(io.BytesIO(b"".join(lines))))
+        except dnaio.FastqFormatError:
+            yield from _faulty_fastq_entries(chain(lines, stream), line)
+            return
+        for number, record in enumerate(records):
+            yield line + 4 * number, record.name.rstrip().encode(), record.sequence.rstrip().encode(), ""
+        line += len(lines)
+
+
+def _faulty_fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
     """Yield the entries of four lines each; after a fault, go on at the next line that may begin one."""
     lines: list[bytes] = []
     header, lost = b"", False
