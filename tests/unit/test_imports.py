@@ -140,3 +140,14 @@ def test_help_and_version_need_no_torch(entry: str, argument: str) -> None:
     assert "virnucpro.cli.main" in loaded
     assert "torch" not in loaded
     assert done.stdout.strip() == virnucpro.__version__ if argument == "--version" else "Exit codes" in done.stdout
+
+
+def test_a_call_needs_no_compiler() -> None:
+    code = """
+import sys
+from virnucpro import Predictor, Record, load_model
+list(Predictor(load_model()).run([Record("r", b"ATGGCC" * 40)]))
+assert "torch._dynamo" not in sys.modules, "importing torch's compiler doubles the time to the first call"
+"""
+    done = python(code)
+    assert (done.returncode, done.stderr) == (0, "")

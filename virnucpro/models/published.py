@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
@@ -39,6 +38,7 @@ from virnucpro.models.weights import (
     map_keys,
     save_state,
     sha256,
+    shapes_only,
 )
 
 # Git's object ids of the two published classifiers, and the chunk length that each was trained with.
@@ -97,7 +97,7 @@ def import_model(
         licence="that of the imported files",
         training={"imported": {part: source.name for part, source in sources.items() if source}},
     )
-    with torch.device("meta"):
+    with shapes_only():
         parts = dict(zip(PARTS, build_parts(description), strict=True))
     for stem, state in states.items():
         check_fit(parts[stem], state, str(sources[stem]))

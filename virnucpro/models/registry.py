@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from virnucpro.errors import ConfigError, ModelError
@@ -26,7 +25,7 @@ from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.esm2_flash import ESM2, ESM2Config
 from virnucpro.models.pooling import PoolingWindow
 from virnucpro.models.tokenizers import BPETokenizer, ESM2Tokenizer, KmerTokenizer, Tokenizer
-from virnucpro.models.weights import check_fit, fill, load_tensors, save_module, sha256
+from virnucpro.models.weights import check_fit, fill, load_tensors, save_module, sha256, shapes_only
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
@@ -196,7 +195,7 @@ def load_model(name: str = DEFAULT_MODEL) -> Model:
     description = ModelDescription.from_json(directory / "model.json")
     for file in description.files():
         check_file(directory, file, description)
-    with torch.device("meta"):  # no memory is taken before the weights are known to fit
+    with shapes_only():  # no memory is taken before the weights are known to fit
         model = build_model(description, directory)
     for stem, module in model.parts().items():
         path = directory / f"{stem}.safetensors"
@@ -216,7 +215,7 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
     """
     directory = find_model(name)
     description = ModelDescription.from_json(directory / "model.json")
-    with torch.device("meta"):
+    with shapes_only():
         parts = dict(zip(PARTS, build_parts(description), strict=True))
     yield "model.json", None
     whole = True
@@ -233,7 +232,7 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
         else:
             yield file, None
     if whole:
-        with torch.device("meta"):
+        with shapes_only():
             build_model(description, directory)
 
 

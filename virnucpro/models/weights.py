@@ -10,7 +10,8 @@ import argparse
 import hashlib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import ModelError
 
@@ -101,6 +103,25 @@ def map_keys(state: Mapping[str, Tensor], table: Table, source: str) -> State:
 
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Lets the functions of torch.nn.init return their tensor untouched."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Make the modules built inside take no memory and draw no weights.
+
+    On the meta device alone, torch would import its compiler to draw them, which takes longer than all else at start.
+    """
+    with torch.device("meta"), _NoInitialisation():
+        yield
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
