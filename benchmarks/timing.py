@@ -52,7 +52,9 @@ def write_results(
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     result = {
         "device": device or gpu or cpu_name(),
-        "command": " ".join(["python", *(Path(word).name if word.startswith(("/", "..")) else word for word in sys.argv)]),
+        "command": " ".join(
+            ["python", *(Path(word).name if word.startswith(("/", "..")) else word for word in sys.argv)]
+        ),
         "date": date.today().isoformat(),
         "versions": versions,
         "rows": rows,

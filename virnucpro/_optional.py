@@ -43,6 +43,6 @@ class OptionalPackage:
 
 FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varlen attention on GPUs, with ALiBi")
 TRITON = OptionalPackage("triton", "triton", "3.2", "triton", "fused inference kernels; comes with torch for CUDA")
-MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "train", "training curves")
+MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "report", "plots of `virnucpro evaluate`")
 
 LEDGER = (FLASH_ATTN, TRITON, MATPLOTLIB)

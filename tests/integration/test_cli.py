@@ -664,6 +664,31 @@ def test_train_sample_predict_evaluate(call, tmp_path):
     assert figures["auroc"] == pytest.approx(wins / 24, abs=1e-4)
     assert figures["auroc_by_class"] == {"bacteria": figures["auroc"]}
 
+    evaluate = ["evaluate", tmp_path / "calls" / "records.tsv", "--truth", tmp_path / "windows" / "truth.tsv"]
+    written = call(*evaluate, "-o", tmp_path / "figures", "--no-plots", "--length-bins", "150,250", "--seed", 1)
+    assert written.code == 0, written.err
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"evaluation.json", "evaluation.tsv"}
+    assert {row["length"] for row in table(tmp_path / "figures" / "evaluation.tsv")} == {"all", "150-249"}
+    assert json.loads(written.out)["bootstrap"] == {"unit": "taxon", "replicates": 200, "seed": 1, "level": 0.95}
+    assert json.loads(written.out)["auroc"] == figures["auroc"]
+
+
+def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extras report and dev")
+    truth = write(tmp_path / "truth.tsv", "seq_name\tclass\na\tvirus\nb\tplant\n")
+    calls = write(tmp_path / "calls.tsv", "seq_name\tvirus_score\na\t0.7\nb\tNA\n")
+    out = tmp_path / "figures"
+    assert call("evaluate", calls, "--truth", truth, "-o", out).code == 0
+    plots = {"roc.png", "calibration.png", "scores.png"}
+    assert {path.name for path in out.iterdir()} == {"evaluation.json", "evaluation.tsv", *plots}
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = call("evaluate", calls, "--truth", truth, "-o", tmp_path / "other")
+    assert done.code == 1
+    assert "pip install 'virnucpro[report]'" in done.err
+    assert not (tmp_path / "other").exists()
+    assert call("evaluate", calls, "--truth", truth).code == 0
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
@@ -673,12 +698,19 @@ def test_train_sample_predict_evaluate(call, tmp_path):
         (["sample", "nothing", "-o", "out"], 66, "no CLASS.fna files"),
         (["evaluate", "calls.tsv", "--truth", "nothing.tsv"], 66, "no such file"),
         (["evaluate", "bad.toml", "--truth", "bad.toml"], 65, "has no column 'seq_name'"),
+        (
+            ["evaluate", "bad.toml", "--truth", "truth.tsv"],
+            65,
+            "no table of calls that is known: its columns are [data]",
+        ),
+        (["evaluate", "bad.toml", "--truth", "truth.tsv", "--length-bins", "1,x"], 2, "must be whole numbers"),
         (["frames", "nothing.fa", "-o", "out"], 66, "no such file"),
     ],
 )
 def test_other_commands_say_what_is_wrong(call, tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "bad.toml", "[data]\n")
+    write(tmp_path / "truth.tsv", "seq_name\tclass\na\tvirus\nb\tplant\n")
     done = call(*arguments)
     assert done.code == code
     assert message in done.err

@@ -1,15 +1,22 @@
-"""The figures of an evaluation against plain loops, and tables that cannot be evaluated."""
+"""The figures of an evaluation against plain loops, weighted or not."""
 
-import gzip
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from virnucpro.errors import InputError, MissingInputError
-from virnucpro.train.evaluate import auroc, evaluate, evaluate_tables, recall_at
+from virnucpro.train.evaluate import (
+    ALL_HOSTS,
+    MACRO,
+    Sample,
+    auroc,
+    calibration_error,
+    evaluate,
+    recall_at,
+    reliability,
+    roc_curve,
+)
 
 
 def plain_auroc(positive, negative):
@@ -70,59 +77,87 @@ def test_evaluate_counts_the_unscored_as_not_found():
     assert found.auroc == pytest.approx(plain_auroc([0.9, 0, 0.8], [0.1, 0, 0.3]))
     assert found.macro_auroc == pytest.approx(sum(found.auroc_by_class.values()) / 2)
     assert found.recall_at_5_percent == pytest.approx(2 / 3)
+    # Bins of the four that have a score: 0.9 and 0.8 viral, 0.1 and 0.3 not.
+    assert found.calibration_error == pytest.approx((0.1 + 0.2 + 0.1 + 0.3) / 4)
     assert json.loads(json.dumps(found.to_json()))["auroc_by_class"]["fungi"] == 0.6667
 
 
-TRUTH = "seq_name\tclass\ttaxon\nv\tvirus\tx\nb\tbacteria\ty\n"
-CALLS = 'seq_name\tlength\tvirus_score\nb\t9\t0.2\nv\t9\t0.7\n"extra\t9\t0.5\n'
+def plain_calibration_error(scores, is_virus):
+    error = 0.0
+    for low in range(10):
+        inside = [i for i, s in enumerate(scores) if low <= s * 10 < low + 1 or (low == 9 and s == 1)]
+        if inside:
+            share, mean = (np.mean([values[i] for i in inside]) for values in (is_virus, scores))
+            error += len(inside) / len(scores) * abs(share - mean)
+    return error
 
 
-def tables(folder: Path, truth: str = TRUTH, calls: str = CALLS) -> tuple[Path, Path]:
-    (folder / "truth.tsv").write_text(truth, encoding="utf-8")
-    (folder / "records.tsv").write_text(calls, encoding="utf-8")
-    return folder / "truth.tsv", folder / "records.tsv"
-
-
-def test_tables_are_joined_by_name(tmp_path):
-    found = evaluate_tables(*tables(tmp_path))
-    assert (found.n, found.n_unscored, found.auroc) == (2, 0, 1.0)
-    found = evaluate_tables(*tables(tmp_path, calls=CALLS.replace("0.7", "NA")))
-    assert (found.n, found.n_unscored, found.auroc) == (2, 1, 0.0)
-
-
-def test_tables_may_be_compressed_and_names_need_not_be_text(tmp_path):
-    truth, calls = tables(tmp_path)
-    for path in (truth, calls):
-        path.write_bytes(gzip.compress(path.read_bytes().replace(b"v\t", b"v\xe9\t")))
-    assert evaluate_tables(truth, calls).auroc == 1.0
+def test_calibration_error_equals_the_plain_loop():
+    rng = np.random.default_rng(4)
+    scores = np.append(rng.random(300), [0.0, 1.0, 1.0])
+    is_virus = rng.random(303) < scores**2
+    expected = plain_calibration_error(scores, is_virus)
+    assert expected > 0.1
+    assert calibration_error(scores, is_virus) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("scores", "is_virus", "expected"),
     [
-        ({"truth": TRUTH.replace("class", "kind")}, "truth.tsv has no column 'class'"),
-        ({"calls": CALLS.replace("virus_score", "score")}, "records.tsv has no column 'virus_score'"),
-        ({"calls": ""}, "records.tsv has no column 'seq_name'; its columns are none"),
-        ({"calls": CALLS.replace("v\t9\t0.7\n", "")}, "no row for 1 sequences of .*, the first is 'v'"),
-        ({"calls": CALLS + "v\t9\t0.1\n"}, "4 rows for 3 names"),
-        ({"truth": TRUTH + "v\tbacteria\tx\n"}, "3 rows for 2 names"),
-        ({"calls": CALLS.replace("0.7", "high")}, "must be a number or NA, got 'high'"),
-        ({"calls": CALLS.replace("\t0.7", "")}, "row of 'v' has 2 columns, the header has 3"),
-        ({"truth": TRUTH.replace("virus", "fungi")}, "must have sequences of class 'virus' and of another"),
-        ({"truth": TRUTH.replace("bacteria", "virus")}, "must have sequences of class 'virus' and of another"),
+        ([0.75] * 4, [1, 1, 1, 0], 0.0),
+        ([0.25, 0.25], [1, 0], 0.25),
+        ([1.0, 0.0], [0, 1], 1.0),
+        ([0.32, 0.38], [0, 0], 0.35),
     ],
 )
-def test_tables_that_cannot_be_evaluated(tmp_path, changes, message):
-    with pytest.raises(InputError, match=message):
-        evaluate_tables(*tables(tmp_path, **changes))
+def test_calibration_error_at_edges(scores, is_virus, expected):
+    assert calibration_error(np.array(scores), np.array(is_virus, dtype=bool)) == pytest.approx(expected)
 
 
-def test_missing_and_damaged_tables(tmp_path):
-    truth, calls = tables(tmp_path)
-    with pytest.raises(MissingInputError, match=r"nothing\.tsv: no such file"):
-        evaluate_tables(truth, tmp_path / "nothing.tsv")
-    calls.write_bytes(gzip.compress(CALLS.encode())[:-9])
-    with pytest.raises(InputError, match="cannot be read as a table"):
-        evaluate_tables(truth, calls)
-    with pytest.raises(InputError, match="cannot be read as a table"):
-        evaluate_tables(tmp_path, calls)
+def test_a_weight_counts_a_sequence_so_often():
+    rng = np.random.default_rng(5)
+    n, draws = 60, 4
+    scores = [None if s < 0.1 else float(s.round(1)) for s in rng.random(n)]
+    classes = rng.choice(["virus", "bacteria", "fungi"], n)
+    weights = rng.integers(0, 4, (draws, n))
+    found = Sample.of(scores, classes.tolist()).figures(weights.astype(float))
+    for draw in range(draws):
+        rows = np.repeat(np.arange(n), weights[draw])
+        repeated = evaluate([scores[i] for i in rows], classes[rows].tolist())
+        assert found[MACRO, "auroc"][draw] == pytest.approx(repeated.macro_auroc)
+        assert found["fungi", "auroc"][draw] == pytest.approx(repeated.auroc_by_class["fungi"])
+        for name in ("auroc", "recall_at_5_percent", "recall_at_1_percent", "calibration_error"):
+            key = f"{name}_fpr" if name.startswith("recall") else name
+            assert found[ALL_HOSTS, key][draw] == pytest.approx(getattr(repeated, name)), name
+
+
+def test_recall_against_one_class_lets_pass_of_that_class_alone():
+    scores = [0.9, 0.5, 0.2] + [0.1] * 30 + [0.8] * 30
+    classes = ["virus"] * 3 + ["bacteria"] * 30 + ["fungi"] * 30
+    found = Sample.of(scores, classes).figures(np.ones((1, 63)))
+    recall = {hosts: found[hosts, "recall_at_5_percent_fpr"][0] for hosts in ("all", "bacteria", "fungi")}
+    assert recall == {"all": pytest.approx(1 / 3), "bacteria": 1.0, "fungi": pytest.approx(1 / 3)}
+
+
+def test_a_weighting_without_hosts_of_a_class_gives_no_number():
+    weights = np.array([[1.0, 1, 1, 1], [1, 0, 1, 1], [0, 1, 1, 1]])
+    found = Sample.of([0.9, 0.1, 0.2, 0.3], ["virus", "bacteria", "fungi", "fungi"]).figures(weights)
+    assert np.isnan(found["bacteria", "auroc"]).tolist() == [False, True, True]
+    assert np.isnan(found["fungi", "calibration_error"]).tolist() == [False, False, True]
+    assert np.isnan(found[MACRO, "auroc"]).tolist() == [False, True, True]
+    assert np.isnan(found[ALL_HOSTS, "recall_at_1_percent_fpr"]).tolist() == [False, False, True]
+
+
+def test_the_area_under_the_curve_is_auroc():
+    rng = np.random.default_rng(6)
+    positive, negative = rng.random(50).round(1), (rng.random(70) * 0.7).round(1)
+    x, y = roc_curve(positive, negative)
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert np.diff(x) @ (y[1:] + y[:-1]) / 2 == pytest.approx(auroc(positive, negative))
+
+
+def test_reliability_leaves_out_empty_bins():
+    mean, share, count = reliability(np.array([0.12, 0.18, 0.95, 1.0]), np.array([True, False, True, True]))
+    assert mean == pytest.approx([0.15, 0.975])
+    assert share == pytest.approx([0.5, 1.0])
+    assert count.tolist() == [2, 2]

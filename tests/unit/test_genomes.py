@@ -151,8 +151,8 @@ def test_windows_are_written_with_their_truth(data, tmp_path):
     with (tmp_path / "truth.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["seq_name"] for row in rows] == ["window_1", "window_2", "window_3"]
-    assert [(r["class"], r["taxon"], r["record"], int(r["start"])) for r in rows] == [
-        (w.class_name, w.taxon, w.record_id, w.start) for w in windows
+    assert [(r["class"], r["taxon"], r["record"], int(r["start"]), int(r["length"])) for r in rows] == [
+        (w.class_name, w.taxon, w.record_id, w.start, len(w.sequence)) for w in windows
     ]
     lines = (tmp_path / "windows.fa").read_text().splitlines()
     assert lines[0::2] == [">window_1", ">window_2", ">window_3"]

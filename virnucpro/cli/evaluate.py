@@ -4,20 +4,78 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from virnucpro.cli import options
+
+if TYPE_CHECKING:
+    from virnucpro.train.evaluate import Sample
+
 
 def evaluate(
-    calls: Annotated[Path, typer.Argument(help="records.tsv of `virnucpro predict`.", show_default=False)],
-    truth: Annotated[Path, typer.Option("--truth", help="Table with seq_name and class.", show_default=False)],
+    calls: Annotated[Path, typer.Argument(help="records.tsv, or a table of another tool.", show_default=False)],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="Table with seq_name, class, perhaps taxon, length.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Directory for tables and plots.", show_default=False)
+    ] = None,
+    length_bins: Annotated[
+        str, typer.Option("--length-bins", help="Borders of length bins, nt, with commas between.")
+    ] = "150,300,500,1000,5000",
+    replicates: Annotated[int, typer.Option("--replicates", min=2, help="Bootstrap replicates.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots into the directory.")] = True,
+    restart: options.Restart = False,
 ) -> None:
     """Compare calls with the truth and print the figures as JSON.
 
-    AUROC against all hosts and each host class, their mean (macro), and the share of viruses found at 5 %
-    and 1 % false positives.
-    """
-    from virnucpro.train.evaluate import evaluate_tables
+    AUROC against all hosts and each host class, their mean (macro), the share of viruses found at 5 % and
+    1 % false positives, and the expected calibration error (ten bins of equal width), with 95 % bootstrap
+    intervals. With -o also by length bin and host class: evaluation.json, evaluation.tsv, roc.png,
+    calibration.png and scores.png.
 
-    print(json.dumps(evaluate_tables(truth, calls).to_json(), indent=2))
+    CALLS may be records.tsv or a table of geNomad (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger or
+    DeepMicroClass; the header tells which.
+    """
+    from virnucpro.errors import ConfigError
+    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.report.plots import new_figure
+    from virnucpro.train.bootstrap import Bootstrap
+    from virnucpro.train.truth import evaluate_tables
+
+    try:
+        edges = [int(border) for border in length_bins.split(",")]
+    except ValueError:
+        raise ConfigError(f"--length-bins must be whole numbers with commas between, got {length_bins!r}") from None
+    if output is not None:
+        if plots:
+            new_figure()  # before the work: without matplotlib there is nothing to draw with
+        prepare_directory(output, restart)
+    found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
+    print(json.dumps(found.summary(), indent=2))
+    if output is None:
+        return
+    found.write(output)
+    if plots:
+        _plot(found.sample, output)
+    options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
+
+
+def _plot(sample: Sample, directory: Path) -> None:
+    from virnucpro.report.plots import plot_calibration, plot_roc, plot_scores
+    from virnucpro.train.evaluate import ALL_HOSTS, auroc, reliability, roc_curve
+    from virnucpro.train.genomes import VIRUS
+
+    curves = {}
+    for hosts in (ALL_HOSTS, *sample.hosts):
+        part = sample.take(sample.members(hosts))
+        sides = part.scores[part.is_virus], part.scores[~part.is_virus]
+        curves[f"{hosts}, AUROC {auroc(*sides):.3f}"] = roc_curve(*sides)
+    plot_roc(directory / "roc.png", curves)
+    scored = sample.take(sample.scored)
+    plot_calibration(directory / "calibration.png", *reliability(scored.scores, scored.is_virus))
+    names = (VIRUS, *sample.hosts)
+    plot_scores(directory / "scores.png", {name: sample.scores[sample.classes == name] for name in names})

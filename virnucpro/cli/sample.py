@@ -25,7 +25,7 @@ def sample(
 ) -> None:
     """Draw windows from labelled genomes, taxa weighed by the root of their size.
 
-    Writes windows.fa and truth.tsv (seq_name, class, taxon, record, start).
+    Writes windows.fa and truth.tsv (seq_name, class, taxon, record, start, length).
     """
     from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows, write_windows

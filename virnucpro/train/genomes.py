@@ -179,10 +179,11 @@ def sample_windows(
 
 
 def write_windows(windows: Sequence[Window], directory: Path) -> None:
-    """Write windows.fa and truth.tsv (seq_name, class, taxon, record, start)."""
+    """Write windows.fa and truth.tsv (seq_name, class, taxon, record, start, length)."""
     with atomic_writer(directory / "windows.fa") as fasta, atomic_writer(directory / "truth.tsv") as truth:
-        truth.write("seq_name\tclass\ttaxon\trecord\tstart\n")
+        truth.write("seq_name\tclass\ttaxon\trecord\tstart\tlength\n")
         for number, window in enumerate(windows, start=1):
             name = f"window_{number}"
             fasta.write(f">{name}\n{window.sequence.decode('ascii')}\n")
-            truth.write(f"{name}\t{window.class_name}\t{window.taxon}\t{window.record_id}\t{window.start}\n")
+            place = f"{window.record_id}\t{window.start}\t{len(window.sequence)}"
+            truth.write(f"{name}\t{window.class_name}\t{window.taxon}\t{place}\n")

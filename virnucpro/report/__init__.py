@@ -1,0 +1,1 @@
+"""What people look at: plots. Nothing here computes a figure."""
