@@ -130,6 +130,8 @@ class Lab:
             1,
             "--unit-records",
             self.unit,
+            "--precision",
+            "fp32",
         ]
         return [str(argument) for argument in (*given, *more)]  # of an option given twice, the later counts
 

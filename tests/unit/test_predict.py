@@ -53,7 +53,7 @@ def tiny_model(rule: FrameRule, vote: str, seed: int = 0) -> Model:
 
 def cpu(**changes) -> Options:
     """Options for one CPU thread, which for models this small is faster than several."""
-    return Options(**{"device": "cpu", "threads": 1, **changes})
+    return Options(**{"device": "cpu", "precision": "fp32", "threads": 1, **changes})
 
 
 LONGEST = FrameRule("longest_segments", segments=2, min_aa=5)

@@ -20,7 +20,7 @@ def embed(
     precision: options.Precision = "auto",
     attention: options.Attention = "auto",
     threads: options.Threads = None,
-    max_tokens: options.MaxTokens = 16384,
+    max_tokens: options.MaxTokens = None,
     restart: options.Restart = False,
 ) -> None:
     """Write one mean-pooled embedding a sequence.

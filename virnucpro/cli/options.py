@@ -16,9 +16,19 @@ Inputs = Annotated[
 OutputDirectory = Annotated[Path, typer.Option("-o", "--output", help="Output directory.", show_default=False)]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace what is in the output directory.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16; auto is bf16 on a GPU.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="auto, fp32, bf16 or fp16; auto: bf16 if the device has it.")
+]
 Attention = Annotated[str, typer.Option("--attention", help="auto or a backend named by `virnucpro doctor`.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Token budget of a packed batch.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        min=1,
+        help="Token budget of a batch; default: what suits the device.",
+        show_default=False,
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),

@@ -24,7 +24,7 @@ def predict(
     precision: options.Precision = "auto",
     attention: options.Attention = "auto",
     threads: options.Threads = None,
-    max_tokens: options.MaxTokens = 16384,
+    max_tokens: options.MaxTokens = None,
     packing: Annotated[bool, typer.Option("--packing/--no-packing", help="Packed (fast) or padded batches.")] = True,
     min_length: Annotated[
         int | None,

@@ -21,6 +21,9 @@ from virnucpro.models.pooling import mean_pool_packed
 from virnucpro.models.registry import Encoder
 from virnucpro.types import EmbeddingBatch
 
+# Enough to fill a GPU; few enough that the activations of a small model stay in a CPU's cache.
+DEFAULT_TOKENS = {"cuda": 16384, "cpu": 4096}
+
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
@@ -37,7 +40,7 @@ class AsyncInferenceRunner:
     Args:
         encoder: the language model, placed on its device and in its precision.
         device: that device.
-        max_tokens: the token budget of a batch.
+        max_tokens: the token budget of a batch; None takes `DEFAULT_TOKENS` of the device.
         packing: False takes the padded path, which gives the same numbers more slowly.
         depth: how many batches may be prepared ahead, and how many in flight.
     """
@@ -46,13 +49,13 @@ class AsyncInferenceRunner:
         self,
         encoder: Encoder,
         device: torch.device | str = "cpu",
-        max_tokens: int = 16384,
+        max_tokens: int | None = None,
         packing: bool = True,
         depth: int = 2,
     ) -> None:
         self.encoder = encoder
         self.device = torch.device(device)
-        self.max_tokens = max_tokens
+        self.max_tokens = DEFAULT_TOKENS[self.device.type] if max_tokens is None else max_tokens
         self.packing = packing
         self.depth = depth
         self.collator = VarlenCollator(encoder.tokenizer)

@@ -31,13 +31,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return fp32, bf16 or fp16; auto is bf16 on a GPU and fp32 on a CPU.
+    """Return fp32, bf16 or fp16; auto is bf16 on a GPU and on a CPU with bf16 instructions, else fp32.
 
     Raises:
         ConfigError: there is no such precision.
     """
     if name == "auto":
-        return "bf16" if device.type == "cuda" else "fp32"
+        return "bf16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "fp32"
     if name not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, got {name!r}")
     return name

@@ -35,13 +35,14 @@ CLASSIFIER_ROWS = 256
 class Options:
     """How to run: device and precision by name, token budget, attention backend, packing, thresholds.
 
-    `min_length` (nt, at least 3) and `min_score` default to the model's own; `threads` to the cores available.
+    `min_length` (nt, at least 3) and `min_score` default to the model's own, `threads` to the cores available,
+    `max_tokens` to what suits the device.
     """
 
     device: str = "auto"
     precision: str = "auto"
     attention: str = "auto"
-    max_tokens: int = 16384
+    max_tokens: int | None = None
     packing: bool = True
     threads: int | None = None
     min_length: int | None = None
