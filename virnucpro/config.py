@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from virnucpro.errors import ConfigError
@@ -27,6 +28,13 @@ def make_sums_reproducible() -> None:
     It heeds this only before its first product, so call it before torch is imported; a setting of the user's stays.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+def models_directory() -> Path:
+    """Return where downloaded models lie: VIRNUCPRO_MODELS, else virnucpro/models in the user's cache (XDG)."""
+    if named := os.environ.get("VIRNUCPRO_MODELS"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virnucpro" / "models"
 
 
 def launched_rank() -> tuple[int, int, int]:

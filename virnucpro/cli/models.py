@@ -11,28 +11,70 @@ import typer
 
 from virnucpro.cli import options
 
-app = typer.Typer(help="List, show, import and verify models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_() -> None:
-    """List the models that can be named."""
+    """List the models that can be named, also those that can be downloaded."""
+    from virnucpro.models.catalogue import CATALOGUE
     from virnucpro.models.description import ModelDescription
-    from virnucpro.models.registry import list_models
+    from virnucpro.models.registry import list_models, read_description
 
     print("name\tmodel\tchunk_length\tmin_length\tdirectory")
-    for name, directory in list_models().items():
-        described = ModelDescription.from_json(directory / "model.json")
-        print(f"{name}\t{described.name}\t{described.chunk_length}\t{described.min_length}\t{directory}")
+    known = list_models()
+    for name, directory in known.items():
+        described = read_description(directory)
+        lengths = "NA\tNA"
+        if isinstance(described, ModelDescription):
+            lengths = f"{described.chunk_length}\t{described.min_length}"
+        print(f"{name}\t{described.name}\t{lengths}\t{directory}")
+    for name, entry in CATALOGUE.items():
+        if name not in known:
+            print(f"{name}\t{name}\t{entry.chunk_length or 'NA'}\tNA\tto be downloaded, {entry.gigabytes:.2g} GB")
 
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.")] = "bundled") -> None:
     """Print a model's description as JSON: architecture, frame rule, training, figures, checksums, licence."""
-    from virnucpro.models.description import ModelDescription
-    from virnucpro.models.registry import find_model
+    from virnucpro.models.registry import find_directory, read_description
 
-    print(json.dumps(asdict(ModelDescription.from_json(find_model(name) / "model.json")), indent=2))
+    print(json.dumps(asdict(read_description(find_directory(name))), indent=2))
+
+
+@app.command("download")
+def download(
+    name: Annotated[str, typer.Argument(help="A name of `virnucpro models list`.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Model directory; default: where names are looked up.", show_default=False),
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option("--mirror", help="URL of a mirror of the Hugging Face hub, or a directory.", show_default=False),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network, but what is on this machine.")] = False,
+    classifier: Annotated[
+        Path | None,
+        typer.Option("--classifier", help="The published 300_model.pth or 500_model.pth.", show_default=False),
+    ] = None,
+) -> None:
+    """Download a published model and make a model directory of it; an attempt that broke off goes on.
+
+    Example: virnucpro models download published-500
+    """
+    import logging
+
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    from virnucpro.models.catalogue import CATALOGUE
+    from virnucpro.models.download import download_model
+
+    if not logging.getLogger().isEnabledFor(logging.WARNING):  # --quiet
+        disable_progress_bars()
+    if name in CATALOGUE:
+        options.report(f"{name}, about {CATALOGUE[name].gigabytes:.2g} GB; licences: {CATALOGUE[name].licence}")
+    options.report(f"{name} is whole in {download_model(name, output, mirror, offline, classifier)}")
 
 
 @app.command("import")
@@ -61,7 +103,7 @@ def import_(
 def verify(name: Annotated[str, typer.Argument(help="Name or directory of a model.")] = "bundled") -> None:
     """Check every file of a model: checksum, names, shapes and types of its tensors, finite values."""
     from virnucpro.errors import ModelError
-    from virnucpro.models.registry import verify_model
+    from virnucpro.models.verification import verify_model
 
     problems = 0
     for file, problem in verify_model(name):

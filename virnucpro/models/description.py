@@ -1,4 +1,4 @@
-"""What a model directory says about itself: `model.json`, read and checked."""
+"""What a model directory says about itself: `model.json`, or `encoder.json` of a language model; read and checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import reprlib
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError
@@ -19,6 +19,8 @@ WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetens
 TOKENIZER = "tokenizer.json"
 # More than any number in a description, and small enough that no product of two of them overflows.
 _LARGEST = 1 << 24
+
+Description = TypeVar("Description", "ModelDescription", "LanguageModelDescription")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -129,10 +131,11 @@ class ModelDescription:
             raise ConfigError(f"chunk_length must be at least 3 nt (one codon), got {self.chunk_length}")
         if not (0 <= self.threshold <= 1 and 0 <= self.max_ambiguous <= 1):
             raise ConfigError(f"threshold {self.threshold} and max_ambiguous {self.max_ambiguous} must lie in 0..1")
-        if unknown := sorted(self.checksums.keys() - set(self.files())):
-            raise ConfigError(f"checksums names {reprlib.repr(unknown[0])}, which is no file of this model")
-        if bad := [name for name, value in self.checksums.items() if not re.fullmatch("[0-9a-f]{64}", value)]:
-            raise ConfigError(f"the checksum of {bad[0]} is not a SHA-256 in 64 hexadecimal digits")
+        _check_checksums(self.checksums, self.files())
+
+    def encoders(self) -> dict[str, EncoderDescription]:
+        """Return the encoders by the stem of their weight files."""
+        return {"nucleotide": self.nucleotide, "protein": self.protein}
 
     def files(self) -> tuple[str, ...]:
         """Return the names of the files that lie beside model.json."""
@@ -141,7 +144,7 @@ class ModelDescription:
 
     def write_json(self, path: Path) -> None:
         """Write model.json."""
-        path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
+        _write_json(self, path)
 
     @classmethod
     def from_json(cls, path: Path) -> ModelDescription:
@@ -150,17 +153,76 @@ class ModelDescription:
         Raises:
             ModelError: the file is missing, is not JSON, or lacks or has unknown fields.
         """
-        if not path.exists():
-            raise ModelError(f"{path.parent} is not a model directory: it has no {path.name}")
-        values = read_json(path)
-        found = values.pop("format", None)
-        if found != FORMAT:
-            raise ModelError(
-                f"{path} has format {reprlib.repr(found)}, this version reads format {FORMAT}; upgrade virnucpro"
-            )
-        try:
-            return read_as(cls, values, "model")  # type: ignore[no-any-return]
-        except ConfigError as error:
-            raise ModelError(
-                f"{path} is not a complete model description: {error}; copy the model directory again"
-            ) from error
+        return _from_json(cls, path)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelDescription:
+    """A language model alone, for `virnucpro embed`: `part` says what it reads; `training` where it comes from."""
+
+    name: str
+    part: Literal["nucleotide", "protein"]
+    encoder: EncoderDescription
+    licence: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_checksums(self.checksums, self.files())
+
+    def encoders(self) -> dict[str, EncoderDescription]:
+        """Return the encoder by the stem of its weight file."""
+        return {self.part: self.encoder}
+
+    def files(self) -> tuple[str, ...]:
+        """Return the names of the files that lie beside encoder.json."""
+        weights = f"{self.part}.safetensors"
+        return (weights, TOKENIZER) if self.encoder.tokenizer == "bpe" else (weights,)
+
+    def write_json(self, path: Path) -> None:
+        """Write encoder.json."""
+        _write_json(self, path)
+
+    @classmethod
+    def from_json(cls, path: Path) -> LanguageModelDescription:
+        """Read encoder.json.
+
+        Raises:
+            ModelError: the file is missing, is not JSON, or lacks or has unknown fields.
+        """
+        return _from_json(cls, path)
+
+
+def _check_checksums(checksums: dict[str, str], files: tuple[str, ...]) -> None:
+    if unknown := sorted(checksums.keys() - set(files)):
+        raise ConfigError(f"checksums names {reprlib.repr(unknown[0])}, which is no file of this model")
+    if bad := [name for name, value in checksums.items() if not re.fullmatch("[0-9a-f]{64}", value)]:
+        raise ConfigError(f"the checksum of {bad[0]} is not a SHA-256 in 64 hexadecimal digits")
+
+
+def _write_json(description: ModelDescription | LanguageModelDescription, path: Path) -> None:
+    path.write_text(json.dumps({"format": FORMAT, **asdict(description)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _from_json(kind: type[Description], path: Path) -> Description:
+    if not path.exists():
+        raise ModelError(f"{path.parent} is not a model directory: it has no {path.name}")
+    values = read_json(path)
+    found = values.pop("format", None)
+    if found != FORMAT:
+        raise ModelError(
+            f"{path} has format {reprlib.repr(found)}, this version reads format {FORMAT}; upgrade virnucpro"
+        )
+    try:
+        return read_as(kind, values, "model")  # type: ignore[no-any-return]
+    except ConfigError as error:
+        raise ModelError(
+            f"{path} is not a complete model description: {error}; copy the model directory again"
+        ) from error
+
+
+# The two kinds of model directories, by the file that describes them.
+DESCRIPTIONS: dict[str, type[ModelDescription] | type[LanguageModelDescription]] = {
+    "model.json": ModelDescription,
+    "encoder.json": LanguageModelDescription,
+}

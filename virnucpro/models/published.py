@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError, OutputError
+from virnucpro.models.catalogue import CLASSIFIERS
 from virnucpro.models.convert import load_published_classifier
 from virnucpro.models.description import (
+    DESCRIPTIONS,
     TOKENIZER,
     ClassifierDescription,
+    Description,
     EncoderDescription,
+    LanguageModelDescription,
     ModelDescription,
     read_as,
     read_json,
 )
 from virnucpro.models.dnabert_flash import DNABERTConfig
 from virnucpro.models.esm2_flash import ESM2_SHAPES, ESM2Config
-from virnucpro.models.registry import PARTS, build_parts
+from virnucpro.models.registry import (
+    PARTS,
+    build_network,
+    build_parts,
+    check_file,
+    description_file,
+    read_description,
+)
 from virnucpro.models.tokenizers import BPETokenizer
 from virnucpro.models.weights import (
     DNABERT_S,
     ESM2_HUGGING_FACE,
     State,
     check_fit,
+    git_blob_id,
     load_fair_esm,
     load_tensors,
     map_keys,
@@ -41,9 +53,8 @@ from virnucpro.models.weights import (
     shapes_only,
 )
 
-# Git's object ids of the two published classifiers, and the chunk length that each was trained with.
-_PUBLISHED = {"a0b5b85e7c1e44f00cde146d091beb82b2c8e855": 300, "fc35d5ef9f1f4564eea7036f34f4f8ec6000d33d": 500}
-_WEIGHT_FILES = (
+# The files of a repository that may hold its weights, the one that is preferred first.
+WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -56,7 +67,12 @@ Config = TypeVar("Config", ESM2Config, DNABERTConfig)
 
 
 def import_model(
-    classifier: Path, chunk_length: int, output: Path, dnabert: Path | None = None, esm2: Path | None = None
+    classifier: Path,
+    chunk_length: int,
+    output: Path,
+    dnabert: Path | None = None,
+    esm2: Path | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> ModelDescription:
     """Write a model directory; return its description, in whose checksums a file that was not given is missing.
 
@@ -66,16 +82,18 @@ def import_model(
         classifier: the published `.pth`.
         chunk_length: the chunk length it was trained with, nt.
         output: a directory that is empty or does not exist.
-        dnabert: directory of DNABERT-S; without it that encoder is described as published, its files lack.
-        esm2: directory of an ESM-2 in Hugging Face's form, or a checkpoint in fair-esm's; the same without it.
+        dnabert: directory of DNABERT-S, or of a model made of it; without it that encoder is described as published,
+            its files lack.
+        esm2: directory of an ESM-2 in Hugging Face's form or of a model made of it, or a checkpoint in fair-esm's;
+            the same without it.
+        origin: where the parts come from, for the description; the names of the files without it.
 
     Raises:
         ModelError: a file is missing, damaged, or not what it should be.
         ConfigError: the chunk length is not the classifier's.
         OutputError: the directory is not empty or cannot be written.
     """
-    if os.path.exists(output) and not (os.path.isdir(output) and os.access(output, os.R_OK) and not os.listdir(output)):
-        raise OutputError(f"{output} is not an empty directory; choose another --output")
+    _require_empty(output)
     states = {"classifier": load_published_classifier(classifier)}
     hidden_dim, input_dim = states["classifier"]["hidden_layer.weight"].shape
     _require_chunk_length(classifier, chunk_length)
@@ -85,17 +103,18 @@ def import_model(
     if esm2:
         protein, states["protein"] = _read_esm2(esm2)
     sources = {"classifier": classifier, "nucleotide": dnabert, "protein": esm2}
+    origin = origin or {part: source.name for part, source in sources.items() if source}
     description = ModelDescription(
         name=f"published-{chunk_length}",
         chunk_length=chunk_length,
         min_length=3,
         frame_rule=FrameRule("stop_free"),
-        nucleotide=EncoderDescription("dnabert", asdict(nucleotide), "bpe", 0, 0),
-        protein=EncoderDescription("esm2", asdict(protein), "esm2", 1, 1, limit=1024),
+        nucleotide=_describe_dnabert(nucleotide),
+        protein=_describe_esm2(protein, limit=1024),
         classifier=ClassifierDescription("mlp", input_dim, hidden_dim),
         vote="max",
         licence="that of the imported files",
-        training={"imported": {part: source.name for part, source in sources.items() if source}},
+        training={"imported": origin},
     )
     with shapes_only():
         parts = dict(zip(PARTS, build_parts(description), strict=True))
@@ -104,16 +123,64 @@ def import_model(
     return _write(description, states, dnabert / TOKENIZER if dnabert else None, output)
 
 
+def import_encoder(
+    name: str, part: Literal["nucleotide", "protein"], source: Path, output: Path, origin: dict[str, Any]
+) -> LanguageModelDescription:
+    """Write the directory of a language model alone: DNABERT-S (part nucleotide) or an ESM-2 (protein).
+
+    All its residues enter the mean of a protein, however long, other than in the published classifier's input.
+
+    Raises:
+        ModelError, OutputError: as `import_model`.
+    """
+    _require_empty(output)
+    encoder: EncoderDescription
+    if part == "nucleotide":
+        config, state = _read_dnabert(source)
+        encoder = _describe_dnabert(config)
+    else:
+        shape, state = _read_esm2(source)
+        encoder = _describe_esm2(shape)
+    with shapes_only():
+        network = build_network(encoder)
+    check_fit(network, state, str(source))
+    description = LanguageModelDescription(name, part, encoder, "that of its weights", {"imported": {part: origin}})
+    return _write(description, {part: state}, source / TOKENIZER if part == "nucleotide" else None, output)
+
+
+def _describe_dnabert(config: DNABERTConfig) -> EncoderDescription:
+    return EncoderDescription("dnabert", asdict(config), "bpe", 0, 0)
+
+
+def _describe_esm2(config: ESM2Config, limit: int | None = None) -> EncoderDescription:
+    return EncoderDescription("esm2", asdict(config), "esm2", 1, 1, limit)
+
+
+def _require_empty(output: Path) -> None:
+    if os.path.exists(output) and not (os.path.isdir(output) and os.access(output, os.R_OK) and not os.listdir(output)):
+        raise OutputError(f"{output} is not an empty directory; choose another --output")
+
+
 def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
-    if chunk_length not in _PUBLISHED.values():
+    if chunk_length not in CLASSIFIERS.values():
         raise ConfigError(f"--chunk-length must be 300 or 500, as the classifier was trained, got {chunk_length}")
-    data = classifier.read_bytes()
-    trained = _PUBLISHED.get(hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())
+    trained = CLASSIFIERS.get(git_blob_id(classifier))
     if trained not in (None, chunk_length):
         raise ConfigError(f"{classifier} was trained with chunks of {trained} nt; use --chunk-length {trained}")
 
 
+def _read_again(directory: Path, part: str, kind: type[Config]) -> tuple[Config, State]:
+    """Read an encoder of a model directory of our own."""
+    description = read_description(directory)
+    if part not in description.encoders():
+        raise ModelError(f"{directory} has no encoder that reads {part} sequences")
+    path = check_file(directory, f"{part}.safetensors", description)
+    return _config(kind, directory, **description.encoders()[part].config), load_tensors(path)
+
+
 def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
+    if description_file(directory):
+        return _read_again(directory, "nucleotide", DNABERTConfig)
     settings = read_json(directory / "config.json")
     pad_token = BPETokenizer(directory / TOKENIZER).pad_token
     pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
@@ -136,6 +203,8 @@ def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
 
 
 def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
+    if description_file(source):
+        return _read_again(source, "protein", ESM2Config)
     if os.path.isdir(source):
         settings = read_json(source / "config.json")
         heads = settings.get("num_attention_heads")
@@ -153,7 +222,7 @@ def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
 
 def _read_weights(directory: Path) -> State:
     """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
-    for path in (directory / name for name in _WEIGHT_FILES):
+    for path in (directory / name for name in WEIGHT_FILES):
         if not os.path.isfile(path):
             continue
         if path.suffix != ".json":
@@ -171,7 +240,7 @@ def _read_weights(directory: Path) -> State:
                 raise ModelError(f"{directory / name} has other tensors than {path.name} says; download both again")
             state |= part
         return state
-    raise ModelError(f"{directory} has none of {', '.join(_WEIGHT_FILES)}; download the model there")
+    raise ModelError(f"{directory} has none of {', '.join(WEIGHT_FILES)}; download the model there")
 
 
 def _matrix(state: State, name: str, source: Path) -> tuple[int, int]:
@@ -193,11 +262,10 @@ def _config(kind: type[Config], source: Path, **values: object) -> Config:
         raise ModelError(f"{source}: {error}; download the model again") from error
 
 
-def _write(
-    description: ModelDescription, states: dict[str, State], tokenizer: Path | None, output: Path
-) -> ModelDescription:
+def _write(description: Description, states: Mapping[str, State], tokenizer: Path | None, output: Path) -> Description:
     """Write a model directory that appears whole or not at all; return its description with checksums."""
     output = output.resolve()
+    file = next(name for name, kind in DESCRIPTIONS.items() if isinstance(description, kind))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
@@ -209,7 +277,7 @@ def _write(
                 shutil.copyfile(tokenizer, directory / TOKENIZER)
             checksums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
             description = replace(description, checksums=checksums)
-            description.write_json(directory / "model.json")
+            description.write_json(directory / file)
             directory.rename(output)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error

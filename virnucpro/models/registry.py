@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from virnucpro.config import models_directory
 from virnucpro.errors import ConfigError, ModelError
+from virnucpro.models.catalogue import CATALOGUE
 from virnucpro.models.classifier import GatedClassifier, MLPClassifier
 from virnucpro.models.description import (
+    DESCRIPTIONS,
     TOKENIZER,
     ClassifierDescription,
     EncoderDescription,
+    LanguageModelDescription,
     ModelDescription,
     read_as,
 )
@@ -25,7 +29,7 @@ from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.esm2_flash import ESM2, ESM2Config
 from virnucpro.models.pooling import PoolingWindow
 from virnucpro.models.tokenizers import BPETokenizer, ESM2Tokenizer, KmerTokenizer, Tokenizer
-from virnucpro.models.weights import check_fit, fill, load_tensors, save_module, sha256, shapes_only
+from virnucpro.models.weights import fill, load_tensors, save_module, sha256, shapes_only
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
@@ -62,23 +66,56 @@ class Model:
 
 
 def list_models() -> dict[str, Path]:
-    """Return the models that can be named: name -> directory."""
-    return {DEFAULT_MODEL: BUNDLED}
+    """Return the models that are here and can be named: name -> directory."""
+    try:
+        downloaded = sorted(path for path in models_directory().iterdir() if description_file(path))
+    except OSError:
+        downloaded = []
+    return {path.name: path for path in downloaded} | {DEFAULT_MODEL: BUNDLED}
+
+
+def description_file(directory: Path) -> str | None:
+    """Return the name of the file that describes a model directory, None where there is none."""
+    return next((name for name in DESCRIPTIONS if os.path.isfile(directory / name)), None)
+
+
+def find_directory(name: str) -> Path:
+    """Return the directory of a model or language model given by name or by path.
+
+    Raises:
+        ModelError: there is none; it says how a published one is downloaded.
+    """
+    known = list_models()
+    directory = known.get(name, Path(name))
+    if file := description_file(directory):
+        _require_inside(directory / file)
+        return directory
+    if entry := CATALOGUE.get(name):
+        raise ModelError(
+            f"the model {name} is not here; `virnucpro models download {name}` brings its {entry.gigabytes:.1f} GB, "
+            f"or copy its directory to {models_directory() / name}"
+        )
+    raise ModelError(
+        f"there is no model {name!r}: it is neither a directory with a model.json nor one of "
+        f"{', '.join([*known, *CATALOGUE])}"
+    )
+
+
+def read_description(directory: Path) -> ModelDescription | LanguageModelDescription:
+    """Read the description that a directory has."""
+    file = description_file(directory) or "model.json"
+    return DESCRIPTIONS[file].from_json(directory / file)
 
 
 def find_model(name: str) -> Path:
-    """Return the directory of a model given by name or by path.
+    """Return the directory of a complete model given by name or by path.
 
     Raises:
         ModelError: there is no such model.
     """
-    known = list_models()
-    directory = known.get(name, Path(name))
-    if not os.path.isfile(directory / "model.json"):
-        raise ModelError(
-            f"there is no model {name!r}: it is neither a directory with a model.json nor one of {', '.join(known)}"
-        )
-    _require_inside(directory / "model.json")
+    directory = find_directory(name)
+    if description_file(directory) != "model.json":
+        raise ModelError(f"{name} is a language model without a classifier; use it with `virnucpro embed`")
     return directory
 
 
@@ -87,7 +124,7 @@ def _require_inside(path: Path) -> None:
         raise ModelError(f"{path} is a link to {path.resolve()}, out of its directory; put the file itself there")
 
 
-def check_file(directory: Path, name: str, description: ModelDescription) -> Path:
+def check_file(directory: Path, name: str, description: ModelDescription | LanguageModelDescription) -> Path:
     """Return the path of a file of a model directory once its checksum is found right.
 
     Raises:
@@ -204,43 +241,34 @@ def load_model(name: str = DEFAULT_MODEL) -> Model:
     return model
 
 
-def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
-    """Check a model file by file: checksum; names, shapes, types and finite values of the tensors.
+def load_encoder(name: str, part: str | None = None) -> tuple[str, Encoder]:
+    """Load one language model of a model, or one alone, in float32 on the CPU, in evaluation mode.
 
-    Yields:
-        the name of each file and what is wrong with it.
+    Args:
+        name: name or directory.
+        part: nucleotide or protein; None takes protein, or the only one there is.
+
+    Returns:
+        the part and the encoder.
 
     Raises:
-        ModelError: there is no such model, or its description is wrong or names a tokenizer of another encoder.
+        ModelError: it is missing, a file differs from its checksum, or the weights do not fit.
+        ConfigError: the model has no such part.
     """
-    directory = find_model(name)
-    description = ModelDescription.from_json(directory / "model.json")
+    directory = find_directory(name)
+    description = read_description(directory)
+    encoders = description.encoders()
+    part = part or (next(iter(encoders)) if len(encoders) == 1 else "protein")
+    if part not in encoders:
+        raise ConfigError(f"kind must be {' or '.join(encoders)} for the model {name}, got {part!r}")
+    path = check_file(directory, f"{part}.safetensors", description)
+    if encoders[part].tokenizer == "bpe":
+        check_file(directory, TOKENIZER, description)
     with shapes_only():
-        parts = dict(zip(PARTS, build_parts(description), strict=True))
-    yield "model.json", None
-    whole = True
-    for file in description.files():
-        try:
-            path = check_file(directory, file, description)
-            if file == TOKENIZER:
-                build_tokenizer("bpe", directory)
-            else:
-                _check_tensors(path, parts[path.stem])
-        except ModelError as error:
-            whole = False
-            yield file, error
-        else:
-            yield file, None
-    if whole:
-        with shapes_only():
-            build_model(description, directory)
-
-
-def _check_tensors(path: Path, module: nn.Module) -> None:
-    state = load_tensors(path)
-    check_fit(module, state, str(path))
-    if bad := [key for key, value in state.items() if not value.isfinite().all()]:
-        raise ModelError(f"{path}: {bad[0]!r} has values that are not finite; get the weights again")
+        encoder = build_encoder(build_network(encoders[part]), encoders[part], directory)
+    fill(encoder.model, load_tensors(path), str(path))
+    encoder.model.eval()
+    return part, encoder
 
 
 def save_weights(model: Model, directory: Path) -> dict[str, str]:

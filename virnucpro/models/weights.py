@@ -222,7 +222,15 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype = torch.float1
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
+    return _digest(path, hashlib.sha256())
+
+
+def git_blob_id(path: Path) -> str:
+    """Return git's object id of a file: the SHA-1 of "blob SIZE", a zero byte and the content."""
+    return _digest(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
+
+
+def _digest(path: Path, digest: hashlib._Hash) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
