@@ -240,9 +240,10 @@ def test_the_cpu_gets_sdpa(dtype, alibi):
 
 def test_explanations_name_every_backend():
     reasons = dict(module.explain_backends(CPU, torch.float32, 64))
-    assert list(reasons) == [backend.name for backend in module.BACKENDS] == ["torch-varlen", "flash-attn", "sdpa"]
+    names = ["torch-varlen", "flash-attn", "torch-flash", "fa3", "sdpa"]
+    assert list(reasons) == [backend.name for backend in module.BACKENDS] == names
     assert reasons["sdpa"] == ""
-    assert all(reasons[name] for name in ("torch-varlen", "flash-attn"))
+    assert all(reasons[name] for name in names[:-1])
     assert dict(module.explain_backends(CPU, torch.float32, 64, alibi=True))["torch-varlen"] == "has no ALiBi"
 
 
@@ -271,7 +272,10 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
 
 @pytest.mark.parametrize(
     ("request_", "message"),
-    [("fastest", "one of torch-varlen, flash-attn, sdpa, got 'fastest'"), ("torch-varlen", "cannot be used: it needs")],
+    [
+        ("fastest", "one of torch-varlen, flash-attn, torch-flash, fa3, sdpa, got 'fastest'"),
+        ("torch-varlen", "cannot be used: it needs"),
+    ],
 )
 def test_a_backend_that_cannot_serve_is_refused(request_, message):
     with pytest.raises(ConfigError, match=message):

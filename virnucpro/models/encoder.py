@@ -17,6 +17,9 @@ from virnucpro.models.kernels import PLAIN, Kernels, kernels_for
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
 from virnucpro.models.positions import position_ids_unchecked
 
+# With a multiple of this many tokens the dense products have shapes that repeat and that GPUs are fastest at.
+_TILE = 128
+
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -34,6 +37,8 @@ class PackedEncoder(nn.Module, ABC):
     uses_alibi = False
     backend: AttentionBackend
     kernels: Kernels = PLAIN
+    dtype = torch.float32  # of the dense layers
+    tile = 1  # tokens of a packed batch are filled up to a multiple of this
 
     def select_attention(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "auto"
@@ -49,8 +54,10 @@ class PackedEncoder(nn.Module, ABC):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.to(dtype)
+        self.dtype = dtype
         self.select_attention(device, dtype, attention)
         self.kernels = kernels_for(torch.device(device), dtype)
+        self.tile = _TILE if torch.device(device).type == "cuda" else 1
         return self
 
     def forward_packed(
@@ -76,6 +83,12 @@ class PackedEncoder(nn.Module, ABC):
         """
         if position_ids is None:
             position_ids = position_ids_unchecked(cu_seqlens, input_ids.shape[0])
+        total = input_ids.shape[0]
+        if tail := -total % self.tile:  # a sequence of its own: no token of the others can see it
+            input_ids = F.pad(input_ids, (0, tail), value=self.pad_token)
+            position_ids = torch.cat((position_ids, torch.arange(tail, device=position_ids.device)))
+            cu_seqlens = F.pad(cu_seqlens, (0, 1), value=total + tail)
+            max_seqlen = max(max_seqlen, tail)
         plan = self.backend.prepare(cu_seqlens, max_seqlen)
         slopes = self.alibi_slopes(input_ids.device)
 
@@ -88,7 +101,8 @@ class PackedEncoder(nn.Module, ABC):
             output_size=input_ids.shape[0],
         )
         x = self.embed_tokens(input_ids, sequence, cu_seqlens.diff())
-        return self._run(x, position_ids, attend, self._wanted(repr_layers))
+        hidden = self._run(x, position_ids, attend, self._wanted(repr_layers))
+        return {layer: states[:total] for layer, states in hidden.items()}
 
     def forward(self, input_ids: Tensor, repr_layers: Collection[int] | None = None) -> dict[int, Tensor]:
         """Encode a padded batch, the slow path that specifies the packed one.

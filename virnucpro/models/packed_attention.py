@@ -2,7 +2,7 @@
 
 Sequences lie end to end. `cu_seqlens` (N+1,) int32 holds the cumulative lengths, first 0, last T.
 T total tokens, N sequences, H heads, Dh head width, L length of one sequence.
-This is the only module that names flash-attn or torch's varlen operator.
+This is the only module that names flash-attn, fa3-fwd or torch's varlen operators.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from virnucpro._optional import FLASH_ATTN
+from virnucpro._optional import FA3_FWD, FLASH_ATTN
 from virnucpro.errors import ConfigError, PackedFormatError
 from virnucpro.models.grouped_sdpa import GroupedSDPA
 from virnucpro.models.positions import position_ids_unchecked
@@ -49,6 +49,18 @@ def _torch_varlen_attn() -> Callable[..., Any] | None:
     except ImportError:
         return None
     return varlen_attn
+
+
+@cache
+def _fa3_varlen_attn() -> Callable[..., Any] | None:
+    """Return FlashAttention 3's varlen function, None where fa3-fwd is not installed or cannot be loaded."""
+    try:
+        from fa3_fwd_interface import flash_attn_varlen_func
+    except Exception as error:  # as for flash-attn
+        if not (isinstance(error, ModuleNotFoundError) and error.name == "fa3_fwd_interface"):
+            logger.warning("fa3-fwd is installed but cannot be imported (%s: %s)", type(error).__name__, error)
+        return None
+    return flash_attn_varlen_func  # type: ignore[no-any-return]
 
 
 _FORMAT = "cu_seqlens holds cumulative lengths, [0, len1, len1+len2, ...]: N+1 elements for N sequences"
@@ -260,8 +272,62 @@ class FlashAttention:
         return _flash_attn(q, k, v, *plan, alibi_slopes=alibi_slopes)
 
 
+class FlashAttention3:
+    """FlashAttention 3's forward pass from fa3-fwd: Hopper GPUs, bfloat16."""
+
+    name = "fa3"
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
+        if reason := "has no ALiBi" if alibi else _half_on_gpu(device, dtype, head_width):
+            return reason
+        if torch.cuda.get_device_capability(device)[0] != 9 or dtype != torch.bfloat16:
+            return "needs a Hopper GPU and bfloat16"
+        return "" if _fa3_varlen_attn() else f"is not installed: {FA3_FWD.install_command}"
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
+        return cu_seqlens, max_seqlen
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
+    ) -> Tensor:
+        cu_seqlens, longest = plan
+        varlen_attn = _fa3_varlen_attn()
+        assert varlen_attn is not None  # for the type checker: `refusal` has looked
+        out: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
+        return out
+
+
+class TorchFlash:
+    """The operator beneath `varlen_attn`, called directly, since it alone takes ALiBi slopes.
+
+    It is private to torch: used where its schema has what is needed, and only where flash-attn is missing.
+    """
+
+    name = "torch-flash"
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
+        if reason := _half_on_gpu(device, dtype, head_width):
+            return reason
+        arguments = {argument.name for argument in torch.ops.aten._flash_attention_forward.default._schema.arguments}
+        return "" if {"cum_seq_q", "alibi_slopes"} <= arguments else f"has no ALiBi in torch {torch.__version__}"
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
+        return cu_seqlens, max_seqlen
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
+    ) -> Tensor:
+        cu_seqlens, longest = plan
+        out: Tensor = torch.ops.aten._flash_attention_forward(
+            q, k, v, cu_seqlens, cu_seqlens, longest, longest, 0.0, False, False, alibi_slopes=alibi_slopes
+        )[0]
+        return out
+
+
 # In order of preference.
-BACKENDS: tuple[AttentionBackend, ...] = (TorchVarlen(), FlashAttention(), GroupedSDPA())
+BACKENDS: tuple[AttentionBackend, ...] = (
+    TorchVarlen(), FlashAttention(), TorchFlash(), FlashAttention3(), GroupedSDPA(),
+)  # fmt: skip
 
 
 def explain_backends(
