@@ -131,6 +131,19 @@ def test_packed_equals_padded_equals_one_by_one_in_every_layer(name, lengths):
             assert per_token_error(form[layer], expected[layer]) <= FP32, layer
 
 
+@pytest.mark.parametrize("lengths", [[7, 1, 33], [64, 64], [1], [130, 5]], ids=str)
+def test_a_tail_that_fills_up_the_batch_leaks_nothing(name, lengths):
+    model, rows = make_model(name), make_rows(name, lengths)
+    expected = packed(model, rows, repr_layers=range(model.n_layers + 1))
+    model.tile = 128
+    with torch.no_grad():
+        model.embedding.weight[model.pad_token] = torch.nan  # what a leak would bring in
+    found = packed(model, rows, repr_layers=range(model.n_layers + 1))
+    for layer, values in expected.items():
+        assert [len(value) for value in found[layer]] == lengths
+        assert per_token_error(found[layer], values) <= NEIGHBOUR
+
+
 def test_the_default_is_the_last_layer(name):
     model, rows = make_model(name), make_rows(name, [5, 2])
     assert packed(model, rows).keys() == padded(model, rows).keys() == {model.n_layers}
@@ -332,3 +345,62 @@ def test_collated_batches_go_straight_into_the_model(name):
     rows = encoder.tokenizer(sequences)
     expected = one_by_one(encoder.model, rows)
     assert per_token_error([hidden], expected[encoder.model.n_layers]) <= FP32
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(name, monkeypatch, caplog):
+    encoder, sequences = make_encoder(name), make_sequences(name)
+    expected = AsyncInferenceRunner(encoder, max_tokens=500).embed(sequences)
+    runner = AsyncInferenceRunner(encoder, max_tokens=500)
+    launch, sizes = runner._launch, []
+
+    def with_little_memory(batch):
+        if batch.num_tokens > 130:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(batch.num_tokens)
+        return launch(batch)
+
+    monkeypatch.setattr(runner, "_launch", with_little_memory)
+    found = runner.embed(sequences)
+    assert np.linalg.norm(found - expected, axis=1).max() <= NEIGHBOUR * np.linalg.norm(expected, axis=1).max()
+    assert runner.n_out_of_memory == sum("out of memory at" in message for message in caplog.messages) >= 1
+    assert runner.max_tokens <= 250
+    assert sum(sizes) == sum(len(tokens) for tokens in encoder.tokenizer(list(dict.fromkeys(sequences))))
+    before = runner.n_out_of_memory
+    runner.embed(sequences)  # the budget has been lowered
+    assert runner.n_out_of_memory == before
+
+
+def test_one_sequence_that_does_not_fit_is_an_error(monkeypatch):
+    runner = AsyncInferenceRunner(make_encoder("esm2"))
+
+    def without_memory(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(runner, "_launch", without_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        runner.embed([b"MKLV", b"MA"])
+
+
+def test_what_overflows_in_half_precision_is_computed_in_float32(name, caplog):
+    sequences = make_sequences(name, 12)
+    half = AsyncInferenceRunner(make_encoder(name, dtype=torch.bfloat16))
+    plain = half.embed(sequences)
+    encode, place = half.encode, 5
+
+    def overflowing(batch):
+        hidden = encode(batch).clone()
+        at = batch.sequence_ids.index(str(place))
+        hidden[batch.cu_seqlens[at] + 1] = torch.inf
+        return hidden
+
+    half.encode = overflowing
+    found = half.embed(sequences)
+    exact = AsyncInferenceRunner(half.encoder)
+    exact.encoder = Encoder(half._exact, half.encoder.tokenizer, half.encoder.window)
+    others = [i for i in range(len(sequences)) if i != place]
+    assert np.array_equal(found[others], plain[others])
+    expected = exact.embed([sequences[place]])[0]
+    assert np.linalg.norm(found[place] - expected) <= FP32 * np.linalg.norm(expected)
+    assert not np.array_equal(found[place], plain[place])
+    assert half.n_redone == 1
+    assert "1 embeddings overflowed" in caplog.text

@@ -104,3 +104,13 @@ def test_collator_is_pure():
     assert first.input_ids.equal(second.input_ids)
     assert first.cu_seqlens.tolist() == [0, 4, 6, 12]
     assert first.num_tokens == sum(len(sequence) + 2 for _, sequence in items)
+
+
+@pytest.mark.parametrize("lengths", [[3, 5], [1, 2, 3], [4, 4, 4, 4, 9]])
+def test_halves_are_batches_of_all_sequences(lengths):
+    rows = [np.arange(n) + 10 * n for n in lengths]
+    first, second = pack([TokenSequence(str(i), row) for i, row in enumerate(rows)]).halves()
+    assert first.sequence_ids + second.sequence_ids == tuple(map(str, range(len(lengths))))
+    assert first.num_sequences == len(lengths) // 2
+    found = [tokens for half in (first, second) for tokens in half.input_ids.split(half.cu_seqlens.diff().tolist())]
+    assert [tokens.tolist() for tokens in found] == [row.tolist() for row in rows]

@@ -79,6 +79,20 @@ class PackedBatch:
             raise KeyError(name)
         return getattr(self, name)
 
+    def halves(self) -> tuple[PackedBatch, PackedBatch]:
+        """Return the first and the second half of the sequences, of at least two, as batches of their own."""
+        middle = self.num_sequences // 2
+        border = int(self.cu_seqlens[middle])
+        return self._part(slice(0, middle), slice(0, border)), self._part(slice(middle, None), slice(border, None))
+
+    def _part(self, sequences: slice, tokens: slice) -> PackedBatch:
+        stop = None if sequences.stop is None else sequences.stop + 1
+        borders = self.cu_seqlens[sequences.start : stop] - self.cu_seqlens[sequences.start]
+        return PackedBatch(
+            self.input_ids[tokens], self.position_ids[tokens], borders, int(borders.diff().max()),
+            self.sequence_ids[sequences],
+        )  # fmt: skip
+
     def pin_memory(self) -> PackedBatch:
         """Return the batch in page-locked memory, from which copies to a GPU do not block."""
         pinned = {name: self[name].pin_memory() for name in ("input_ids", "position_ids", "cu_seqlens")}

@@ -1,11 +1,14 @@
 """The asynchronous runner: batches are prepared ahead, the encoder runs, results are copied back behind it.
 
 A background thread tokenises and packs; this thread launches `forward_packed` and pooling; only pooled
-vectors leave the device, and they are waited for a few batches later.
+vectors leave the device, and they are waited for a few batches later. A batch that does not fit into the device's
+memory is halved, and the budget with it; a vector that half precision made infinite or NaN is computed in float32.
 """
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,19 +20,35 @@ from torch import Tensor
 
 from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, pad, prefetch, unpad
 from virnucpro.errors import NumericalError
+from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
 from virnucpro.models.registry import Encoder
 from virnucpro.types import EmbeddingBatch
 
-# Enough to fill a GPU; few enough that the activations of a small model stay in a CPU's cache.
-DEFAULT_TOKENS = {"cuda": 16384, "cpu": 4096}
+logger = logging.getLogger(__name__)
+
+# A batch of a CPU: few enough tokens that the activations of a small model stay in its cache.
+_CPU_TOKENS = 4096
+# Of a GPU: enough work to fill it, for a narrow model more tokens than for a wide one.
+_GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 17, 2560
+# Device memory that a token takes at most, for each channel of the residual stream.
+_BYTES_PER_CHANNEL = 80
+
+
+def default_tokens(model: PackedEncoder, device: torch.device) -> int:
+    """Return the token budget that suits a model on a device, by the memory that is free there now."""
+    if device.type != "cuda":
+        return _CPU_TOKENS
+    free, _ = torch.cuda.mem_get_info(device)
+    wanted = min(_MOST_GPU_TOKENS, _GPU_TOKENS * max(1, _GPU_WIDTH // model.width))
+    return max(1, min(wanted, free // 2 // (_BYTES_PER_CHANNEL * model.width)))  # half is left to the other encoder
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A batch in flight: where its vectors will be, and the event after which they are there."""
+    """A batch in flight, on the host: where its vectors will be, and the event after which they are there."""
 
-    sequence_ids: tuple[str, ...]
+    batch: PackedBatch
     vectors: Tensor  # (N, D) float32 on the host, pinned on a GPU run
     done: torch.cuda.Event | None
 
@@ -40,7 +59,7 @@ class AsyncInferenceRunner:
     Args:
         encoder: the language model, placed on its device and in its precision.
         device: that device.
-        max_tokens: the token budget of a batch; None takes `DEFAULT_TOKENS` of the device.
+        max_tokens: the token budget of a batch; None takes `default_tokens`.
         packing: False takes the padded path, which gives the same numbers more slowly.
         depth: how many batches may be prepared ahead, and how many in flight.
     """
@@ -55,7 +74,9 @@ class AsyncInferenceRunner:
     ) -> None:
         self.encoder = encoder
         self.device = torch.device(device)
-        self.max_tokens = DEFAULT_TOKENS[self.device.type] if max_tokens is None else max_tokens
+        self.max_tokens = default_tokens(encoder.model, self.device) if max_tokens is None else max_tokens
+        self.n_out_of_memory = self.n_redone = 0  # batches halved for want of memory; vectors redone in float32
+        self._exact: PackedEncoder | None = None
         self.packing = packing
         self.depth = depth
         self.collator = VarlenCollator(encoder.tokenizer)
@@ -70,9 +91,10 @@ class AsyncInferenceRunner:
         """
         pending: deque[_Pending] = deque()
         for batch in prefetch(iter_packed(items, self.collator, self.max_tokens), self.depth):
-            pending.append(self._launch(batch))
-            if len(pending) > self.depth:
-                yield self._collect(pending.popleft())
+            for launched in self._launched(batch):
+                pending.append(launched)
+                if len(pending) > self.depth:
+                    yield self._collect(pending.popleft())
         while pending:
             yield self._collect(pending.popleft())
 
@@ -85,18 +107,36 @@ class AsyncInferenceRunner:
             vectors[[int(name) for name in batch.sequence_ids]] = batch.vectors
         return vectors[rows]
 
+    def _launched(self, batch: PackedBatch) -> Iterator[_Pending]:
+        """Launch a batch, in halves where it does not fit into memory or is over a budget that has been lowered."""
+        if batch.num_tokens <= self.max_tokens or batch.num_sequences == 1:
+            try:
+                launched = self._launch(batch)
+            except torch.OutOfMemoryError:
+                if batch.num_sequences == 1:
+                    raise
+            else:
+                yield launched
+                return
+            torch.cuda.empty_cache()
+            self.n_out_of_memory += 1
+            self.max_tokens = max(1, batch.num_tokens // 2)
+            logger.warning("out of memory at %d tokens; at most %d from now on", batch.num_tokens, self.max_tokens)
+        for half in batch.halves():
+            yield from self._launched(half)
+
     @torch.inference_mode()
     def _launch(self, batch: PackedBatch) -> _Pending:
         on_gpu = self.device.type == "cuda"
         there = (batch.pin_memory() if on_gpu else batch).to(self.device, non_blocking=True)
         pooled = self.pool(self.encode(there), there)
         if not on_gpu:
-            return _Pending(batch.sequence_ids, pooled, None)
+            return _Pending(batch, pooled, None)
         vectors = torch.empty(pooled.shape, dtype=pooled.dtype, pin_memory=True)
         vectors.copy_(pooled, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
-        return _Pending(batch.sequence_ids, vectors, done)
+        return _Pending(batch, vectors, done)
 
     def encode(self, batch: PackedBatch) -> Tensor:
         """Return the last hidden states (T, D) of a batch on the device, by the packed or the padded path."""
@@ -115,12 +155,27 @@ class AsyncInferenceRunner:
     def _collect(self, pending: _Pending) -> EmbeddingBatch:
         if pending.done is not None:
             pending.done.synchronize()
-        vectors = pending.vectors.numpy()
+        vectors, ids = pending.vectors.numpy(), pending.batch.sequence_ids
         finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all() and self.encoder.model.dtype != torch.float32:
+            # These alone: the others must not depend on the company they were computed in.
+            vectors[~finite] = self._in_float32(pending.batch)[~finite]
+            self.n_redone += int((~finite).sum())
+            logger.warning("%d embeddings overflowed in half precision and were computed in float32", self.n_redone)
+            finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            name = pending.sequence_ids[int(np.argmin(finite))]
+            name = ids[int(np.argmin(finite))]
             raise NumericalError(
                 f"{int((~finite).sum())} of {len(finite)} embeddings are not finite, the first of sequence {name!r}; "
-                "an empty sequence has none, and half precision may overflow: try --precision fp32"
+                "an empty sequence has none, and damaged weights may be the cause: try `virnucpro models verify`"
             )
-        return EmbeddingBatch(pending.sequence_ids, vectors)
+        return EmbeddingBatch(ids, vectors)
+
+    @torch.inference_mode()
+    def _in_float32(self, batch: PackedBatch) -> npt.NDArray[np.float32]:
+        """Return the pooled vectors (N, D) of a batch, computed in float32 from the weights as they are."""
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.encoder.model).place(self.device)
+        there = batch.to(self.device)
+        hidden = self._exact.forward_packed(there.input_ids, there.cu_seqlens, there.max_seqlen)
+        return self.pool(hidden[self._exact.n_layers], there).cpu().numpy()
