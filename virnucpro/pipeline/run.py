@@ -108,7 +108,13 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
     directory.merge(n_units)
     seconds = {"load": round(loaded - begin, 3), "predict": round(time.perf_counter() - loaded, 3)}
     counted = {**tally.to_json(), "records_with_a_repeated_id": ids.count()}
-    done = {"counts": counted, "units": {"all": n_units, "kept": n_kept}, "seconds": seconds}
+    runners = (predictor.nucleotide, predictor.protein)
+    recovered = {
+        "batches_halved_for_memory": sum(runner.n_out_of_memory for runner in runners),
+        "embeddings_redone_in_float32": sum(runner.n_redone for runner in runners),
+    }
+    units = {"all": n_units, "kept": n_kept}
+    done = {"counts": counted, "units": units, "recovered": recovered, "seconds": seconds}
     directory.write_state({"status": "complete", **told, **done})
     directory.remove_units()
     if before is not None:
