@@ -94,16 +94,18 @@ def test_rotary_qk(fused, width, heads, dtype):
 
 @half
 @shapes
-def test_linear_gelu(fused, width, heads, dtype):
-    x, bias = random(TOKENS, width).to(dtype), random(4 * width, seed=1).to(dtype)
-    weight = (random(4 * width, width, seed=2) * width**-0.5).to(dtype)
-    expected = PLAIN.linear_gelu(x.double(), weight.double(), bias.double())
-    assert error(fused.linear_gelu(x, weight, bias), expected) <= 2 * ROUNDING[dtype]  # the product is rounded too
-    bare = F.linear(x, weight)
-    exact = F.gelu(bare.double() + bias.double())
-    from virnucpro.models.triton_kernels import bias_gelu
+def test_feed_forward(fused, width, heads, dtype):
+    from virnucpro.models.triton_kernels import bias_gelu, feed_forward
 
-    assert error(bias_gelu(bare, bias), exact) <= ROUNDING[dtype]
+    x = random(TOKENS, width).to(dtype)
+    up, down = (nn.Linear(n, 5 * width - n, device=CUDA, dtype=dtype) for n in (width, 4 * width))
+    bare = F.linear(x, up.weight)
+    exact = F.gelu(bare.double() + up.bias.double())
+    assert error(bias_gelu(bare, up.bias), exact) <= ROUNDING[dtype]
+    with torch.inference_mode():
+        found = [fused.feed_forward(x, up, down), feed_forward(x, up, down, 256)]
+        expected = PLAIN.feed_forward(x.double(), up.double(), down.double())
+    assert max(error(one, expected) for one in found) <= 3 * ROUNDING[dtype]  # three roundings
 
 
 def test_offsets_beyond_two_to_the_31():

@@ -148,7 +148,7 @@ def test_shared_nucleotides_are_embedded_once():
 
 
 def test_the_vote_of_the_network_is_that_of_prediction():
-    from virnucpro.pipeline.predict import Predictor
+    from virnucpro.pipeline.predict import Options, Predictor
     from virnucpro.types import Record
 
     model = build_model(describe(MODEL, 500, 75), Path("."))
@@ -162,7 +162,12 @@ def test_the_vote_of_the_network_is_that_of_prediction():
     chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences)]
     with torch.no_grad():
         margins, _ = Network(model).eval()(collate_frames(model, chunks, [0.0] * 5))
-    calls = [result.call for result in Predictor(model).run(Record(f"r{i}", s) for i, s in enumerate(sequences))]
+    calls = [
+        result.call
+        for result in Predictor(model, Options(device="cpu", precision="fp32")).run(
+            Record(f"r{i}", s) for i, s in enumerate(sequences)
+        )
+    ]
     assert [call.virus_score for call in calls] == pytest.approx(margins.sigmoid().tolist(), rel=1e-5)
 
 

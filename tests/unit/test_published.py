@@ -112,12 +112,13 @@ def test_a_changed_tokenizer_is_refused(complete, tmp_path, capsys):
 
 def test_scores_are_those_of_the_published_formula(classifier, complete, tmp_path):
     records = write_records(tmp_path / "records.fa")
-    assert run("predict", records, "--model", complete, "-o", tmp_path / "out", "--threads", 1) == 0
+    options = ["-o", tmp_path / "out", "--threads", 1, "--precision", "fp32"]
+    assert run("predict", records, "--model", complete, *options) == 0
     with (tmp_path / "out" / "frames.tsv").open() as file:
         printed = [(row["score_other"], row["score_virus"]) for row in csv.DictReader(file, delimiter="\t")]
 
     seen = []
-    predictor = Predictor(load_model(str(complete)), Options(device="cpu", threads=1))
+    predictor = Predictor(load_model(str(complete)), Options(device="cpu", precision="fp32", threads=1))
     classify = predictor._classify
     predictor._classify = lambda features: seen.append(features) or classify(features)
     results = list(predictor.run(read_records([str(records)])))

@@ -80,8 +80,7 @@ class ESM2Layer(nn.Module):
         h = attend(*kernels.rotary_qk(qkv, *rotary)).flatten(-2)  # (D)
         y = F.dropout(self.out(h), self.dropout, self.training)
         x, h = kernels.add_layer_norm(x, y, self.feed_forward_norm, dtype)
-        h = kernels.linear_gelu(h, self.up.weight, self.up.bias)  # (4 D)
-        return x, F.dropout(self.down(h), self.dropout, self.training)
+        return x, F.dropout(kernels.feed_forward(h, self.up, self.down), self.dropout, self.training)
 
 
 class ESM2(PackedEncoder):
