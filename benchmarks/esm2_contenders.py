@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.packed_attention import explain_backends
 
-CONTENDERS = ("bound", "ours", "plain", "hf", "fair")
+CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants", of what was tried in the engine
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BUDGETS = (4096, 8192, 16384, 32768, 65536, 131072, 262144)  # tokens a batch
 MOST_WORK = 8e12  # tokens x layers x width^2 in a batch: 32 k tokens of 3B, whose batches then take a third of a second
@@ -90,14 +91,31 @@ def gemm_bound(config: ESM2Config, dtype: torch.dtype, device: torch.device) -> 
     return Contender(step, batches, budgets_for(config))
 
 
+class HalfResidual(ESM2):
+    """ESM-2 whose residual stream is in the dtype of the dense layers."""
+
+    def embed_tokens(self, *arguments: Tensor) -> Tensor:
+        return super().embed_tokens(*arguments).to(self.dtype)
+
+
 def ours(
-    config: ESM2Config, dtype: torch.dtype, device: torch.device, attention: str = "auto", plain: bool = False
+    config: ESM2Config,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: str = "auto",
+    plain: bool = False,
+    rows: int | None = None,
+    half_residual: bool = False,
 ) -> Contender:
     with torch.device(device):
-        model = ESM2(config)
+        model = (HalfResidual if half_residual else ESM2)(config)
     model.eval().place(device, dtype, attention)
     if plain:
         model.kernels = PLAIN
+    if rows:
+        from virnucpro.models.triton_kernels import feed_forward
+
+        model.kernels = replace(model.kernels, feed_forward=partial(feed_forward, rows=rows))
 
     def step(batch: Any) -> object:
         return model.forward_packed(
@@ -159,6 +177,15 @@ def entries(config: ESM2Config, kinds: list[str], precisions: list[str], device:
                     print(f"skipped: ours {name} {precision}: it {reason}", flush=True)
                     continue
                 yield f"ours {name}", precision, lambda name=name, dtype=dtype: ours(config, dtype, device, name)
+        if "variants" in kinds and device.type == "cuda":
+            for rows, half in ((1024, False), (2048, False), (4096, False), (None, True), (2048, True)):
+                name = f"ours, feed-forward by {rows or 'batch'}, {'half' if half else 'float32'} residual"
+                yield (
+                    name, precision,
+                    lambda rows=rows, half=half, dtype=dtype: ours(
+                        config, dtype, device, rows=rows, half_residual=half
+                    ),
+                )  # fmt: skip
         if "plain" in kinds:
             yield "ours, plain kernels", precision, lambda dtype=dtype: ours(config, dtype, device, plain=True)
         if "hf" in kinds and importable("transformers"):

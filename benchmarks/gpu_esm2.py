@@ -10,6 +10,7 @@ contenders (--contenders)
     bound   the four products of every layer and nothing else, without bias: what ratio_to_bound refers to
     ours    forward_packed with each attention backend that the device offers
     plain   ours without the fused kernels, with the preferred backend
+    variants  ours with the feed-forward part done by so many tokens at a time, or a half-precision residual stream
     hf      transformers EsmModel with sdpa, padded, in file order and sorted by length
     fair    fair-esm: float32 at 2 k tokens a batch in file order, and float16 autocast sorted by length
 workloads (--workloads)
