@@ -1,6 +1,5 @@
 """The text stage against the files that the published tool wrote, byte for byte."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,6 @@ import pytest
 from virnucpro.config import FrameRule
 from virnucpro.seq import frames_of, iter_chunks, read_records
 from virnucpro.types import Chunk, Frame
-
-
-@pytest.fixture(scope="module")
-def golden() -> Path:
-    named = os.environ.get("VIRNUCPRO_GOLDEN")
-    folder = Path(named) if named else Path(__file__).parents[3] / "shared" / "golden"
-    if not folder.is_dir():
-        pytest.skip(f"no golden files: {folder} is not a folder; set VIRNUCPRO_GOLDEN")
-    return folder
 
 
 def chunks_and_frames(path: Path) -> tuple[list[Chunk], list[Frame]]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from virnucpro import __version__
-from virnucpro.cli import check, doctor, embed, evaluate, frames, models, predict, sample, train
+from virnucpro.cli import check, doctor, embed, evaluate, frames, models, predict, sample, selftest, train
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
@@ -34,6 +34,7 @@ app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
+app.command("selftest")(selftest.selftest)
 app.command("doctor")(doctor.doctor)
 
 

@@ -38,6 +38,15 @@ def predict(
             "--min-score", min=0, max=1, help="Least score of a virus; default: the model's.", show_default=False
         ),
     ] = None,
+    chunk_length: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk-length", help="Refuse a model trained with chunks of another length, nt.", show_default=False
+        ),
+    ] = None,
+    legacy_output: Annotated[
+        bool, typer.Option("--legacy-output", help="Write the published tool's result files, too.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
     ] = False,
@@ -59,6 +68,8 @@ def predict(
     if resume and restart:
         raise typer.BadParameter("--resume and --restart exclude each other")
     to_stdout = str(output) == "-"
+    if legacy_output and to_stdout:
+        raise typer.BadParameter("--legacy-output needs an output directory")
     if resume and to_stdout:
         raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
     with nullcontext() if to_stdout else stoppable():
@@ -69,7 +80,11 @@ def predict(
 
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
-            threads=threads, min_length=min_length, min_score=min_score,
+            threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
-        run(Request(inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv))
+        run(
+            Request(
+                inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output
+            )
+        )

@@ -71,7 +71,7 @@ def list_models() -> dict[str, Path]:
         downloaded = sorted(path for path in models_directory().iterdir() if description_file(path))
     except OSError:
         downloaded = []
-    return {path.name: path for path in downloaded} | {DEFAULT_MODEL: BUNDLED}
+    return {DEFAULT_MODEL: BUNDLED} | {path.name: path for path in downloaded if path.name != DEFAULT_MODEL}
 
 
 def description_file(directory: Path) -> str | None:

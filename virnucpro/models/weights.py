@@ -166,7 +166,7 @@ def load_fair_esm(path: Path) -> tuple[State, int]:
         ModelError: the file is missing, is not such a checkpoint, or holds anything else.
     """
     with torch.serialization.safe_globals([argparse.Namespace]):
-        data = _unpickle_tensors(path)
+        data = unpickle_tensors(path)
     try:
         state, heads = data["model"], data["cfg"]["model"].encoder_attention_heads
     except (KeyError, TypeError, AttributeError) as error:
@@ -181,7 +181,7 @@ def load_tensors(path: Path) -> State:
         ModelError: the file is missing, damaged or holds anything but tensors.
     """
     if path.suffix != ".safetensors":
-        return _require_state(_unpickle_tensors(path), path)
+        return _require_state(unpickle_tensors(path), path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -194,7 +194,7 @@ def _require_state(data: Any, path: Path) -> State:
     return data
 
 
-def _unpickle_tensors(path: Path) -> Any:
+def unpickle_tensors(path: Path) -> Any:
     """Read what torch.save wrote, in memory only where its format before torch 1.6 cannot be mapped."""
     try:
         with warnings.catch_warnings():

@@ -13,9 +13,12 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from virnucpro.config import default_threads
 from virnucpro.data import prefetch
+from virnucpro.errors import ConfigError
+from virnucpro.models.catalogue import CATALOGUE
 from virnucpro.models.registry import DEFAULT_MODEL, Encoder, Model, load_model
 from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
@@ -36,7 +39,7 @@ class Options:
     """How to run: device and precision by name, token budget, attention backend, packing, thresholds.
 
     `min_length` (nt, at least 3) and `min_score` default to the model's own, `threads` to the cores available,
-    `max_tokens` to what suits the device.
+    `max_tokens` to what suits the device. A `chunk_length` (nt) that is not the model's own is an error.
     """
 
     device: str = "auto"
@@ -47,6 +50,7 @@ class Options:
     threads: int | None = None
     min_length: int | None = None
     min_score: float | None = None
+    chunk_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,15 @@ class Predictor:
         self.model, self.description = model, model.description
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
+        if options.chunk_length not in (None, length := self.description.chunk_length):
+            other = f"published-{options.chunk_length}"
+            remedy = (
+                f"use --model {other}" if other in CATALOGUE else f"use --chunk-length {length}, or another --model"
+            )
+            raise ConfigError(
+                f"the model {self.description.name} was trained with chunks of {length} nt, not of "
+                f"{options.chunk_length}; {remedy}"
+            )
         shortest = self.description.min_length if options.min_length is None else options.min_length
         self.min_length = max(shortest, 3)  # less than a codon has no frame
         self.threshold = self.description.threshold if options.min_score is None else options.min_score
@@ -161,10 +174,12 @@ class Predictor:
         )
         margins, gates = self._classify(features)
         owner = np.repeat(np.arange(len(frames)), [len(kept) for kept in frames])
-        frame_scores = softmax(margins)
-        if self.description.vote == "max":
+        if self.description.vote == "max":  # the published method, whose scores and ties are those of float32
+            logits = torch.from_numpy(margins).float().to(self.device)
+            frame_scores = F.softmax(logits, dim=1).double().cpu().numpy()
             chunk_scores, weights = vote_max(frame_scores, owner)
         else:
+            frame_scores = softmax(margins)
             chunk_scores, weights = vote_weighted(margins, gates, owner)
         rows = zip(flat, frame_scores.tolist(), weights.tolist(), strict=True)
         predictions = (

@@ -31,6 +31,8 @@ def describe_run(inputs: Sequence[str], model: str, predictor: Predictor, comman
             "name": predictor.description.name,
             "directory": str(find_model(model)),
             "checksums": predictor.description.checksums,
+            "chunk_length": predictor.description.chunk_length,
+            "imported": predictor.description.training.get("imported"),
         },
         "options": {
             **asdict(predictor.options), "device": str(predictor.device), "precision": predictor.precision,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from virnucpro.data import prefetch
-from virnucpro.errors import OutputError
+from virnucpro.errors import ConfigError, OutputError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.outputs import TABLES, record_row
@@ -44,6 +44,7 @@ class Request:
     begin: Begin = Begin.NEW
     unit_records: int = UNIT_RECORDS
     command: Sequence[str] = ()
+    legacy_output: bool = False
 
     def units(self) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
@@ -60,7 +61,7 @@ def run(request: Request) -> None:
     if request.output is None:
         _run_to_stdout(request)
         return
-    directory = RunDirectory(request.output)
+    directory = RunDirectory(request.output, request.legacy_output)
     try:
         with directory.locked():
             _run_in(directory, request)
@@ -77,6 +78,7 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
     predictor = _load(request)
     told = describe_run(request.inputs, request.model, predictor, request.command)
     told["fingerprint"] = fingerprint_run(told, predictor, request.unit_records)
+    told["fingerprint"]["--legacy-output"] = request.legacy_output
     if before is not None:
         require_same(before["fingerprint"], told["fingerprint"])
         if before["status"] == "complete" and directory.has_tables():
@@ -143,6 +145,11 @@ def _run_to_stdout(request: Request) -> None:
 
 def _load(request: Request) -> Predictor:
     predictor = Predictor(load_model(request.model), request.options)
+    if request.legacy_output and predictor.description.vote != "max":
+        raise ConfigError(
+            f"--legacy-output is how the published models write; {request.model} weighs its frames and has no such "
+            "scores; use --model published-500"
+        )
     for name in ("nucleotide", "protein"):
         encoder = getattr(predictor, name).encoder.model
         logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, encoder.backend.name)

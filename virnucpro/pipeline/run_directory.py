@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from virnucpro.errors import ConfigError, OutputError
-from virnucpro.pipeline.outputs import TABLES, atomic_path, usable, write_json
+from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
+from virnucpro.pipeline.outputs import TABLES, atomic_path, atomic_writer, usable, write_json
 from virnucpro.pipeline.tally import Tally
 from virnucpro.pipeline.units import Unit, append_unit, read_unit, write_unit
 
@@ -35,10 +36,12 @@ class Begin(Enum):
 
 
 class RunDirectory:
-    """The files of one run. Use within `locked()`."""
+    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, legacy: bool = False) -> None:
         self.path = path
+        self.legacy = legacy
+        self.first_lines = TABLES | LEGACY_TABLES if legacy else TABLES
         self.units = path / "units"
         self.state_path = path / "run.json"
 
@@ -117,7 +120,7 @@ class RunDirectory:
             with usable(self.path):
                 self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
                 self.remove_units()
-                for path in self._tables():
+                for path in {*self._tables(), *(self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES))}:
                     path.unlink(missing_ok=True)
                     path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
         self.write_state(state)
@@ -127,20 +130,20 @@ class RunDirectory:
         write_json(self.state_path, state)
 
     def _tables(self) -> list[Path]:
-        return [self.path / name for name in TABLES]
+        return [self.path / name for name in (*self.first_lines, *([HIGHEST_SCORES] if self.legacy else []))]
 
     def _unit_path(self, number: int) -> Path:
         return self.units / f"unit_{number:06d}"
 
     def read_unit(self, unit: Unit) -> Tally | None:
         """Return the counts of a unit whose file is there and whole and fits its records."""
-        return read_unit(self._unit_path(unit.number), unit)
+        return read_unit(self._unit_path(unit.number), unit, len(self.first_lines))
 
     def write_unit(self, unit: Unit, results: Sequence[RecordResult]) -> Tally:
         """Write the file of a unit."""
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
-        return write_unit(self._unit_path(unit.number), unit, results)
+        return write_unit(self._unit_path(unit.number), unit, results, self.legacy)
 
     def merge(self, n_units: int) -> None:
         """Make the tables from the files of the first `n_units` units, in order.
@@ -150,12 +153,15 @@ class RunDirectory:
         """
         with ExitStack() as stack:
             tables: list[IO[bytes]] = []
-            for name, first_line in TABLES.items():
+            for name, first_line in self.first_lines.items():
                 temporary = stack.enter_context(atomic_path(self.path / name))
                 tables.append(stack.enter_context(temporary.open("wb")))
                 tables[-1].write(first_line.encode())
             for number in range(n_units):
                 append_unit(self._unit_path(number), tables)
+        if self.legacy:
+            with atomic_writer(self.path / HIGHEST_SCORES) as file:
+                write_highest_scores(self.path / RESULTS, file)
 
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""

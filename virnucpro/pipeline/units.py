@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from virnucpro.config import fingerprint
 from virnucpro.errors import OutputError
+from virnucpro.pipeline.legacy import result_lines
 from virnucpro.pipeline.outputs import TABLES, atomic_path, table_lines
 from virnucpro.pipeline.tally import Tally
 from virnucpro.types import Record
@@ -92,8 +93,8 @@ def _digest(records: Iterable[Record]) -> str:
     return whole.hexdigest()
 
 
-def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult]) -> Tally:
-    """Write the results of a unit; return their counts.
+def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False) -> Tally:
+    """Write the results of a unit, with `legacy` also those for `LEGACY_TABLES`; return their counts.
 
     Raises:
         OutputError: the file cannot be written; it is then not there at all.
@@ -104,7 +105,7 @@ def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult]) -> Tally
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(b" " * HEADER_BYTES)
         body, sizes = hashlib.sha256(), []
-        for lines in table_lines(results):
+        for lines in (*table_lines(results), *([result_lines(results)] if legacy else [])):
             begin = file.tell()
             while text := "".join(islice(lines, _LINES)):
                 data = text.encode(errors="surrogateescape")
@@ -119,11 +120,11 @@ def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult]) -> Tally
     return tally
 
 
-def read_unit(path: Path, unit: Unit) -> Tally | None:
+def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | None:
     """Return the counts of a unit that is done, None where its file is absent, damaged or another unit's."""
     try:
         with path.open("rb") as file:
-            header = _read_header(file)
+            header = _read_header(file, n_tables)
             if header.fits(unit) and _copy(file, header, [None] * len(header.sections)):
                 return Tally.from_json(header.counts)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -139,18 +140,18 @@ def append_unit(path: Path, tables: Sequence[IO[bytes]]) -> None:
     """
     with path.open("rb") as file:
         try:
-            whole = _copy(file, _read_header(file), tables)
+            whole = _copy(file, _read_header(file, len(tables)), tables)
         except (ValueError, TypeError, KeyError) as error:
             raise OutputError(f"{path} was damaged during the run; --resume does this unit again") from error
         if not whole:
             raise OutputError(f"{path} was damaged during the run; --resume does this unit again")
 
 
-def _read_header(file: IO[bytes]) -> UnitHeader:
+def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
     values = json.loads(file.read(HEADER_BYTES))
     header = UnitHeader(**{**values, "sections": tuple(values["sections"])})
-    if len(header.sections) != len(TABLES):
-        raise ValueError(f"a unit has {len(TABLES)} sections, got {len(header.sections)}")
+    if len(header.sections) != n_tables:
+        raise ValueError(f"a unit has {n_tables} sections, got {len(header.sections)}")
     return header
 
 

@@ -1,0 +1,53 @@
+"""virnucpro selftest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+from virnucpro.config import make_sums_reproducible
+
+
+def selftest(
+    golden: Annotated[
+        Path, typer.Option("--golden", help="Directory with outputs of the published tool.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "published-500",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    attention: options.Attention = "auto",
+    threads: options.Threads = None,
+) -> None:
+    """Compare a published model, as it runs here, with outputs of the published tool.
+
+    Prints a line for each comparison: frames, vectors, scores and consensus of each golden run. The exit code is 1 if
+    one of them is beyond its limit: relative L2 error 1e-4 in fp32, 1e-2 in half precision, score difference 1e-3.
+
+    Example: virnucpro selftest --model published-500 --golden golden --precision fp32
+    """
+    make_sums_reproducible()
+    from virnucpro.errors import ModelError
+    from virnucpro.models.registry import load_model
+    from virnucpro.pipeline.predict import Options, Predictor
+    from virnucpro.pipeline.selftest import compare_with_golden
+
+    run_options = Options(device=device, precision=precision, attention=attention, threads=threads)
+    predictor = Predictor(load_model(model), run_options)
+    print("run\tcompared\tmeasure\tfound\tlimit\tstate")
+    n = failed = 0
+    for row in compare_with_golden(predictor, golden):
+        print(
+            f"{row.run}\t{row.what}\t{row.measure}\t{row.found:.3g}\t{row.limit:g}\t{'ok' if row.passed else 'FAILED'}"
+        )
+        n += 1
+        failed += not row.passed
+    where = f"{predictor.precision} on {predictor.device}"
+    if failed:
+        raise ModelError(
+            f"{failed} of {n} comparisons failed in {where}; `virnucpro models verify {model}` checks the weights, "
+            "--precision fp32 and --attention sdpa narrow it down"
+        )
+    options.report(f"{model} gives what the published tool gave, in {where}: {n} comparisons")
