@@ -43,11 +43,12 @@ def test_calibration(drawn, tmp_path):
 
 
 def test_scores(drawn, tmp_path):
-    plots.plot_scores(tmp_path / "s.png", {"virus": np.array([0.97, 1.0, 0.02, 0.98]), "plant": np.array([])})
+    plots.plot_scores(tmp_path / "s.png", {"virus": np.array([0.9, 0.2, 0.9, 0.6]), "plant": np.array([0.1])})
     assert (tmp_path / "s.png").read_bytes().startswith(PNG)
-    axes = drawn[0].axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["virus", "plant"]
-    assert max(y for patch in axes.patches for _, y in patch.get_xy()) == 0.75  # three of four in the last bin
+    found = lines(drawn[0])
+    assert list(found) == ["virus", "plant"]
+    assert found["virus"] == [[0.2, 1], [0.6, 0.75], [0.9, 0.5], [0.9, 0.25], [0.9, 0]]
+    assert [line.get_color() for line in drawn[0].axes[0].lines] == ["black", "C0"]
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):

@@ -47,12 +47,17 @@ def _axes(path: Path, x: str, y: str) -> Iterator[Any]:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 
+def _style(number: int) -> dict[str, Any]:
+    """Return the look of a line: the first black and thick, the others in colours that repeat after nine."""
+    return {"color": f"C{(number - 1) % 9}" if number else "black", "linewidth": 1.2 if number else 2.2}
+
+
 def plot_roc(path: Path, curves: Mapping[str, tuple[Floats, Floats]]) -> None:
-    """Draw ROC curves: label -> false- and true-positive rates."""
+    """Draw ROC curves: label -> false- and true-positive rates. The first stands out."""
     with _axes(path, "false-positive rate", "recall of viruses") as axes:
         axes.plot((0, 1), (0, 1), color="grey", linestyle=":")
-        for label, (false_positive, true_positive) in curves.items():
-            axes.plot(false_positive, true_positive, label=label, linewidth=1.2)
+        for number, (label, (false_positive, true_positive)) in enumerate(curves.items()):
+            axes.plot(false_positive, true_positive, label=label, **_style(number))
         axes.legend(loc="lower right", fontsize="small")
 
 
@@ -67,9 +72,9 @@ def plot_calibration(path: Path, mean_score: Floats, share_of_viruses: Floats, c
 
 
 def plot_scores(path: Path, scores: Mapping[str, Floats]) -> None:
-    """Draw how the scores of each class are distributed: class -> scores."""
-    with _axes(path, "score", "share of the class, per bin of 0.05") as axes:
-        for label, values in scores.items():
-            share = np.full(len(values), 1 / max(1, len(values)))
-            axes.hist(values, bins=np.linspace(0, 1, 21), weights=share, histtype="step", label=label, linewidth=1.2)
-        axes.legend(loc="upper center", ncols=2, fontsize="small")
+    """Draw for each class the share with at least a score: what a threshold would call virus. The first stands out."""
+    with _axes(path, "score", "share of the class with at least this score") as axes:
+        for number, (label, values) in enumerate(scores.items()):
+            axes.ecdf(values, complementary=True, label=label, **_style(number))
+        axes.set(xlim=(0, 1))
+        axes.legend(loc="upper right", fontsize="small")
