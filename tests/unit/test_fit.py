@@ -147,6 +147,31 @@ def test_shared_nucleotides_are_embedded_once():
     assert torch.equal(batch.nucleotide_row, batch.owner)
 
 
+def test_hidden_tokens_are_masked_in_training_only(monkeypatch):
+    model = build_model(describe(MODEL, 500, 75), Path("."))
+    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCCAAA" * 40)], [1.0])
+    seen = {}
+    for name, encoder in (("nucleotide", model.nucleotide), ("protein", model.protein)):
+        forward = encoder.model.forward_packed
+
+        def noting(input_ids, *arguments, name=name, forward=forward, **options):
+            seen[name] = input_ids
+            return forward(input_ids, *arguments, **options)
+
+        monkeypatch.setattr(encoder.model, "forward_packed", noting)
+    network = Network(model, hidden=0.5)
+    with torch.no_grad():
+        network.eval()(batch)
+        assert torch.equal(seen["protein"], batch.protein.input_ids)
+        torch.manual_seed(1)
+        network.train()(batch)
+    for name, packed in (("nucleotide", batch.nucleotide), ("protein", batch.protein)):
+        changed = seen[name] != packed.input_ids
+        assert 0.3 < changed.float().mean() < 0.7
+        assert (seen[name][changed] == network.encoders[name].model.config.mask_token).all()
+        assert not changed[packed.input_ids <= 3].any()
+
+
 def test_the_vote_of_the_network_is_that_of_prediction():
     from virnucpro.pipeline.predict import Options, Predictor
     from virnucpro.types import Record

@@ -122,7 +122,7 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
     torch.manual_seed(settings.fit.seed)
     initialise(model, settings.fit.init)
 
-    network = Network(model).to(device).train()
+    network = Network(model, settings.fit.hidden_tokens).to(device).train()
     if device.type == "cuda":
         for encoder in network.encoders.values():
             encoder.model.select_attention(device, torch.bfloat16)

@@ -15,12 +15,22 @@ from virnucpro.models.weights import fill
 from virnucpro.train.batches import TrainingBatch
 from virnucpro.train.settings import FitSettings
 
+_LAST_SPECIAL = 3  # <cls>, <pad>, <eos>, <unk> come first in both of our vocabularies
+
 
 class Network(nn.Module):
-    """The trainable whole of a model: from a batch to the margins of its chunks and frames."""
+    """The trainable whole of a model: from a batch to the margins of its chunks and frames.
 
-    def __init__(self, model: Model) -> None:
+    In training a share `hidden` of the tokens, drawn anew each time, is replaced by the mask token.
+    """
+
+    def __init__(self, model: Model, hidden: float = 0.0) -> None:
         super().__init__()
+        self.hidden = hidden
+        description = model.description
+        self.mask_tokens = {
+            name: int(getattr(description, name).config["mask_token"]) for name in ("nucleotide", "protein")
+        }
         self.parts = nn.ModuleDict(model.parts())
         self.encoders: dict[str, Encoder] = {"nucleotide": model.nucleotide, "protein": model.protein}
 
@@ -28,9 +38,13 @@ class Network(nn.Module):
         """Return margins, logit(virus) - logit(other): of the chunks (C,) by the weighted vote, of the frames (F,)."""
         vectors = {}
         for name, packed in (("nucleotide", batch.nucleotide), ("protein", batch.protein)):
-            encoder = self.encoders[name]
+            encoder, input_ids = self.encoders[name], packed.input_ids
+            if self.training and self.hidden:
+                drawn = torch.rand(input_ids.shape, device=input_ids.device) < self.hidden
+                special = input_ids <= _LAST_SPECIAL
+                input_ids = input_ids.masked_fill(drawn & ~special, self.mask_tokens[name])
             hidden = encoder.model.forward_packed(
-                packed.input_ids, packed.cu_seqlens, packed.max_seqlen, position_ids=packed.position_ids
+                input_ids, packed.cu_seqlens, packed.max_seqlen, position_ids=packed.position_ids
             )[encoder.model.n_layers]
             vectors[name] = mean_pool_packed(hidden, packed.cu_seqlens, encoder.window, packed.position_ids)
         nucleotide = vectors["nucleotide"][batch.nucleotide_row]  # (F, D)

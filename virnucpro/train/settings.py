@@ -62,7 +62,7 @@ class FitSettings:
 
     `batch` counts windows a process; `frame_loss` weighs the mean loss of single frames beside the loss of
     the chunks' votes; `init` names a model of the same shape whose weights to start from; `compile` fuses the
-    elementwise work of a layer by torch.compile.
+    elementwise work of a layer by torch.compile; `hidden_tokens` is the share of tokens masked at each step.
     """
 
     steps: int
@@ -80,6 +80,7 @@ class FitSettings:
     windows_per_class: int = 300
     init: str = ""
     compile: bool = False
+    hidden_tokens: float = 0.0
     optimizer: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
