@@ -17,8 +17,9 @@ from virnucpro.models.kernels import PLAIN, Kernels, kernels_for
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
 from virnucpro.models.positions import position_ids_unchecked
 
-# With a multiple of this many tokens the dense products have shapes that repeat and that GPUs are fastest at.
-_TILE = 128
+# Packed batches have a multiple of this many tokens, so that the shapes of the dense products repeat: a GPU is fastest at
+# multiples of 128, and on a CPU oneDNN keeps a compiled product for each shape, which fills the memory if all differ.
+_TILES = {"cuda": 128, "cpu": 64}
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -57,7 +58,7 @@ class PackedEncoder(nn.Module, ABC):
         self.dtype = dtype
         self.select_attention(device, dtype, attention)
         self.kernels = kernels_for(torch.device(device), dtype)
-        self.tile = _TILE if torch.device(device).type == "cuda" else 1
+        self.tile = _TILES[torch.device(device).type]
         return self
 
     def forward_packed(
