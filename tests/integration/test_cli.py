@@ -530,6 +530,7 @@ def test_frames_are_the_published_ones(call, tmp_path, name):
     assert found == [part for name, text in expected for part in (f">{name}", text.replace("\n", ""))]
 
 
+SHARD = "embeddings_00000.safetensors"
 PROTEINS = [
     ("p1 x", "MKVLAAGIVGLLLAQWERTYCCDEFGH"),
     ("p2", "MK"),
@@ -542,15 +543,15 @@ def test_embed_gives_one_row_a_sequence_in_order(call, tmp_path):
     path = write(tmp_path / "p.faa", "".join(f">{name}\n{sequence}\n" for name, sequence in PROTEINS))
     done = call("embed", path, "-o", tmp_path / "out", "--precision", "fp32")
     assert (done.code, done.out) == (0, "")
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"embeddings.safetensors", "ids.tsv"}
-    vectors = load_file(tmp_path / "out" / "embeddings.safetensors")["embeddings"]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {SHARD, "ids.tsv", "run.json"}
+    vectors = load_file(tmp_path / "out" / SHARD)["embeddings"]
     encoder = virnucpro.load_model().protein
     assert vectors.shape == (4, encoder.model.width)
     assert vectors.dtype == torch.float32
     assert vectors.isfinite().all()
     rows = table(tmp_path / "out" / "ids.tsv")
-    assert [(r["row"], r["seq_name"], int(r["length"])) for r in rows] == [
-        (str(i), name.split()[0], len(sequence)) for i, (name, sequence) in enumerate(PROTEINS)
+    assert [(r["row"], r["seq_name"], int(r["length"]), r["shard"], r["rows"]) for r in rows] == [
+        (str(i), name.split()[0], len(sequence), SHARD, "1") for i, (name, sequence) in enumerate(PROTEINS)
     ]
     for row, (_, sequence) in zip(vectors, PROTEINS, strict=True):
         alone = AsyncInferenceRunner(encoder).embed([sequence.encode()])[0]
@@ -560,11 +561,11 @@ def test_embed_gives_one_row_a_sequence_in_order(call, tmp_path):
 def test_embed_nucleotides_nothing_and_what_has_no_vector(call, tmp_path):
     path = write(tmp_path / "input.fa", SMALL)
     assert call("embed", path, "-o", tmp_path / "dna", "--kind", "nucleotide").code == 0
-    assert load_file(tmp_path / "dna" / "embeddings.safetensors")["embeddings"].shape[0] == 2
+    assert load_file(tmp_path / "dna" / SHARD)["embeddings"].shape[0] == 2
     nothing = call("-q", "embed", write(tmp_path / "none.fa", ""), "-o", tmp_path / "none")
     assert (nothing.code, nothing.err) == (0, "")
-    assert load_file(tmp_path / "none" / "embeddings.safetensors")["embeddings"].shape[0] == 0
-    assert (tmp_path / "none" / "ids.tsv").read_text() == "row\tseq_name\tlength\n"
+    assert {p.name for p in (tmp_path / "none").iterdir()} == {"ids.tsv", "run.json"}
+    assert (tmp_path / "none" / "ids.tsv").read_text() == "seq_name\tlength\tshard\trow\trows\n"
     empty = call("embed", write(tmp_path / "empty.fa", ">a\nMK\n>b\n"), "-o", tmp_path / "empty")
     assert empty.code == 65
     assert "record 'b' has no sequence" in empty.err

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Literal
 
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.signals import stoppable
+from virnucpro.config import make_sums_reproducible
 
 
 def embed(
@@ -14,29 +17,54 @@ def embed(
         list[str], typer.Argument(help="FASTA of proteins (or of DNA with --kind nucleotide).", show_default=False)
     ],
     output: options.OutputDirectory,
-    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
-    kind: Annotated[str, typer.Option("--kind", help="Which encoder: protein or nucleotide.")] = "protein",
+    model: Annotated[str, typer.Option("--model", help="Name or directory of a model or language model.")] = "bundled",
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="protein or nucleotide; default: the model's only one, or protein."),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", help="Layer to read, 0 is the embedding; default: the last.")
+    ] = None,
+    per_residue: Annotated[bool, typer.Option("--per-residue", help="Keep one vector a residue.")] = False,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=1, help="Longest sequence taken whole, letters; default: 1022 aa, 10000 nt."),
+    ] = None,
+    long: Annotated[
+        Literal["window", "refuse"], typer.Option("--long", help="What to do with longer ones.")
+    ] = "window",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     attention: options.Attention = "auto",
     threads: options.Threads = None,
     max_tokens: options.MaxTokens = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     restart: options.Restart = False,
 ) -> None:
-    """Write one mean-pooled embedding a sequence.
+    """Write the mean-pooled embedding of each sequence, or one vector for each residue.
 
-    Writes embeddings.safetensors (tensor `embeddings`, float32, one row a sequence) and ids.tsv (row,
-    seq_name, length), in input order.
+    Writes embeddings_NNNNN.safetensors (tensor `embeddings`, float32), ids.tsv (where each sequence's rows are, in
+    input order) and run.json. A longer sequence than --max-length is cut into windows whose mean is taken, or refused.
+
+    Example: virnucpro embed proteins.faa --model esm2-650M -o embeddings
     """
-    from virnucpro.pipeline.embed import embed_records
-    from virnucpro.pipeline.outputs import prepare_directory
-    from virnucpro.pipeline.predict import Options
-    from virnucpro.seq import read_records
+    if resume and restart:
+        raise typer.BadParameter("--resume and --restart exclude each other")
+    with stoppable():
+        make_sums_reproducible()
+        from virnucpro.pipeline.embed import EmbedRequest
+        from virnucpro.pipeline.embed import embed as embed_records
+        from virnucpro.pipeline.predict import Options
+        from virnucpro.pipeline.run_directory import Begin
 
-    prepare_directory(output, restart)
-    run_options = Options(
-        device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
-    )
-    records = read_records(inputs, "nucleotide" if kind == "nucleotide" else "protein")
-    n, width = embed_records(records, output, model, kind, run_options)
-    options.report(f"{n} embeddings of width {width}; files are in {output}")
+        run_options = Options(
+            device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
+        )
+        begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
+        request = EmbedRequest(
+            inputs, output, model, kind, layer, per_residue, max_length, long, run_options, begin, sys.argv
+        )
+        done = embed_records(request)
+    windowed = f", {done.windowed} of them in windows" if done.windowed else ""
+    kept = f"; {done.kept_shards} shards were done before" if done.kept_shards else ""
+    options.report(f"{done.sequences} sequences{windowed}, width {done.width}; files are in {output}{kept}")

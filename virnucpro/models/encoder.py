@@ -51,10 +51,10 @@ class PackedEncoder(nn.Module, ABC):
         self, device: torch.device | str, dtype: torch.dtype = torch.float32, attention: str = "auto"
     ) -> PackedEncoder:
         """Move to `device`, the dense layers to `dtype`, choose attention backend and kernels; return self."""
-        self.to(device)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                module.to(dtype)
+                module.to(device, dtype)  # one by one: neither host nor device ever holds both precisions of all
+        self.to(device)
         self.dtype = dtype
         self.select_attention(device, dtype, attention)
         self.kernels = kernels_for(torch.device(device), dtype)

@@ -44,11 +44,12 @@ _MOST_LAYERS = 1000  # the largest published encoder has 48
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """A language model with its tokenizer and pooling window."""
+    """A language model with its tokenizer, its pooling window and the layer that is read; None is the last."""
 
     model: PackedEncoder
     tokenizer: Tokenizer
     window: PoolingWindow
+    layer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class AsyncInferenceRunner:
         self.encoder = encoder
         self.device = torch.device(device)
         self.max_tokens = default_tokens(encoder.model, self.device) if max_tokens is None else max_tokens
+        self._layer = encoder.model.n_layers if encoder.layer is None else encoder.layer
         self.n_out_of_memory = self.n_redone = 0  # batches halved for want of memory; vectors redone in float32
         self._exact: PackedEncoder | None = None
         self.packing = packing
@@ -139,14 +140,14 @@ class AsyncInferenceRunner:
         return _Pending(batch, vectors, done)
 
     def encode(self, batch: PackedBatch) -> Tensor:
-        """Return the last hidden states (T, D) of a batch on the device, by the packed or the padded path."""
-        model = self.encoder.model
+        """Return the hidden states (T, D) of the encoder's layer on the device, by the packed or the padded path."""
+        model, layer = self.encoder.model, self._layer
         if self.packing:
             hidden = model.forward_packed(
-                batch.input_ids, batch.cu_seqlens, batch.max_seqlen, position_ids=batch.position_ids
+                batch.input_ids, batch.cu_seqlens, batch.max_seqlen, (layer,), position_ids=batch.position_ids
             )
-            return hidden[model.n_layers]
-        return unpad(model(pad(batch, model.pad_token))[model.n_layers], batch)
+            return hidden[layer]
+        return unpad(model(pad(batch, model.pad_token), (layer,))[layer], batch)
 
     def pool(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """Return the pooled vectors (N, D) float32 of hidden states (T, D)."""
@@ -177,5 +178,5 @@ class AsyncInferenceRunner:
         if self._exact is None:
             self._exact = copy.deepcopy(self.encoder.model).place(self.device)
         there = batch.to(self.device)
-        hidden = self._exact.forward_packed(there.input_ids, there.cu_seqlens, there.max_seqlen)
-        return self.pool(hidden[self._exact.n_layers], there).cpu().numpy()
+        hidden = self._exact.forward_packed(there.input_ids, there.cu_seqlens, there.max_seqlen, (self._layer,))
+        return self.pool(hidden[self._layer], there).cpu().numpy()

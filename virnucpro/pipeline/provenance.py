@@ -26,7 +26,7 @@ def describe_run(inputs: Sequence[str], model: str, predictor: Predictor, comman
     return {
         "virnucpro": __version__,
         "command": list(command),
-        "inputs": [_describe_input(name) for name in inputs],
+        "inputs": [describe_input(name) for name in inputs],
         "model": {
             "name": predictor.description.name,
             "directory": str(find_model(model)),
@@ -47,7 +47,7 @@ def describe_run(inputs: Sequence[str], model: str, predictor: Predictor, comman
     }  # fmt: skip
 
 
-def _describe_input(name: str) -> dict[str, Any]:
+def describe_input(name: str) -> dict[str, Any]:
     """Return size and digest of the ends of a regular file, None for both of anything else."""
     if not os.path.isfile(name):
         return {"path": name, "bytes": None, "sha256_of_ends": None}

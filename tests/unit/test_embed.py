@@ -1,0 +1,183 @@
+"""Embeddings: layers, residues, windows, and runs that go on."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from published_files import write_dnabert, write_esm2
+from safetensors.numpy import load_file
+
+from virnucpro.cli.main import main
+from virnucpro.models.published import import_encoder
+from virnucpro.models.registry import load_encoder
+from virnucpro.pipeline import embed as embed_module
+from virnucpro.pipeline.embed import windows
+
+# Float32 sums of up to 1022 terms in another order.
+SAME = 1e-5
+
+LENGTHS = (5, 30, 1, 90, 17, 64, 8)
+PROTEINS = ["MKVLWAGTRE" * 10 for _ in LENGTHS]
+PROTEINS = [protein[n % 7 : n % 7 + n] for protein, n in zip(PROTEINS, LENGTHS, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A small ESM-2 and a small DNABERT-S, each alone."""
+    path = tmp_path_factory.mktemp("models")
+    import_encoder("esm", "protein", write_esm2(path / "esm2"), path / "esm", {})
+    import_encoder("dna", "nucleotide", write_dnabert(path / "dnabert"), path / "dna", {})
+    return path
+
+
+@pytest.fixture
+def embed(models, tmp_path):
+    """Embed the proteins with some options into `tmp_path / "out"`; return the exit code."""
+    (tmp_path / "p.faa").write_text("".join(f">p{i}\n{protein}\n" for i, protein in enumerate(PROTEINS)))
+
+    def run(*options: object, model: str = "esm", output: str = "out") -> int:
+        arguments = ["-q", "embed", tmp_path / "p.faa", "--model", models / model, "-o", tmp_path / output]
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in (*arguments, "--device", "cpu", "--precision", "fp32", *options)])
+        return end.value.code or 0
+
+    return run
+
+
+def read(directory):
+    """Return the vectors of each record, (rows, D), by its place in the input."""
+    lines = [line.split("\t") for line in (directory / "ids.tsv").read_text().splitlines()]
+    assert lines[0] == ["seq_name", "length", "shard", "row", "rows"]
+    shards = {path.name: load_file(path)["embeddings"] for path in directory.glob("*.safetensors")}
+    assert sum(len(shard) for shard in shards.values()) == sum(int(line[4]) for line in lines[1:])
+    return [shards[shard][int(row) : int(row) + int(rows)] for _, _, shard, row, rows in lines[1:]]
+
+
+@torch.no_grad()
+def states(models, protein, layer):
+    """Return the residues' hidden states of one protein, alone, by the padded path."""
+    _, encoder = load_encoder(str(models / "esm"))
+    ids = torch.from_numpy(encoder.tokenizer([protein.encode()])[0])[None]
+    return encoder.model(ids, (layer,))[layer][0, 1:-1].numpy()
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_layers_and_residues(embed, models, tmp_path, layer):
+    assert embed("--layer", layer, output="pooled") == 0
+    assert embed("--layer", layer, "--per-residue", output="residues") == 0
+    pooled, residues = read(tmp_path / "pooled"), read(tmp_path / "residues")
+    for protein, vector, rows in zip(PROTEINS, pooled, residues, strict=True):
+        expected = states(models, protein, layer)
+        assert rows.shape == expected.shape == (len(protein), 32)
+        np.testing.assert_allclose(rows, expected, atol=SAME)
+        np.testing.assert_allclose(vector, expected.mean(0, keepdims=True), atol=SAME)
+
+
+def test_the_last_layer_is_the_default(embed, tmp_path):
+    assert embed() == embed("--layer", 2, output="last") == 0
+    assert all(np.array_equal(a, b) for a, b in zip(read(tmp_path / "out"), read(tmp_path / "last"), strict=True))
+
+
+def test_windows_cover_a_sequence_evenly():
+    for length in range(1, 40):
+        for most in range(1, 12):
+            parts = windows(bytes(range(length)), most)
+            assert b"".join(parts) == bytes(range(length))
+            assert len(parts) == -(-length // most)
+            sizes = {len(part) for part in parts}
+            assert max(sizes) <= most
+            assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_long_protein_is_the_mean_of_its_windows(embed, models, tmp_path):
+    assert embed("--max-length", 20) == embed("--max-length", 20, "--per-residue", output="residues") == 0
+    found, residues = read(tmp_path / "out"), read(tmp_path / "residues")
+    for protein, vector, rows in zip(PROTEINS, found, residues, strict=True):
+        expected = np.concatenate([states(models, part.decode(), 2) for part in windows(protein.encode(), 20)])
+        np.testing.assert_allclose(rows, expected, atol=SAME)
+        np.testing.assert_allclose(vector[0], expected.mean(0), atol=SAME)
+    told = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert told["counts"] == {"sequences": 7, "windowed": 3, "shards": 1, "kept_shards": 0}
+    assert (told["max_length"], told["kind"], told["model"]["name"]) == (20, "protein", "esm")
+    assert embed(output="whole") == 0
+    assert not np.allclose(read(tmp_path / "whole")[3], found[3], atol=1e-3)  # windows do not see each other
+
+
+def test_a_long_protein_is_refused_where_that_is_asked(embed, tmp_path, capsys):
+    assert embed("--max-length", 64, "--long", "refuse") == 65
+    assert "record 'p3' has 90 letters, at most 64 are allowed; use --long window" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "ids.tsv").exists()
+    assert embed("--max-length", 90, "--long", "refuse", output="all") == 0
+
+
+def test_dna_with_a_model_that_reads_nothing_else(embed, tmp_path, capsys):
+    (tmp_path / "p.faa").write_text(f">dna\n{'ACGTTGCA' * 9}\n>rna\n{'ACGUUGCA' * 9}\n")
+    assert embed(model="dna") == 0
+    one, two = read(tmp_path / "out")
+    assert np.array_equal(one, two)
+    assert embed("--per-residue", model="dna", output="no") == 2
+    assert "--per-residue needs one token a letter" in capsys.readouterr().err
+    assert embed("--layer", 3, output="no") == 2
+    assert "--layer must lie in 0..2" in capsys.readouterr().err
+    assert embed("--kind", "nucleotide", output="no") == 2
+    assert "kind must be protein for the model" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(embed_module, "SHARD_RECORDS", 2)
+
+
+class Interrupted:
+    """Lets some shards be written, and then presses Ctrl-C."""
+
+    def __init__(self, shards: int) -> None:
+        self.left, self.write = shards, embed_module._write_shard
+
+    def __call__(self, *arguments) -> None:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.write(*arguments)
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "run.json"}
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_resuming_keeps_whole_shards_and_gives_the_same_files(embed, tmp_path, monkeypatch, capsys):
+    assert embed(output="whole") == 0
+    for shards in (2, 1):  # two interruptions
+        with monkeypatch.context() as patch:
+            patch.setattr(embed_module, "_write_shard", Interrupted(shards))
+            assert embed("--resume") == 130
+    out = tmp_path / "out"
+    assert len(list(out.glob("*.safetensors"))) == 3
+    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    path = out / "embeddings_00001.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # damaged
+    assert embed() == 1
+    assert "--resume goes on with it" in capsys.readouterr().err
+    assert embed("--resume", "--layer", 1) == 2
+    assert "layer was None and is 1" in capsys.readouterr().err
+    assert embed("--resume") == 0
+    assert contents(out) == contents(tmp_path / "whole")
+    assert json.loads((out / "run.json").read_text())["counts"]["kept_shards"] == 2
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_shards_of_the_run_that_was_replaced_are_not_kept(embed, tmp_path, monkeypatch):
+    assert embed("--layer", 1) == 0
+    assert embed(output="whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_module, "_write_shard", Interrupted(1))
+        assert embed("--restart") == 130
+    assert embed("--resume") == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    text = (tmp_path / "p.faa").read_text()
+    (tmp_path / "p.faa").write_text(text[: text.index(">p2")])
+    assert embed("--restart") == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.safetensors")} == {"embeddings_00000.safetensors"}
+    assert embed("--resume", "--restart") == 2
