@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from virnucpro.data import TokenSequence, pack, pad, unpad
 from virnucpro.models import DNABERT, DNABERTConfig
 from virnucpro.models.dnabert_flash import alibi_head_slopes
-from virnucpro.models.weights import DNABERT_S, fill, map_keys
+from virnucpro.models.weights import DNABERT_S, fill, load_tensors, map_keys, shapes_only
 
 # Float32 sums of up to 192 terms in another order, three layers deep.
 PARITY = 1e-5
@@ -143,6 +144,29 @@ def test_faults_are_far_outside_the_tolerance(fault):
         assert error(packed, expected) > FAULT
     if fault != "neighbours seen":
         assert error(padded, expected) > FAULT
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_published_size_from_both_kinds_of_file(tmp_path):
+    state, config = published_state(12, layers=12, head_width=64, vocabulary=4096)
+    assert config == DNABERTConfig()
+    save_file(state, tmp_path / "model.safetensors")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    one, two = (
+        map_keys(load_tensors(tmp_path / name), DNABERT_S, name) for name in ("model.safetensors", "pytorch_model.bin")
+    )
+    assert one.keys() == two.keys()
+    assert all(one[name].equal(two[name]) for name in one)
+    with shapes_only():
+        ours = DNABERT(config)
+    fill(ours, one, "file")
+    lengths = (30, 7, 12)
+    batch = make_batch(lengths)
+    exact = {name: value.double() for name, value in state.items()}  # twelve layers deep, float32 is no reference
+    expected = torch.cat([twin(ids, exact, 12, 12)[-1] for ids in batch.input_ids.split(lengths)])
+    found = ours.eval().forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[12]
+    assert error(found.double(), expected) <= PARITY
 
 
 def test_the_published_shape():

@@ -1,6 +1,7 @@
 """Our ESM-2 against fair-esm 2.0.0 and transformers 5, on tiny random weights read from their own file formats."""
 
 import argparse
+import os
 
 import pytest
 import torch
@@ -189,6 +190,32 @@ def test_reset_positions_alone_do_not_separate_sequences(tmp_path):
     row = reference(batch.input_ids[None], position_ids=batch.position_ids[None])[last][0]
     assert error(row, expected) > FAULT
     assert error(ours.forward_packed(batch.input_ids, batch.cu_seqlens, 30)[last], expected) <= PARITY
+
+
+# ---- the published widths, from files of either form
+
+# All layers of the small models; of the others a few, since layers differ in nothing but their number.
+DEPTHS = {"8M": 6, "35M": 12, "150M": 4, "650M": 2}
+ALL_LAYERS = os.environ.get("VIRNUCPRO_ALL_LAYERS", "")
+# Float32 sums of up to 5120 terms in another order, up to 33 layers deep.
+DEEP_PARITY = 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", DEPTHS)
+@pytest.mark.parametrize("source", [fair_esm, hugging_face], ids=["fair-esm", "transformers"])
+@torch.no_grad()
+def test_the_published_widths(source, size, tmp_path):
+    """VIRNUCPRO_ALL_LAYERS=1 takes every layer of each, which for 650M needs 8 GB of memory."""
+    config = ESM2_SHAPES[size]
+    depth = config.layers if ALL_LAYERS else DEPTHS[size]
+    reference, ours = source((depth, config.width, config.heads), tmp_path)
+    batch = make_batch((30, 7, 12))
+    expected = unpad(reference(pad(batch, PAD))[depth], batch)
+    found = ours.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[depth]
+    relative = (found - expected).norm() / expected.norm()
+    assert relative <= DEEP_PARITY
+    assert error(found, expected) <= 3 * DEEP_PARITY  # of the worst token
 
 
 # ---- the six published shapes, without memory

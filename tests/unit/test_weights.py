@@ -1,8 +1,11 @@
 """Key tables of the published files, and everything that makes a file be refused."""
 
 import argparse
+import os
 import pickle
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from virnucpro.models.weights import (
     map_keys,
     save_module,
     sha256,
+    shapes_only,
 )
 
 LAYER_FAIR = (
@@ -264,3 +268,41 @@ def test_our_own_files_come_back(tmp_path, module):
     assert {v.dtype for v in halved.values()} <= {torch.float16, torch.int64}
     fill(module, halved, "file")
     assert sha256(tmp_path / "a.safetensors") != sha256(tmp_path / "b.safetensors")
+
+
+# ---- memory
+
+MEASURE = """
+import resource, sys, torch
+from pathlib import Path
+from virnucpro.models import ESM2, ESM2Config
+from virnucpro.models.weights import fill, load_tensors, shapes_only
+
+def used():
+    with open("/proc/self/status") as file:
+        lines = dict(line.split(":") for line in file)
+    return int(lines["RssAnon"].split()[0]) * 1024
+
+path, dtype = Path(sys.argv[1]), getattr(torch, sys.argv[2])
+before, peak_before = used(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+with shapes_only():
+    model = ESM2(ESM2Config(2, 1280, 20))
+fill(model, load_tensors(path), "file")
+model.place("cpu", dtype)
+sum(p.sum().item() for p in model.state_dict().values())  # whatever was left on the disk is read now
+size = path.stat().st_size
+print((used() - before) / size, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - peak_before) / size)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")
+@pytest.mark.parametrize(("dtype", "own", "peak"), [("float32", 0.15, 1.15), ("bfloat16", 0.65, 1.65)])
+def test_loading_holds_the_weights_once(tmp_path, dtype, own, peak):
+    """The file is mapped: its pages are counted once, and belong to the system; half precision adds its own copy."""
+    with shapes_only():
+        model = ESM2(ESM2Config(2, 1280, 20))
+    save_module(model.to_empty(device="cpu"), tmp_path / "m.safetensors", torch.float32)
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "m.safetensors"), dtype]
+    found_own, found_peak = map(float, subprocess.run(command, capture_output=True, check=True).stdout.split())
+    assert found_own < own
+    assert found_peak < peak
