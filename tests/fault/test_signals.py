@@ -20,14 +20,13 @@ def test_a_signal_stops_a_run_that_goes_on_later(lab, call, tmp_path, number, co
     begin = time.monotonic()
     process.send_signal(number)
     if waiting:
-        assert process.wait(10) == code
-        err = process.stderr.read().decode()
+        found, err = process.wait(10), process.stderr.read().decode()
         process.stdin.close()
         process.stdout.close()
         process.stderr.close()
     else:
         found, err = lab.ended(process, 10)
-        assert found == code
+    assert found == code, err
     assert time.monotonic() - begin < 10
     assert err.strip() == f"virnucpro: error: stopped by {number.name}; run it again with --resume to go on"
     assert {path.name for path in output.iterdir()} == {"run.json", "units"}

@@ -1,7 +1,9 @@
 """The loader: order, bounds, errors and the end of its thread."""
 
-import threading
+import _thread
+import sys
 import time
+import traceback
 from itertools import count, islice
 
 import pytest
@@ -14,13 +16,22 @@ COLLATOR = VarlenCollator(ESM2Tokenizer())
 
 
 def loader_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "virnucpro-loader"]
+    """Return the stacks of the threads that run the loader's `work`."""
+    stacks = [traceback.extract_stack(frame) for frame in sys._current_frames().values()]
+    return [stack for stack in stacks if any((at.filename, at.name) == (loader.__file__, "work") for at in stack)]
+
+
+def assert_ended():
+    deadline = time.monotonic() + 5
+    while loader_threads() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert not loader_threads()
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7])
 def test_prefetch_keeps_order(depth):
     assert list(prefetch(range(50), depth)) == list(range(50))
-    assert not loader_threads()
+    assert_ended()
 
 
 @pytest.mark.parametrize("source", [[], [None], [None, False, 0]])
@@ -38,7 +49,7 @@ def test_prefetch_raises_after_the_items_before(error):
     with pytest.raises(error, match="broken input"):
         seen.extend(prefetch(failing()))  # keeps what came before the error
     assert seen == list(range(5))
-    assert not loader_threads()
+    assert_ended()
 
 
 def test_prefetch_is_bounded():
@@ -51,7 +62,7 @@ def test_prefetch_is_bounded():
     time.sleep(0.05)  # time to run on, if nothing held it
     assert len(made) == 5  # one taken, three waiting, one in the thread's hand
     stream.close()
-    assert not loader_threads()
+    assert_ended()
 
 
 def test_prefetch_refuses_a_queue_without_bound():
@@ -64,7 +75,22 @@ def test_closing_early_ends_the_thread():
     next(stream)
     assert loader_threads()
     stream.close()
-    assert not loader_threads()
+    assert_ended()
+
+
+def test_a_signal_just_after_the_start_ends_the_thread(monkeypatch):
+    start = _thread.start_new_thread
+
+    def interrupted(*arguments):
+        start(*arguments)
+        while not loader_threads():
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_thread, "start_new_thread", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(prefetch(count()))
+    assert_ended()
 
 
 @pytest.mark.parametrize("sort", [True, False])

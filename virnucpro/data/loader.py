@@ -5,6 +5,7 @@ The thread makes host tensors only. Whoever consumes the batches pins them and m
 
 from __future__ import annotations
 
+import _thread
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     if depth < 1:
         raise ConfigError(f"at least 1 batch must be prepared ahead, got {depth}")
     items: queue.Queue[tuple[T] | None] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
+    stopped, ended = threading.Event(), threading.Event()
     failure: list[BaseException] = []
 
     def offer(item: tuple[T] | None) -> bool:
@@ -79,14 +80,16 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
             failure.append(error)
         finally:
             offer(None)
+            ended.set()
 
-    thread = threading.Thread(target=work, name="virnucpro-loader", daemon=True)
-    thread.start()
     try:
+        # Not threading.Thread, whose `start` is no single step: a signal's error raised within it would leave a thread
+        # that nobody stops.
+        _thread.start_new_thread(work, ())
         while (item := items.get()) is not None:
             yield item[0]
         if failure:
             raise failure[0]
     finally:
         stopped.set()
-        thread.join(timeout=1.0)  # a source that waits for input cannot be woken; the thread is a daemon
+        ended.wait(timeout=1.0)  # a source that waits for input cannot be woken; such a thread ends with the program
