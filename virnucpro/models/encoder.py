@@ -17,8 +17,8 @@ from virnucpro.models.kernels import PLAIN, Kernels, kernels_for
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
 from virnucpro.models.positions import position_ids_unchecked
 
-# Packed batches have a multiple of this many tokens, so that the shapes of the dense products repeat: a GPU is fastest at
-# multiples of 128, and on a CPU oneDNN keeps a compiled product for each shape, which fills the memory if all differ.
+# Packed batches have a multiple of this many tokens, so that the shapes of the dense products repeat: a GPU is fastest
+# at multiples of 128, and on a CPU oneDNN keeps a compiled product for each shape, which fills memory if all differ.
 _TILES = {"cuda": 128, "cpu": 64}
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
