@@ -89,28 +89,29 @@ def _frames_of_block(chunks: Sequence[Chunk], rule: FrameRule) -> list[tuple[Fra
     else:
         kept = _longest_of_six(residues, starts, lengths, rule)
 
-    frames: list[list[Frame]] = [[] for _ in chunks]
+    found: list[list[tuple[int, bytes, bytes]]] = [[] for _ in chunks]  # of each: column, nucleotide, protein
     rows, columns = np.nonzero(kept)
     runs = zip(rows.tolist(), columns.tolist(), starts[kept].tolist(), lengths[kept].tolist(), strict=True)
     for row, column, start, length in runs:
-        strand, offset = _FRAMES[column]
+        offset = column % 3
         nucleotide = strands[2 * row + column // 3]
         protein = residues[start : start + length]
         if stop_free:
             protein = protein.replace(b"X", b"")
             nucleotide = nucleotide[: offset + 3 * len(protein) + 1]
         if protein:
-            frames[row].append(Frame(chunks[row].id, strand, offset, nucleotide[offset:], protein))
+            found[row].append((column, nucleotide[offset:], protein))
     if rule.nucleotide == "longest":
-        return [_with_nucleotides_of_longest(kept_frames) for kept_frames in frames]
-    return [tuple(kept_frames) for kept_frames in frames]
+        found = [_with_nucleotides_of_longest(frames) if len(frames) > 1 else frames for frames in found]
+    return [
+        tuple(Frame(chunk.id, *_FRAMES[column], nucleotide, protein) for column, nucleotide, protein in frames)
+        for chunk, frames in zip(chunks, found, strict=True)
+    ]
 
 
-def _with_nucleotides_of_longest(frames: list[Frame]) -> tuple[Frame, ...]:
-    if len(frames) < 2:
-        return tuple(frames)
-    nucleotide = min(frames, key=lambda frame: (-len(frame.protein), frame.protein)).nucleotide
-    return tuple(Frame(f.chunk_id, f.strand, f.offset, nucleotide, f.protein) for f in frames)
+def _with_nucleotides_of_longest(frames: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
+    _, nucleotide, _ = min(frames, key=lambda frame: (-len(frame[2]), frame[2]))
+    return [(column, nucleotide, protein) for column, _, protein in frames]
 
 
 def _longest_runs(strands: Sequence[bytes]) -> tuple[bytes, _Integers, _Integers]:
