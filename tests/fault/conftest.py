@@ -19,6 +19,7 @@ from virnucpro.models.description import ClassifierDescription, EncoderDescripti
 from virnucpro.models.registry import Model, build_model, save_weights
 
 TABLES = ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
+REPORTS = ("report.html", "virnucpro_mqc.json")
 
 
 def make_model(seed: int = 0) -> Model:
@@ -66,6 +67,11 @@ def tables(directory: Path) -> dict[str, bytes]:
     return {name: (directory / name).read_bytes() for name in TABLES}
 
 
+def reports(directory: Path) -> dict[str, bytes]:
+    """Return the bytes of what is made of the tables."""
+    return {name: (directory / name).read_bytes() for name in REPORTS}
+
+
 def units_of(directory: Path) -> list[Path]:
     """Return the unit files of a directory."""
     return sorted((directory / "units").glob("unit_*"))
@@ -109,6 +115,7 @@ class Lab:
 
     # Test modules cannot import from here.
     tables = staticmethod(tables)
+    reports = staticmethod(reports)
     fasta = staticmethod(fasta)
     make_model = staticmethod(make_model)
     make_records = staticmethod(make_records)
@@ -150,7 +157,7 @@ def lab(tmp_path_factory) -> Lab:
     code, err = ended(made.start(folder / "unbroken"))
     assert code == 0, err
     made.expected = tables(folder / "unbroken")
-    assert {path.name for path in (folder / "unbroken").iterdir()} == {*TABLES, "run.json"}
+    assert {path.name for path in (folder / "unbroken").iterdir()} == {*TABLES, *REPORTS, "run.json"}
     return made
 
 

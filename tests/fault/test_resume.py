@@ -47,7 +47,8 @@ def test_twenty_kills_change_nothing(lab, tmp_path):
     assert code == 0, err
     assert f"{len(done)} of {lab.n_units} units were done before" in err
     assert lab.tables(output) == lab.expected
-    assert {path.name for path in output.iterdir()} == {*lab.expected, "run.json"}
+    assert lab.reports(output) == lab.reports(lab.folder / "unbroken")
+    assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
     told, unbroken = (json.loads((d / "run.json").read_text()) for d in (output, lab.folder / "unbroken"))
     assert told["status"] == "complete"
     assert told["counts"] == unbroken["counts"]
@@ -103,7 +104,7 @@ def test_another_unit_s_file_a_lost_one_and_leftovers_do_no_harm(lab, half, call
     code, err = call(lab.arguments(half, "--resume"))
     assert (code, lab.tables(half)) == (0, lab.expected)
     assert f"{len(units) - 2} of {lab.n_units} units" in err
-    assert {path.name for path in half.iterdir()} == {*lab.expected, "run.json"}
+    assert {path.name for path in half.iterdir()} == {*lab.expected, *lab.reports(half), "run.json"}
 
 
 @pytest.mark.parametrize("more", [["-t", 2], ["--max-tokens", 300], ["-t", 2, "--max-tokens", 100000]], ids=str)
@@ -112,6 +113,7 @@ def test_threads_and_token_budget_change_nothing(lab, half, call, tmp_path, more
     assert lab.tables(half) == lab.expected
     assert call(lab.arguments(tmp_path / "whole", *more))[0] == 0
     assert lab.tables(tmp_path / "whole") == lab.expected
+    assert lab.reports(half) == lab.reports(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("size", [1, 50, 1000])
@@ -193,6 +195,10 @@ def test_a_complete_run_is_left_alone(lab, call, tmp_path):
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()} == before
     code, err = call(lab.arguments(output, "--resume", "--min-score", 0.9))
     assert code == 2
+    reports = lab.reports(output)
+    (output / "report.html").unlink()  # as if killed before it was written
+    assert call(lab.arguments(output, "--resume"))[0] == 0
+    assert lab.reports(output) == reports
     (output / "frames.tsv").unlink()
     assert call(lab.arguments(output, "--resume"))[0] == 0
     assert lab.tables(output) == lab.expected
@@ -224,7 +230,8 @@ def test_restart_keeps_what_is_not_ours(lab, half, call):
     assert call(lab.arguments(half, "--restart", "--min-score", 0.9, source=half / "input.fa"))[0] == 0
     assert lab.tables(half)["viral.fasta"] != lab.expected["viral.fasta"]
     assert [path.read_text() for path in mine] == [lab.input.read_text()] * 3
-    assert {path.name for path in half.iterdir()} == {*lab.expected, "run.json", "units", "mine.txt", "input.fa"}
+    ours = {*lab.expected, *lab.reports(half), "run.json"}
+    assert {path.name for path in half.iterdir()} == {*ours, "units", "mine.txt", "input.fa"}
 
 
 def test_an_input_is_never_replaced_and_a_wrong_restart_removes_nothing(lab, call, tmp_path):

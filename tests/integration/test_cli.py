@@ -34,7 +34,8 @@ from virnucpro.models.registry import BUNDLED
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 
 COMMAND = Path(sys.executable).with_name("virnucpro")
-OUTPUTS = {"records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta", "run.json"}
+TABLES = {"records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta"}
+OUTPUTS = {*TABLES, "report.html", "virnucpro_mqc.json", "run.json"}
 VERDICT = ["prediction", "virus_score", "best_frame", "status", "reason"]
 RECORD_COLUMNS = ["seq_name", "length", "n_chunks", "n_frames", *VERDICT]
 CHUNK_COLUMNS = ["chunk", "seq_name", "start", "end", "n_frames", *VERDICT]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from virnucpro import __version__
-from virnucpro.cli import check, doctor, embed, evaluate, frames, models, predict, sample, selftest, train
+from virnucpro.cli import check, doctor, embed, evaluate, frames, logs, models, predict, report, sample, selftest, train
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict", epilog=EXIT_CODES)(predict.predict)
+app.command("report")(report.report)
 app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
@@ -51,9 +52,11 @@ def _options(
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is chosen and why.")] = False,
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Messages, progress and summary as a JSON object a line, on stderr.")
+    ] = False,
 ) -> None:
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
+    logs.set_up(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING, json_log)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(args=None if argv is None else list(argv))
     except VirnucproError as error:
-        print(f"virnucpro: error: {error}", file=sys.stderr)
+        logs.tell_error(error)
         sys.exit(error.exit_code)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from virnucpro.cli.logs import NOTICE
 
 Inputs = Annotated[
     list[str],
@@ -37,5 +38,4 @@ Threads = Annotated[
 
 def report(line: str) -> None:
     """Print a closing line on stderr, unless --quiet."""
-    if logging.getLogger().isEnabledFor(logging.WARNING):
-        print(f"virnucpro: {line}", file=sys.stderr)
+    logging.getLogger("virnucpro").log(NOTICE, line, extra={"event": "summary"})

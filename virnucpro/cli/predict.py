@@ -59,9 +59,9 @@ def predict(
 ) -> None:
     """Call every record of the input virus or other.
 
-    Writes records.tsv (one row a record, in input order), chunks.tsv, frames.tsv, viral.fasta (the hits)
-    and run.json into the output directory. A run that was killed or stopped goes on with --resume and ends
-    with the same tables.
+    Writes records.tsv (one row a record, in input order), chunks.tsv, frames.tsv, viral.fasta (the hits),
+    run.json, virnucpro_mqc.json (for MultiQC) and report.html (a page to look at) into the output directory.
+    A run that was killed or stopped goes on with --resume and ends with the same tables.
 
     Example: virnucpro predict reads.fastq.gz contigs.fa -o calls
     """
@@ -77,14 +77,15 @@ def predict(
         from virnucpro.pipeline.predict import Options
         from virnucpro.pipeline.run import Request, run
         from virnucpro.pipeline.run_directory import Begin
+        from virnucpro.report.write import write_report
 
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
-        run(
-            Request(
-                inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output
-            )
+        folder = None if to_stdout else output
+        request = Request(
+            inputs, folder, model, run_options, begin, unit_records, sys.argv, legacy_output, write_report
         )
+        run(request)

@@ -33,6 +33,8 @@ TABLES = {
     "frames.tsv": "\t".join(FRAME_COLUMNS) + "\n",
     "viral.fasta": "",
 }
+# What is made of the tables.
+REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 FASTA_WIDTH = 60
 
 

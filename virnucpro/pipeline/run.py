@@ -7,35 +7,30 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
 from virnucpro.pipeline.isolation import score_isolated
-from virnucpro.pipeline.outputs import TABLES, record_row
+from virnucpro.pipeline.outputs import REPORT, TABLES, record_row
 from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.progress import Source, progress, say, summarise
 from virnucpro.pipeline.provenance import describe_run, fingerprint_run, require_same
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.tally import RepeatedIds, Tally
 from virnucpro.pipeline.units import UNIT_RECORDS, Unit, iter_units
-from virnucpro.seq import read_records
-from virnucpro.types import Status
 
 logger = logging.getLogger(__name__)
-
-# Off a terminal, a plain line every so many seconds stands in for the progress bar.
-PLAIN_LINE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run is to do: `output` is its directory, or None for records.tsv on standard output."""
+    """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
+
+    `finish` is called with the directory once the run is complete, to write the `REPORTS`.
+    """
 
     inputs: Sequence[str]
     output: Path | None
@@ -45,10 +40,11 @@ class Request:
     unit_records: int = UNIT_RECORDS
     command: Sequence[str] = ()
     legacy_output: bool = False
+    finish: Callable[[Path], object] | None = None
 
-    def units(self) -> Iterator[Unit]:
+    def units(self, source: Source) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
-        return prefetch(iter_units(read_records(self.inputs), self.unit_records), depth=1)
+        return prefetch(iter_units(source, self.unit_records), depth=1)
 
 
 def run(request: Request) -> None:
@@ -83,17 +79,20 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
         require_same(before["fingerprint"], told["fingerprint"])
         if before["status"] == "complete" and directory.has_tables():
             directory.remove_units()
-            _say(f"the run in {directory.path} is complete; nothing is left to do")
+            if request.finish is not None and not directory.has_reports():
+                request.finish(directory.path)
+            say(f"the run in {directory.path} is complete; nothing is left to do")
             return
     loaded = time.perf_counter()
 
     running = {"status": "running", **told}
     tally, ids = Tally(), RepeatedIds()
     n_units = n_kept = 0
-    with _progress() as advance:
-        for unit in request.units():
+    source = Source(request.inputs)
+    with progress(source) as advance:
+        for unit in request.units(source):
             counts = directory.read_unit(unit) if before is not None else None
-            if counts is None:
+            if new := counts is None:
                 results = score_isolated(predictor.run, unit.records)
                 if n_units == n_kept:  # the first; a run that fails before leaves the directory as it was
                     directory.begin(running, anew=before is None)
@@ -104,7 +103,7 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
             n_units += 1
             for record in unit.records:
                 ids.add(record)
-            advance(len(unit.records))
+            advance(len(unit.records), new)
     if n_units == n_kept:
         directory.begin(running, anew=before is None)
     directory.merge(n_units)
@@ -119,9 +118,12 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
     done = {"counts": counted, "units": units, "recovered": recovered, "seconds": seconds}
     directory.write_state({"status": "complete", **told, **done})
     directory.remove_units()
+    if request.finish is not None:
+        request.finish(directory.path)
     if before is not None:
-        _say(f"{n_kept} of {n_units} units were done before")
-    _summarise(tally, ids, sum(seconds.values()), f"; tables are in {directory.path}")
+        say(f"{n_kept} of {n_units} units were done before")
+    made = f"tables and {REPORT}" if request.finish else "tables"
+    summarise(tally, ids.count(), sum(seconds.values()), f"; {made} are in {directory.path}")
 
 
 def _run_to_stdout(request: Request) -> None:
@@ -131,8 +133,9 @@ def _run_to_stdout(request: Request) -> None:
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="\n", write_through=True)
     try:
         out.write(TABLES["records.tsv"])
-        with _progress() as advance:
-            for unit in request.units():
+        source = Source(request.inputs)
+        with progress(source) as advance:
+            for unit in request.units(source):
                 for result in score_isolated(predictor.run, unit.records):
                     out.write(record_row(result.call))
                     tally.add(result)
@@ -140,7 +143,7 @@ def _run_to_stdout(request: Request) -> None:
                 advance(len(unit.records))
     finally:
         out.detach()
-    _summarise(tally, ids, time.perf_counter() - begin, "")
+    summarise(tally, ids.count(), time.perf_counter() - begin, "")
 
 
 def _load(request: Request) -> Predictor:
@@ -154,47 +157,3 @@ def _load(request: Request) -> Predictor:
         encoder = getattr(predictor, name).encoder.model
         logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, encoder.backend.name)
     return predictor
-
-
-class _PlainLines:
-    """Progress off a terminal: a line every so often."""
-
-    def __init__(self) -> None:
-        self._number, self._shown = 0, time.monotonic()
-
-    def __call__(self, records: int) -> None:
-        self._number += records
-        if time.monotonic() - self._shown > PLAIN_LINE_SECONDS:
-            self._shown = time.monotonic()
-            _say(f"{self._number} records called")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Give a function that is told of records as they are done: a bar on a terminal, plain lines elsewhere."""
-    if not (sys.stderr.isatty() and _may_speak()):
-        yield _PlainLines()
-        return
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed:,} records"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("records", total=None)
-        yield lambda records: bar.advance(task, records)
-
-
-def _may_speak() -> bool:
-    return logging.getLogger().isEnabledFor(logging.WARNING)
-
-
-def _say(line: str) -> None:
-    if _may_speak():
-        print(f"virnucpro: {line}", file=sys.stderr, flush=True)
-
-
-def _summarise(tally: Tally, ids: RepeatedIds, seconds: float, where: str) -> None:
-    if duplicates := ids.count():
-        logger.warning("%d records repeat an id; each has its own row, in input order", duplicates)
-    called = tally.status[Status.OK.value]
-    others = [f"{n} {status}" for status, n in sorted(tally.status.items()) if n and status != Status.OK.value]
-    line = f"{tally.records} records: {tally.viral} virus, {called - tally.viral} other"
-    line += f", not called: {', '.join(others)}" if others else ""
-    _say(f"{line}; {seconds:.1f} s{where}")

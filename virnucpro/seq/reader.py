@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import IO, Literal
@@ -68,6 +68,20 @@ class SequenceFile:
         self.compression = "plain"
         self.format = "unknown"
         self._letters = _LETTERS[kind]
+        self._position: Callable[[], int] = int
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of a regular file, None of anything else."""
+        return os.path.getsize(self.path) if os.path.isfile(self.path) else None
+
+    @property
+    def position(self) -> int:
+        """How many bytes of a regular file have been read, before they are decompressed."""
+        return self._position()
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, one at a time in memory.
@@ -115,6 +129,7 @@ class SequenceFile:
     def _open(self) -> Iterator[io.BufferedReader]:
         """Open the file, which need not be seekable, and decompress it if its content says so."""
         with open(0 if self.path == "-" else self.path, "rb", closefd=self.path != "-") as raw:
+            self._position = raw.tell
             head = raw.peek(1)
             formats = (name for magic, name in _MAGIC.items() if head and head.startswith(magic[: len(head)]))
             if compression := next(formats, None):
@@ -124,6 +139,8 @@ class SequenceFile:
                     yield stream
             else:
                 yield raw
+            end = self.size or 0
+            self._position = lambda: end
 
     def _parse(self, stream: io.BufferedReader) -> Iterator[Entry]:
         """Yield the entries of a stream in the format that its first character names."""
@@ -184,7 +201,8 @@ def read_records(sources: Iterable[str | os.PathLike[str]], kind: Kind = "nucleo
     `errors="surrogateescape"` writes back. A file without records (empty, or only blank lines) yields none.
 
     Args:
-        sources: paths, of which `-` is standard input; `index` counts records over all of them from 0.
+        sources: paths or `SequenceFile`s, of which `-` is standard input; `index` counts records over all of them from
+            0.
         kind: which letters a sequence may have: the IUPAC codes of nucleotides (and U and X), or any for a
             protein; `-`, `.` and `*` in both. What they mean is decided later.
 
@@ -195,7 +213,7 @@ def read_records(sources: Iterable[str | os.PathLike[str]], kind: Kind = "nucleo
     """
     index = 0
     for source in sources:
-        file = SequenceFile(source, kind)
+        file = source if isinstance(source, SequenceFile) else SequenceFile(source, kind)
         for entry in file.entries():
             yield file.record(entry, index)
             index += 1

@@ -1,0 +1,72 @@
+"""Directories of runs, made without a model: tables of any size in the format of `predict`."""
+
+import json
+import random
+from pathlib import Path
+
+CHUNK = 500
+LANES = [(strand, offset) for strand in "+-" for offset in range(3)]
+REASONS = {"too_short": "40 nt, needs 75", "empty": "the record has no sequence"}
+
+
+def write_run(directory: Path, records: list[tuple[str, int, float | None]], fdr: float | None = None) -> Path:
+    """Write the files of a run of records (id, nt, score; None: too short or empty), with the column `fdr` if given."""
+    directory.mkdir(parents=True)
+    lines: dict[str, list[str]] = {"records": [], "chunks": [], "frames": []}
+    counts: dict[str, int] = {"ok": 0, "too_short": 0, "empty": 0}
+    viral = 0
+    for name, length, score in records:
+        status = "ok" if score is not None else "too_short" if length else "empty"
+        counts[status] += 1
+        if score is None:
+            row = [name, length, 0, 0, "NA", "NA", *(["NA"] if fdr is not None else []), "NA", status, REASONS[status]]
+            lines["records"].append("\t".join(map(str, row)))
+            continue
+        call = "virus" if score >= 0.5 else "other"
+        viral += call == "virus"
+        starts = range(0, length, CHUNK)
+        shown = [f"{score:.4f}"] + ([f"{fdr:.4f}"] if fdr is not None else [])
+        row = [name, length, len(starts), 2 * len(starts), call, *shown, f"{name}_chunk_1F1", "ok", "NA"]
+        lines["records"].append("\t".join(map(str, row)))
+        for number, start in enumerate(starts, start=1):
+            chunk, end = f"{name}_chunk_{number}", min(start + CHUNK, length)
+            lines["chunks"].append(f"{chunk}\t{name}\t{start}\t{end}\t2\t{call}\t{score:.4f}\t{chunk}F1\tok\tNA")
+            for (strand, offset), value in ((LANES[0], score), (LANES[3 + number % 3], 1 - score)):
+                frame = f"{chunk}{'F' if strand == '+' else 'R'}{offset + 1}"
+                lines["frames"].append(
+                    f"{frame}\t{chunk}\t{strand}\t{offset}\t{(end - start) // 3}\t{1 - value:.4f}\t{value:.4f}\t0.5000"
+                )
+    heads = {
+        "records": ["seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score"] + ["fdr"] * (fdr is not None)
+        + ["best_frame", "status", "reason"],
+        "chunks": ["chunk", "seq_name", "start", "end", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason"],
+        "frames": ["frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight"],
+    }  # fmt: skip
+    for name, rows in lines.items():
+        text = "".join(f"{line}\n" for line in ("\t".join(heads[name]), *rows))
+        (directory / f"{name}.tsv").write_text(text, encoding="utf-8", errors="surrogateescape")
+    calibrated = {"preset": "balanced", "prevalence": 0.5, "min_score": None} if fdr is not None else {"min_score": 0.5}
+    told = {
+        "status": "complete", "virnucpro": "0.1.0",
+        "command": ["virnucpro", "predict", "/data/reads.fq.gz", "-o", "out"],
+        "inputs": [{"path": "/data/reads.fq.gz", "bytes": 1234, "sha256_of_ends": "ab" * 32}],
+        "model": {"name": "tiny", "chunk_length": CHUNK, "checksums": {"classifier.safetensors": "cd" * 32}},
+        "options": {"device": "cpu", "precision": "fp32", "min_length": 75, **calibrated},
+        "attention": {"nucleotide": "sdpa", "protein": "sdpa"},
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "counts": {"records": len(records), "viral": viral, "status": counts},
+        **({"prevalence": 0.125} if fdr is not None else {}),
+    }  # fmt: skip
+    (directory / "run.json").write_text(json.dumps(told))
+    return directory
+
+
+def random_records(number: int, seed: int = 1) -> list[tuple[str, int, float | None]]:
+    """Return records of reads and contigs, some of which cannot be called."""
+    letters = random.Random(seed)
+    made: list[tuple[str, int, float | None]] = []
+    for i in range(number):
+        length = letters.choice((0, 40, 100, 150, 150, 250, 400, 700, 1500)) if i % 1000 else 30_000
+        score = None if length < 75 else min(max(letters.betavariate(0.6, 0.9), 0.0), 1.0)
+        made.append((f"read_{i}", length, score))
+    return made

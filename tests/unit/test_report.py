@@ -1,0 +1,261 @@
+"""The report's numbers against the tables, hostile names, and what it says of broken runs. No browser here."""
+
+import json
+import re
+import tracemalloc
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from unit.run_directories import random_records, write_run
+
+from virnucpro.errors import InputError, MissingInputError
+from virnucpro.report.html import element, text
+from virnucpro.report.origin import plain_command
+from virnucpro.report.run import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run
+from virnucpro.report.write import multiqc, sample_name, write_report
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img/src=x/onerror=alert(1)>',
+    "</style><b>",
+    "a'&amp;`${7*7}",
+    "\u202egnp.exe",
+    "nul\x00esc\x1b[31m",
+    "na\udcefve\udcff",
+    "$title",
+    "x" * 5000,
+]
+
+
+class Reader(HTMLParser):
+    """Collects the elements and the text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.text = "".join(self.words)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def page(directory: Path) -> str:
+    write_report(directory)
+    return (directory / "report.html").read_text(encoding="utf-8")
+
+
+def test_counts_and_histogram_are_those_of_the_table(tmp_path):
+    records = random_records(3000)
+    run = read_run(write_run(tmp_path / "run", records))
+    viral = [row for row in records if row[2] is not None and round(row[2], 4) >= 0.5]
+    assert run.records == 3000
+    assert run.count("virus") == len(viral)
+    assert run.count("NA") == sum(row[2] is None for row in records)
+    assert sum(run.outcomes.values()) == 3000
+    assert run.reasons["too_short", "… nt, needs …"] == sum(row[1] == 40 for row in records)
+    assert run.histogram.sum() == run.count("virus") + run.count("other")
+    assert run.histogram[..., 1].sum() == len(viral)
+    assert run.histogram[1].sum() == sum(150 <= row[1] < 300 for row in records)
+    top = [row for row in records if row[1] == 100 and row[2] is not None and round(row[2], 4) >= 0.95]
+    assert run.histogram[0, SCORE_BINS - 1].sum() == len(top)
+
+
+def test_hits_are_the_best_and_in_order(tmp_path):
+    records = random_records(3000)
+    run = read_run(write_run(tmp_path / "run", records))
+    scored = [(round(s, 4), n, -i) for i, (_, n, s) in enumerate(records) if s is not None and round(s, 4) >= 0.5]
+    expected = [f"read_{-i}" for _, _, i in sorted(scored, reverse=True)[:TOP_HITS]]
+    assert [entry.name for entry in run.hits] == expected
+    longest = sorted(((n, -i) for i, (_, n, s) in enumerate(records) if n == 30_000), reverse=True)[:LONG_RECORDS]
+    assert [-entry.index for entry in run.long] == [i for _, i in longest]
+
+
+def test_tracks_are_drawn_from_the_rows_of_the_record_itself(tmp_path):
+    """Three records of one id: only the place of their rows tells them apart."""
+    records = [("same", 500, 0.9), ("same", 40, None), ("same", 1500, 0.7), ("same", 2500, 0.2)]
+    run = read_run(write_run(tmp_path / "run", records))
+    first, second = run.hits
+    assert (first.index, second.index) == (0, 2)
+    np.testing.assert_allclose(first.lanes[0], 0.9, atol=1e-4)
+    np.testing.assert_allclose(first.strip, 0.9, atol=1e-4)
+    third = BINS // 3
+    for chunk, lane in enumerate((4, 5, 3)):  # R2, R3, R1
+        span = slice(third * chunk, third * (chunk + 1))
+        np.testing.assert_allclose(second.lanes[lane, span], 0.3, atol=1e-4)
+        assert (np.delete(second.lanes[lane], np.arange(BINS)[span]) == -1).all()
+    (long,) = run.long
+    assert (long.index, long.viral_chunks) == (3, 0)
+    np.testing.assert_allclose(long.strip, 0.2, atol=1e-4)
+
+
+def test_the_second_mate_of_a_pair_follows_the_first(tmp_path):
+    directory = write_run(tmp_path / "run", [("pair", 1000, 0.8)])
+    chunks = (directory / "chunks.tsv").read_text().replace("\t500\t1000\t", "\t0\t500\t")
+    (directory / "chunks.tsv").write_text(chunks)
+    np.testing.assert_allclose(read_run(directory).hits[0].lanes[0], 0.8, atol=1e-4)
+
+
+def test_names_are_text_whatever_they_are(tmp_path):
+    plain = Reader(page(write_run(tmp_path / "plain", [("a", 300, 0.9), ("b", 3000, 0.9)] * len(HOSTILE))))
+    names = [(name, length, 0.9) for name in HOSTILE for length in (300, 3000)]
+    made = page(write_run(tmp_path / "hostile", names))
+    hostile = Reader(made)
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
+    assert {name for _, given in hostile.tags for name in given} == {
+        name for _, given in plain.tags for name in given
+    } | {"title"}
+    assert "<script>alert(1)</script>" in hostile.text
+    assert "$title" in hostile.text
+    assert r"\u202egnp.exe" in hostile.text
+    assert r"na\xefve\xff" in hostile.text
+    assert r"nul\x00esc\x1b[31m" in hostile.text
+    assert "x" * 121 not in hostile.text
+    assert not re.search("[\x00-\x08\x1b\u202e]", made)
+
+
+def test_markup_is_escaped_unless_it_is_markup():
+    assert element("a", "<", element("b", "&"), href='"') == '<a href="&quot;">&lt;<b>&amp;</b></a>'
+    assert text("<") == text(text("<")) == "&lt;"
+
+
+def test_the_page_asks_for_nothing_and_allows_no_script_but_its_own(tmp_path):
+    made = page(write_run(tmp_path / "run", random_records(50)))
+    reader = Reader(made)
+    policy = next(given["content"] for tag, given in reader.tags if given.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not [tag for tag, _ in reader.tags if tag in ("link", "img", "iframe", "object", "embed")]
+    assert not [name for _, given in reader.tags for name in given if name in ("src", "style") or name.startswith("on")]
+    assert {given["href"] for tag, given in reader.tags if tag == "a" and not given["href"].startswith("#")} == {
+        "https://doi.org/10.1093/bib/bbaf224"
+    }
+
+
+def test_tables_have_captions_and_heads_and_drawings_words(tmp_path):
+    reader = Reader(page(write_run(tmp_path / "run", random_records(50))))
+    tags = [tag for tag, _ in reader.tags]
+    assert tags.count("table") == tags.count("caption") >= 6
+    assert all(given.get("scope") in ("col", "row") for tag, given in reader.tags if tag == "th")
+    assert all(given["role"] == "img" and given["aria-label"] for tag, given in reader.tags if tag == "svg")
+    ids = [given["id"] for _, given in reader.tags if "id" in given]
+    assert len(ids) == len(set(ids))
+    assert {given["href"][1:] for tag, given in reader.tags if tag == "a" and given["href"].startswith("#")} <= set(ids)
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert max(b - a for a, b in pairwise(levels)) <= 1
+
+
+def test_expected_false_calls_are_told_if_the_run_has_them(tmp_path):
+    records = [("a", 300, 0.9)] * 40 + [("b", 300, 0.1)] * 60
+    told = Reader(page(write_run(tmp_path / "with", records, fdr=0.05))).text
+    assert "Expect at most about 2 of the 40 viral calls to be false" in told
+    assert "12.50% of the records with a score are viral" in told
+    assert "The preset balanced decides" in told
+    without = Reader(page(write_run(tmp_path / "without", records))).text
+    assert "the model of this run is not calibrated" in without
+    assert "A record with a score of 0.5 or more is called virus" in without
+    none = Reader(page(write_run(tmp_path / "none", records[40:], fdr=0.05))).text
+    assert "does not prove that there is none" in none
+
+
+def test_an_empty_run_has_a_page(tmp_path):
+    directory = write_run(tmp_path / "run", [])
+    assert "there is nothing to call" in Reader(page(directory)).text
+    assert json.loads((directory / "virnucpro_mqc.json").read_text())["data"] == {"reads": {"virus": 0, "other": 0}}
+
+
+def test_a_single_record_without_a_score_has_a_page(tmp_path):
+    told = Reader(page(write_run(tmp_path / "run", [("short", 40, None)]))).text
+    assert "Of 1 records, 0 look viral, 0 do not, and 1 could not be called" in told
+    assert "… nt, needs … (1)" in told
+
+
+def test_memory_does_not_grow_with_the_records(tmp_path):
+    peaks = []
+    for number in (2000, 20_000):
+        directory = write_run(tmp_path / str(number), [("r", 150, 0.3), ("s", 600, 0.8)] * (number // 2))
+        tracemalloc.start()
+        read_run(directory)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0], peaks
+
+
+def test_the_rows_of_the_table_come_back(tmp_path):
+    records = random_records(200)
+    entries = list(iter_entries(write_run(tmp_path / "run", records)))
+    assert [(entry.name, entry.length) for entry in entries] == [(name, length) for name, length, _ in records]
+
+
+def lose(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+
+
+def change(directory: Path, name: str, before: str, after: str) -> None:
+    path = directory / name
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after, 1))
+
+
+BROKEN = {
+    "no run": (lambda d: lose(d, "run.json"), MissingInputError, "holds no run"),
+    "no table": (lambda d: lose(d, "chunks.tsv"), MissingInputError, "chunks.tsv cannot be read: No such file"),
+    "running": (lambda d: change(d, "run.json", "complete", "running"), InputError, "--resume goes on with it"),
+    "not JSON": (lambda d: change(d, "run.json", "{", "["), InputError, "is not what `virnucpro predict` writes"),
+    "lost row": (lambda d: change(d, "records.tsv", "b\t3", "c\t3\tx\nb\t3"), InputError, "records.tsv: line 3"),
+    "one row more": (lambda d: change(d, "run.json", '"records": 2', '"records": 3'), InputError, "has 2 rows"),
+    "other chunks": (lambda d: change(d, "chunks.tsv", "\ta\t", "\tq\t"), InputError, "the tables are not of one run"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_run_is_refused(tmp_path, fault):
+    breaks, error, message = BROKEN[fault]
+    directory = write_run(tmp_path / "run", [("a", 300, 0.9), ("b", 300, 0.8)])
+    breaks(directory)
+    with pytest.raises(error, match=re.escape(message)):
+        write_report(directory)
+    assert not (directory / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/x/s1.fastq.gz", "s1"),
+        ("a.b.fa.zst", "a.b"),
+        ("-", "stdin"),
+        (".fa", ".fa"),
+        ("S.FQ", "S"),
+        ("genome", "genome"),
+    ],
+)
+def test_the_sample_is_named_after_the_first_file(tmp_path, path, name):
+    run = read_run(write_run(tmp_path / "run", []))
+    run.told["inputs"][0]["path"] = path
+    assert sample_name(run) == name
+    assert list(multiqc(run)["data"]) == [name]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["virnucpro", "--json-log", "predict", "d/a.fa", "-o", "x"], "virnucpro predict a.fa"),
+        (["v", "predict", "-", "--output=x", "--preset", "strict", "-ox"], "virnucpro predict - --preset strict"),
+        (
+            ["v", "predict", "a", "-o", "x", "--resume", "--device", "cuda:1", "--no-packing"],
+            "virnucpro predict a --no-packing",
+        ),
+        ([], "called from Python"),
+    ],
+)
+def test_the_command_without_what_changes_nothing(words, shown):
+    assert plain_command(words) == shown

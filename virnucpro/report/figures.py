@@ -1,0 +1,106 @@
+"""Drawings as inline SVG. Colours are classes of page.css; every drawing has a text that says the same."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.report.html import Html, element, join
+from virnucpro.report.run import BINS, LENGTHS, SCORE_BINS, Entry
+
+LANES = ("F1", "F2", "F3", "R1", "R2", "R3")
+_LEVELS = 5  # classes of colour, s0 to s4
+_BAR, _HEIGHT = 14, 90  # of a histogram: width of a bar, height of the highest
+
+
+def length_class(number: int) -> str:
+    """Return a class of lengths in words, in nt.
+
+    >>> length_class(1), length_class(5)
+    ('150–299 nt', '5,000 nt and longer')
+    """
+    begin = LENGTHS[number]
+    return f"{begin:,}–{LENGTHS[number + 1] - 1:,} nt" if number + 1 < len(LENGTHS) else f"{begin:,} nt and longer"
+
+
+def histogram(counts: npt.NDArray[np.int64], label: str) -> Html:
+    """Draw others and viruses (SCORE_BINS, 2) as stacked bars over the score."""
+    highest = max(int(counts.sum(axis=1).max()), 1)
+    bars = []
+    for place, pair in enumerate(counts.tolist()):
+        below = 0.0
+        for name, number in zip(("other", "virus"), pair, strict=True):
+            height = max(number / highest * _HEIGHT, 1.5) if number else 0.0  # a single record can be seen, too
+            y = _HEIGHT - below - height
+            bars += [_rect(place * _BAR + 1, y, _BAR - 2, height, name)] if number else []
+            below += height
+    width = SCORE_BINS * _BAR
+    axis = element("path", d=f"M0 {_HEIGHT}H{width}", class_="axis")
+    ticks = (
+        element("text", mark, x=x, y=_HEIGHT + 13, text_anchor=anchor)
+        for mark, x, anchor in (("0", 0, "start"), ("0.5", width / 2, "middle"), ("1", width, "end"))
+    )
+    return _svg(width, _HEIGHT + 16, label, join(*bars, axis, *ticks), "histogram")
+
+
+def frames(entry: Entry) -> Html:
+    """Draw the frames of a record, a lane for each of the six, coloured by their virus score."""
+    best = ", ".join(
+        f"{name} {lane.max():.2f}" for name, lane in zip(LANES, entry.lanes, strict=True) if lane.max() >= 0
+    )
+    rails = element("path", d="".join(f"M0 {4 * lane + 2.5}H{BINS}" for lane in range(6)), class_="rail")
+    drawn = _runs([(4 * lane + 1, 3, levels) for lane, levels in enumerate(_levels(entry.lanes))])
+    return _svg(BINS, 25, f"best virus score of frames: {best or 'none'}", join(rails, *drawn), "frames")
+
+
+def strip(entry: Entry) -> Html:
+    """Draw the mean score of the chunks along a record."""
+    drawn = _runs([(0, 10, _levels(np.nan_to_num(entry.strip[None], nan=-1))[0])])
+    return _svg(BINS, 10, "scores along the record, see the columns beside", join(*drawn), "strip")
+
+
+def share_bar(parts: list[tuple[str, int]]) -> Html:
+    """Draw one bar divided into parts: class of colour -> count."""
+    total = sum(number for _, number in parts) or 1
+    drawn, x = [], 0.0
+    for name, number in parts:
+        drawn += [_rect(x, 0, number / total * 100, 4, name)] if number else []
+        x += number / total * 100
+    label = ", ".join(f"{number:,} {name}" for name, number in parts)
+    return element(
+        "svg", *drawn, viewBox="0 0 100 4", preserveAspectRatio="none", role="img", aria_label=label, class_="share"
+    )
+
+
+def scale() -> Html:
+    """Draw the scale of colours from score 0 to 1."""
+    boxes = (element("i", class_=f"s{level}") for level in range(_LEVELS))
+    return element("span", "0 ", *boxes, " 1", class_="scale", role="img", aria_label="colours from score 0 to score 1")
+
+
+def _levels(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Return the class of colour of each score, -1 of none."""
+    return np.where(scores < 0, -1, np.minimum(scores * _LEVELS, _LEVELS - 1)).astype(np.int64)
+
+
+def _runs(lanes: list[tuple[float, float, npt.NDArray[np.int64]]]) -> list[Html]:
+    """Return a path for each class of colour; a lane is y, height and levels (BINS,)."""
+    paths = [""] * _LEVELS
+    for y, height, levels in lanes:
+        x = 0
+        for level, equal in groupby(levels.tolist()):
+            width = len(list(equal))
+            if level >= 0:
+                paths[level] += f"M{x} {y}h{width}v{height}h-{width}z"
+            x += width
+    return [element("path", d=path, class_=f"s{level}") for level, path in enumerate(paths) if path]
+
+
+def _rect(x: float, y: float, width: float, height: float, name: str) -> Html:
+    return element("rect", x=f"{x:.4g}", y=f"{y:.4g}", width=f"{width:.4g}", height=f"{height:.4g}", class_=name)
+
+
+def _svg(width: int, height: int, label: str, content: Html, name: str) -> Html:
+    return element("svg", content, viewBox=f"0 0 {width} {height}", role="img", aria_label=label, class_=name)

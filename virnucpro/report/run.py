@@ -1,0 +1,270 @@
+"""A finished run, read from its directory in one pass over its tables: in memory stays what is shown.
+
+The tables have the records in input order, so a record's rows in chunks.tsv and frames.tsv follow from the counts of
+chunks and frames of the records before it. Ids are not unique and decide nothing. A track is a record cut into
+`BINS` equal parts.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.errors import InputError, MissingInputError
+
+TOP_HITS = 250
+LONG_RECORDS = 20
+LONG_CHUNKS = 4  # a record of so many has a track of its own
+LENGTHS = (0, 150, 300, 500, 1000, 5000)  # nt, where a class begins
+SCORE_BINS = 20
+BINS = 120
+_MOST_REASONS = 100
+_NUMBER = re.compile(r"\d[\d.,]*")
+
+
+@dataclass(slots=True)
+class Entry:
+    """A row of records.tsv, where its chunks and frames begin in their tables, and what they say along it.
+
+    `lanes` (6, BINS) is the best virus score of the frames F1..F3, R1..R3, -1 where there is none; `strip` (BINS,) is
+    the mean score of the chunks, NaN where none has one; `viral_chunks` are those called virus.
+    """
+
+    index: int
+    row: dict[str, str]
+    first_chunk: int
+    first_frame: int
+    lanes: npt.NDArray[np.float32] = field(default_factory=lambda: np.full((6, BINS), -1, np.float32))
+    strip: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(BINS, np.nan, np.float32))
+    viral_chunks: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.row["seq_name"]
+
+    @property
+    def length(self) -> int:
+        return int(self.row["length"])
+
+    @property
+    def score(self) -> float | None:
+        return None if self.row["virus_score"] == "NA" else float(self.row["virus_score"])
+
+
+@dataclass(slots=True)
+class Run:
+    """What run.json tells, and the records counted.
+
+    `outcomes` counts (status, prediction), `reasons` (status, reason without its numbers); `histogram`
+    (len(LENGTHS), SCORE_BINS, 2) the others and the viruses; `weakest` is the least score of a virus by length class,
+    `fdr` the largest of a virus, None if the run has none. `hits` are the best viruses, `long` the longest records.
+    """
+
+    told: dict[str, Any]
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    histogram: npt.NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((len(LENGTHS), SCORE_BINS, 2), dtype=np.int64)
+    )
+    weakest: dict[int, float] = field(default_factory=dict)
+    fdr: float | None = None
+    hits: list[Entry] = field(default_factory=list)
+    long: list[Entry] = field(default_factory=list)
+
+    def count(self, prediction: str) -> int:
+        """Return the number of records with this prediction: virus, other or NA."""
+        return sum(n for (_, called), n in self.outcomes.items() if called == prediction)
+
+    @property
+    def records(self) -> int:
+        return sum(self.outcomes.values())
+
+
+def read_run(directory: Path) -> Run:
+    """Read a finished run.
+
+    Raises:
+        MissingInputError: there is no run, or one of its tables is gone.
+        InputError: it is not complete, or its files contradict each other.
+    """
+    run = Run(read_told(directory))
+    _count(run, directory)
+    if run.records != (said := run.told["counts"]["records"]):
+        raise InputError(
+            f"{directory}/records.tsv has {run.records} rows, run.json tells of {said} records; "
+            "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
+        )
+    shown = {entry.index: entry for entry in (*run.hits, *run.long)}
+    draw_tracks(directory, [shown[index] for index in sorted(shown)])
+    return run
+
+
+def read_told(directory: Path) -> dict[str, Any]:
+    """Return run.json of a complete run, see `read_run`."""
+    path = directory / "run.json"
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        status = told["status"]
+    except OSError as error:
+        raise MissingInputError(
+            f"{directory} holds no run: {path} {error.strerror}; name an --output of predict"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not what `virnucpro predict` writes: {error!r}; run it again") from None
+    if status != "complete":
+        raise InputError(f"the run in {directory} is not complete but {status}; predict --resume goes on with it")
+    return told
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[tuple[list[str], TextIO]]:
+    """Open a table; give the names of its columns and the file, of which the rows are left.
+
+    Raises:
+        MissingInputError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            yield file.readline().rstrip("\n").split("\t"), file
+    except OSError as error:
+        raise MissingInputError(f"{path} cannot be read: {error.strerror}; run `virnucpro predict` again") from error
+
+
+def iter_entries(directory: Path) -> Iterator[Entry]:
+    """Yield all rows of records.tsv, without tracks."""
+    first_chunk = first_frame = 0
+    with open_table(directory / "records.tsv") as (columns, file):
+        for index, line in enumerate(file):
+            row = dict(zip(columns, line.rstrip("\n").split("\t"), strict=True))
+            yield Entry(index, row, first_chunk, first_frame)
+            first_chunk += int(row["n_chunks"])
+            first_frame += int(row["n_frames"])
+
+
+def _count(run: Run, directory: Path) -> None:
+    hits: list[Any] = []
+    long: list[Any] = []
+    first_chunk = first_frame = 0
+    with open_table(directory / "records.tsv") as (columns, file):
+        places = [columns.index(name) for name in ("length", "n_chunks", "n_frames", "prediction", "virus_score")]
+        status_at, reason_at = columns.index("status"), columns.index("reason")
+        fdr_at = columns.index("fdr") if "fdr" in columns else None
+        for index, line in enumerate(file):
+            fields = line.rstrip("\n").split("\t")
+            if len(fields) != len(columns):
+                raise InputError(
+                    f"{directory}/records.tsv: line {index + 2} has {len(fields)} columns, line 1 has {len(columns)}; "
+                    "the file was edited or cut: run `virnucpro predict` again with --restart"
+                )
+            length, n_chunks, n_frames, prediction, shown = (fields[place] for place in places)
+            run.outcomes[fields[status_at], prediction] += 1
+            if fields[reason_at] != "NA":
+                _count_reason(run, fields[status_at], fields[reason_at])
+            nt, chunks = int(length), int(n_chunks)
+            place = (index, first_chunk, first_frame, fields)
+            if shown != "NA":
+                score, kind = float(shown), bisect_right(LENGTHS, nt) - 1
+                run.histogram[kind, min(int(score * SCORE_BINS), SCORE_BINS - 1), int(prediction == "virus")] += 1
+                if prediction == "virus":
+                    run.weakest[kind] = min(score, run.weakest.get(kind, 1.0))
+                    if fdr_at is not None and fields[fdr_at] != "NA":
+                        run.fdr = max(run.fdr or 0.0, float(fields[fdr_at]))
+                    _keep(hits, (score, nt, -index, place), TOP_HITS)
+            if chunks >= LONG_CHUNKS:
+                _keep(long, (nt, -index, place), LONG_RECORDS)
+            first_chunk += chunks
+            first_frame += int(n_frames)
+    run.hits, run.long = ([_entry(columns, *item[-1]) for item in sorted(kept, reverse=True)] for kept in (hits, long))
+
+
+def _keep(heap: list[Any], item: Any, most: int) -> None:
+    """Keep the `most` greatest items; the index in them tells equal ones apart."""
+    if len(heap) < most:
+        heapq.heappush(heap, item)
+    elif item > heap[0]:
+        heapq.heapreplace(heap, item)
+
+
+def _entry(columns: list[str], index: int, first_chunk: int, first_frame: int, fields: list[str]) -> Entry:
+    return Entry(index, dict(zip(columns, fields, strict=True)), first_chunk, first_frame)
+
+
+def _count_reason(run: Run, status: str, reason: str) -> None:
+    kind = status, _NUMBER.sub("…", reason)
+    if kind not in run.reasons and len(run.reasons) >= _MOST_REASONS:
+        kind = status, "other reasons"
+    run.reasons[kind] += 1
+
+
+Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and those of its frames
+
+
+def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[Details]]]:
+    """Yield each entry with its chunks, which must be used up before the next; entries are in input order."""
+    with (
+        open_table(directory / "chunks.tsv") as (chunk_columns, chunk_file),
+        open_table(directory / "frames.tsv") as (frame_columns, frame_file),
+    ):
+
+        def rows(file: TextIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
+            for line in islice(file, number):
+                yield dict(zip(columns, line.rstrip("\n").split("\t"), strict=True))
+
+        def details(entry: Entry) -> Iterator[Details]:
+            for chunk in rows(chunk_file, chunk_columns, int(entry.row["n_chunks"])):
+                yield chunk, list(rows(frame_file, frame_columns, int(chunk["n_frames"])))
+
+        chunks = frames = 0  # rows that are behind
+        for entry in entries:
+            next(islice(chunk_file, entry.first_chunk - chunks, entry.first_chunk - chunks), None)
+            next(islice(frame_file, entry.first_frame - frames, entry.first_frame - frames), None)
+            chunks = entry.first_chunk + int(entry.row["n_chunks"])
+            frames = entry.first_frame + int(entry.row["n_frames"])
+            yield entry, details(entry)
+
+
+def draw_tracks(directory: Path, entries: Sequence[Entry]) -> None:
+    """Fill in lanes and strips of entries, which are in input order.
+
+    Raises:
+        InputError: chunks.tsv does not go with records.tsv.
+    """
+    for entry, chunks in iter_details(directory, entries):
+        total, number = np.zeros(BINS), np.zeros(BINS)
+        shift = end = 0
+        for chunk, frames in chunks:
+            if chunk["seq_name"] != entry.name:
+                raise InputError(
+                    f"{directory}/chunks.tsv has a chunk of {chunk['seq_name']!r} where records.tsv has "
+                    f"{entry.name!r}; the tables are not of one run: run `virnucpro predict` again with --restart"
+                )
+            start = int(chunk["start"])
+            shift += end if not start else 0  # the second mate of a pair follows the first
+            end = int(chunk["end"])
+            span = _bins(shift + start, shift + end, entry.length)
+            if chunk["virus_score"] != "NA":
+                total[span] += float(chunk["virus_score"])
+                number[span] += 1
+            entry.viral_chunks += chunk["prediction"] == "virus"
+            for frame in frames:
+                lane = entry.lanes[int(frame["offset"]) + 3 * (frame["strand"] == "-"), span]
+                np.maximum(lane, float(frame["score_virus"]), out=lane)
+        scored = number > 0
+        entry.strip[scored] = total[scored] / number[scored]
+
+
+def _bins(start: int, end: int, length: int) -> slice:
+    first = start * BINS // length
+    return slice(first, max(first + 1, end * BINS // length))

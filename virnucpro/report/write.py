@@ -1,0 +1,52 @@
+"""The files that are made of a finished run: report.html and virnucpro_mqc.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from virnucpro.pipeline.outputs import MULTIQC, REPORT, atomic_writer, write_json
+from virnucpro.report.page import render
+from virnucpro.report.run import Run, read_run
+
+# Colours of the bars, which MultiQC gives to what is called; the first two are those of the page.
+_COLOURS = {"virus": "#b5472a", "other": "#7d97a8"}
+_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".fastq", ".fq", ".fasta", ".fna", ".fa")
+
+
+def write_report(directory: Path) -> Run:
+    """Write report.html and virnucpro_mqc.json into the directory of a finished run; return what they show.
+
+    Raises:
+        InputError: there is no complete run, or its files contradict each other.
+        OutputError: a file cannot be written.
+    """
+    run = read_run(directory)
+    write_json(directory / MULTIQC, multiqc(run))
+    with atomic_writer(directory / REPORT) as file:
+        file.write(render(run))
+    return run
+
+
+def multiqc(run: Run) -> dict[str, Any]:
+    """Return the run as MultiQC's custom content: a bar of records by result, named after the first input file."""
+    counts = {called: run.count(called) for called in _COLOURS}
+    counts |= {status: n for (status, called), n in sorted(run.outcomes.items()) if called == "NA"}
+    return {
+        "id": "virnucpro",
+        "section_name": "virnucpro",
+        "description": "records called virus or other, and those that were not called, by status",
+        "plot_type": "bargraph",
+        "pconfig": {"id": "virnucpro_calls", "title": "virnucpro: calls", "ylab": "records"},
+        "categories": {name: {"name": name, "color": _COLOURS.get(name, "#c9c4ba")} for name in counts},
+        "data": {sample_name(run): counts},
+    }
+
+
+def sample_name(run: Run) -> str:
+    """Return the name of the first input file without its endings."""
+    inputs = run.told["inputs"]
+    name = Path(inputs[0]["path"]).name if inputs else ""
+    while ending := next((ending for ending in _ENDINGS if name.lower().endswith(ending) and name != ending), None):
+        name = name[: -len(ending)]
+    return "stdin" if name in ("", "-") else name
