@@ -36,12 +36,12 @@ def write_run(directory: Path, records: list[tuple[str, int, float | None]], fdr
                 lines["frames"].append(
                     f"{frame}\t{chunk}\t{strand}\t{offset}\t{(end - start) // 3}\t{1 - value:.4f}\t{value:.4f}\t0.5000"
                 )
+    verdict = ["prediction", "virus_score", *(["fdr"] if fdr is not None else []), "best_frame", "status", "reason"]
     heads = {
-        "records": ["seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score"] + ["fdr"] * (fdr is not None)
-        + ["best_frame", "status", "reason"],
-        "chunks": ["chunk", "seq_name", "start", "end", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason"],
+        "records": ["seq_name", "length", "n_chunks", "n_frames", *verdict],
+        "chunks": ["chunk", "seq_name", "start", "end", "n_frames", *(name for name in verdict if name != "fdr")],
         "frames": ["frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight"],
-    }  # fmt: skip
+    }
     for name, rows in lines.items():
         text = "".join(f"{line}\n" for line in ("\t".join(heads[name]), *rows))
         (directory / f"{name}.tsv").write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -156,6 +156,7 @@ def iter_entries(directory: Path) -> Iterator[Entry]:
 def _count(run: Run, directory: Path) -> None:
     hits: list[Any] = []
     long: list[Any] = []
+    counts = [0] * run.histogram.size  # a list counts faster than an array
     first_chunk = first_frame = 0
     with open_table(directory / "records.tsv") as (columns, file):
         places = [columns.index(name) for name in ("length", "n_chunks", "n_frames", "prediction", "virus_score")]
@@ -173,19 +174,21 @@ def _count(run: Run, directory: Path) -> None:
             if fields[reason_at] != "NA":
                 _count_reason(run, fields[status_at], fields[reason_at])
             nt, chunks = int(length), int(n_chunks)
-            place = (index, first_chunk, first_frame, fields)
             if shown != "NA":
                 score, kind = float(shown), bisect_right(LENGTHS, nt) - 1
-                run.histogram[kind, min(int(score * SCORE_BINS), SCORE_BINS - 1), int(prediction == "virus")] += 1
+                step = min(int(score * SCORE_BINS), SCORE_BINS - 1)
+                counts[2 * (SCORE_BINS * kind + step) + (prediction == "virus")] += 1
                 if prediction == "virus":
                     run.weakest[kind] = min(score, run.weakest.get(kind, 1.0))
                     if fdr_at is not None and fields[fdr_at] != "NA":
                         run.fdr = max(run.fdr or 0.0, float(fields[fdr_at]))
-                    _keep(hits, (score, nt, -index, place), TOP_HITS)
+                    if len(hits) < TOP_HITS or score >= hits[0][0]:
+                        _keep(hits, (score, nt, -index, (index, first_chunk, first_frame, fields)), TOP_HITS)
             if chunks >= LONG_CHUNKS:
-                _keep(long, (nt, -index, place), LONG_RECORDS)
+                _keep(long, (nt, -index, (index, first_chunk, first_frame, fields)), LONG_RECORDS)
             first_chunk += chunks
             first_frame += int(n_frames)
+    run.histogram = np.array(counts, dtype=np.int64).reshape(run.histogram.shape)
     run.hits, run.long = ([_entry(columns, *item[-1]) for item in sorted(kept, reverse=True)] for kept in (hits, long))
 
 
