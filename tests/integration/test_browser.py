@@ -159,7 +159,7 @@ CONTRAST = """() => {
     return "white";
   };
   const found = [];
-  for (const node of document.querySelectorAll("p, th, td, li, b, h1, h2, h3, a, caption, label, button, code, output")) {
+  for (const node of document.querySelectorAll("p, th, td, li, b, h1, h2, h3, a, caption, label, code, output")) {
     if (!node.textContent.trim() || !node.checkVisibility()) continue;
     const [a, b] = [luminance(getComputedStyle(node).color), luminance(ground(node))];
     found.push((Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));

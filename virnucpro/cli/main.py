@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from virnucpro import __version__
-from virnucpro.cli import check, doctor, embed, evaluate, frames, logs, models, predict, report, sample, selftest, train
+from virnucpro.cli import (
+    check,
+    compare,
+    doctor,
+    embed,
+    evaluate,
+    explain,
+    frames,
+    logs,
+    models,
+    predict,
+    report,
+    sample,
+    selftest,
+    train,
+)
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
@@ -28,6 +43,8 @@ app = typer.Typer(
 )
 app.command("predict", epilog=EXIT_CODES)(predict.predict)
 app.command("report")(report.report)
+app.command("explain")(explain.explain)
+app.command("compare")(compare.compare)
 app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)

@@ -47,6 +47,10 @@ def predict(
     legacy_output: Annotated[
         bool, typer.Option("--legacy-output", help="Write the published tool's result files, too.")
     ] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure on a part of the input what the run would take; write nothing.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
     ] = False,
@@ -63,29 +67,53 @@ def predict(
     run.json, virnucpro_mqc.json (for MultiQC) and report.html (a page to look at) into the output directory.
     A run that was killed or stopped goes on with --resume and ends with the same tables.
 
-    Example: virnucpro predict reads.fastq.gz contigs.fa -o calls
+    Examples:
+
+    virnucpro predict reads.fastq.gz contigs.fa -o calls
+
+    virnucpro predict reads.fastq.gz -o calls --dry-run     (how long it would take, and how much memory)
+
+    virnucpro predict reads.fastq.gz -o calls --resume      (go on after a kill; begins a run where there is none)
+
+    zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
     """
     if resume and restart:
         raise typer.BadParameter("--resume and --restart exclude each other")
     to_stdout = str(output) == "-"
     if legacy_output and to_stdout:
         raise typer.BadParameter("--legacy-output needs an output directory")
+    if parquet and to_stdout:
+        raise typer.BadParameter("--parquet needs an output directory")
     if resume and to_stdout:
         raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
     with nullcontext() if to_stdout else stoppable():
         make_sums_reproducible()
+        from virnucpro.pipeline.forecast import forecast
+        from virnucpro.pipeline.outputs import PARQUET, REPORTS
         from virnucpro.pipeline.predict import Options
         from virnucpro.pipeline.run import Request, run
         from virnucpro.pipeline.run_directory import Begin
+        from virnucpro.report.parquet import require_pyarrow, write_parquet
         from virnucpro.report.write import write_report
 
+        if parquet:
+            require_pyarrow()  # before the work
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
+        if dry_run:
+            typer.echo(forecast(inputs, model, run_options))
+            return
+
+        def finish(directory: Path) -> None:
+            if parquet:
+                write_parquet(directory)
+            write_report(directory)
+
+        extras = (*REPORTS, *(PARQUET.values() if parquet else ()))
         folder = None if to_stdout else output
-        request = Request(
-            inputs, folder, model, run_options, begin, unit_records, sys.argv, legacy_output, write_report
-        )
-        run(request)
+        run(Request(
+            inputs, folder, model, run_options, begin, unit_records, sys.argv, legacy_output, finish, extras
+        ))  # fmt: skip

@@ -35,6 +35,7 @@ TABLES = {
 }
 # What is made of the tables.
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
+PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FASTA_WIDTH = 60
 
 

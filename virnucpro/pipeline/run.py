@@ -14,7 +14,7 @@ from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
 from virnucpro.pipeline.isolation import score_isolated
-from virnucpro.pipeline.outputs import REPORT, TABLES, record_row
+from virnucpro.pipeline.outputs import REPORT, REPORTS, TABLES, record_row
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pipeline.progress import Source, progress, say, summarise
 from virnucpro.pipeline.provenance import describe_run, fingerprint_run, require_same
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Request:
     """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
 
-    `finish` is called with the directory once the run is complete, to write the `REPORTS`.
+    `finish` is called with the directory once the run is complete, to write `extras`.
     """
 
     inputs: Sequence[str]
@@ -41,6 +41,7 @@ class Request:
     command: Sequence[str] = ()
     legacy_output: bool = False
     finish: Callable[[Path], object] | None = None
+    extras: Sequence[str] = REPORTS
 
     def units(self, source: Source) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
@@ -79,7 +80,7 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
         require_same(before["fingerprint"], told["fingerprint"])
         if before["status"] == "complete" and directory.has_tables():
             directory.remove_units()
-            if request.finish is not None and not directory.has_reports():
+            if request.finish is not None and directory.lacks(request.extras):
                 request.finish(directory.path)
             say(f"the run in {directory.path} is complete; nothing is left to do")
             return

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
-from virnucpro.pipeline.outputs import REPORTS, TABLES, atomic_path, atomic_writer, usable, write_json
+from virnucpro.pipeline.outputs import PARQUET, REPORTS, TABLES, atomic_path, atomic_writer, usable, write_json
 from virnucpro.pipeline.tally import Tally
 from virnucpro.pipeline.units import Unit, append_unit, read_unit, write_unit
 
@@ -114,9 +114,9 @@ class RunDirectory:
         """Tell whether all tables are there."""
         return all(path.is_file() for path in self._tables())
 
-    def has_reports(self) -> bool:
-        """Tell whether all reports are there."""
-        return all((self.path / name).is_file() for name in REPORTS)
+    def lacks(self, names: Sequence[str]) -> bool:
+        """Tell whether one of these files is not there."""
+        return not all((self.path / name).is_file() for name in names)
 
     def begin(self, state: dict[str, Any], anew: bool) -> None:
         """Write run.json; `anew`, first remove what an earlier run left, and nothing else."""
@@ -124,7 +124,7 @@ class RunDirectory:
             with usable(self.path):
                 self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
                 self.remove_units()
-                others = (self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES, *REPORTS))
+                others = (self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES, *REPORTS, *PARQUET.values()))
                 for path in {*self._tables(), *others}:
                     path.unlink(missing_ok=True)
                     path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)

@@ -103,4 +103,6 @@ def _rect(x: float, y: float, width: float, height: float, name: str) -> Html:
 
 
 def _svg(width: int, height: int, label: str, content: Html, name: str) -> Html:
-    return element("svg", content, viewBox=f"0 0 {width} {height}", role="img", aria_label=label, class_=name)
+    shape = "none" if name == "strip" else None  # fills its cell
+    box = f"0 0 {width} {height}"
+    return element("svg", content, viewBox=box, preserveAspectRatio=shape, role="img", aria_label=label, class_=name)

@@ -35,7 +35,7 @@ _HISTOGRAMS = (
     "score; each drawing has a scale of its own: "
 )
 _WINDOWS = (
-    "A long record is read in windows. A virus inside a genome shows as a dark stretch, though the genome as a whole "
+    "A long record is read in windows. A virus inside a genome shows as a red stretch, though the genome as a whole "
     "is called other; chunks.tsv has the places. Colours: "
 )
 

@@ -1,0 +1,43 @@
+"""virnucpro compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_WORDS = {True: "virus", False: "other", None: "NA"}
+
+
+def compare(
+    tables: Annotated[list[Path], typer.Argument(help="records.tsv and tables of other tools.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Table of every sequence and its calls.", show_default=False)
+    ] = None,
+    kraken_report: Annotated[
+        Path | None, typer.Option("--kraken-report", help="Kraken2's --report of the same run.", show_default=False)
+    ] = None,
+) -> None:
+    """Compare what several tools call virus: how far they agree, and what each calls alone.
+
+    Knows its own records.tsv, geNomad (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger, DeepMicroClass,
+    VirSorter2 (final-viral-score.tsv) and Kraken2 (--output, with --kraken-report) by their columns.
+
+    Example: virnucpro compare calls/records.tsv genomad_virus_summary.tsv -o all.tsv
+    """
+    from virnucpro.errors import ConfigError
+    from virnucpro.pipeline.outputs import atomic_writer
+    from virnucpro.train import compare as comparison
+
+    if len(tables) < 2:
+        raise ConfigError(f"a comparison needs two tables or more, got {len(tables)}")
+    tools, calls = comparison.compare([comparison.read_verdicts(path, kraken_report) for path in tables])
+    if output is not None:
+        with atomic_writer(output) as file:
+            file.write("\t".join(("seq_name", *tools, "n_virus")) + "\n")
+            for name, row in calls.items():
+                cells = [_WORDS[cell] for cell in row]
+                file.write("\t".join((name, *cells, str(cells.count("virus")))) + "\n")
+    for line in comparison.summary(tools, calls):
+        print(line)

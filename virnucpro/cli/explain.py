@@ -1,0 +1,26 @@
+"""virnucpro explain."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="Output directory of a finished `predict`.", show_default=False)],
+    record: Annotated[str, typer.Argument(help="Id of a record.", show_default=False)],
+) -> None:
+    """Tell why a record was called as it was: filters passed and failed, windows, frames and their scores.
+
+    Example: virnucpro explain calls contig_17
+    """
+    from virnucpro.report.explain import explain as lines_on
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # ids come back byte for byte
+    for line in lines_on(run, record):
+        print(line)

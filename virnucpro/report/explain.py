@@ -1,0 +1,71 @@
+"""Why a record was called as it was: what it had to pass, its chunks and its frames, from the tables of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from virnucpro.errors import InputError
+from virnucpro.report.run import Entry, iter_details, iter_entries, read_told
+
+# The statuses that end a record's way, in the order in which a record meets them, and what it passes without them.
+_FILTERS = (
+    ("empty", "it has a sequence"),
+    ("too_short", "it is long enough"),
+    ("too_ambiguous", "few enough of its letters are ambiguous"),
+    ("low_complexity", "it is not too repetitive"),
+    ("no_frame", "it has a reading frame"),
+    ("failed", "the model could score it"),
+)
+
+
+def explain(directory: Path, name: str) -> Iterator[str]:
+    """Yield lines on every record of a run with this id.
+
+    Raises:
+        InputError: there is no such record, or no complete run.
+    """
+    told = read_told(directory)
+    entries = [entry for entry in iter_entries(directory) if entry.name == name]
+    if not entries:
+        raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of its header")
+    for entry, chunks in iter_details(directory, entries):
+        yield f"{name}: record {entry.index + 1} of the run, {entry.length:,} nt"
+        yield from _filters(entry)
+        yield f"  {_verdict(entry, told)}"
+        for chunk, frames in chunks:
+            place = f"{int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
+            score = "no score" if chunk["virus_score"] == "NA" else f"score {chunk['virus_score']}"
+            why = "" if chunk["reason"] == "NA" else f" ({chunk['status']}: {chunk['reason']})"
+            yield f"  window {place}: {chunk['prediction']}, {score}{why}"
+            for frame in frames:
+                best = "  <- best frame of the record" if frame["frame"] == entry.row["best_frame"] else ""
+                lane = f"{'F' if frame['strand'] == '+' else 'R'}{int(frame['offset']) + 1}"
+                yield (
+                    f"    frame {lane}: {int(frame['aa_length']):>4} aa, virus score {frame['score_virus']}, "
+                    f"weight {frame['weight']}{best}"
+                )
+
+
+def _filters(entry: Entry) -> Iterator[str]:
+    status, reason = entry.row["status"], entry.row["reason"]
+    for filtered, passed in _FILTERS:
+        if filtered == status:
+            yield f"  failed: {status}: {reason}"
+            return
+        yield f"  passed: {passed}"
+    if status != "ok":  # one that this version does not know
+        yield f"  failed: {status}: {reason}"
+
+
+def _verdict(entry: Entry, told: dict[str, Any]) -> str:
+    row, options = entry.row, told["options"]
+    if entry.score is None:
+        return "not called"
+    rule = f"the preset {options.get('preset')} at this length"
+    if options.get("min_score") is not None:
+        rule = f"the least score of a virus, {options['min_score']:g}"
+    side = "reaches" if row["prediction"] == "virus" else "is below"
+    fdr = f", false discovery rate {row['fdr']}" if row.get("fdr", "NA") != "NA" else ""
+    return f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}{fdr}"
