@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def explain(directory: Path, name: str) -> Iterator[str]:
         raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of its header")
     for entry, chunks in iter_details(directory, entries):
         yield f"{name}: record {entry.index + 1} of the run, {entry.length:,} nt"
-        yield from _filters(entry)
+        yield from _filters(entry, told["counts"]["status"])
         yield f"  {_verdict(entry, told)}"
         for chunk, frames in chunks:
             place = f"{int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
@@ -48,9 +48,10 @@ def explain(directory: Path, name: str) -> Iterator[str]:
                 )
 
 
-def _filters(entry: Entry) -> Iterator[str]:
+def _filters(entry: Entry, known: Collection[str]) -> Iterator[str]:
+    """Yield what the record met of the statuses that this run knows."""
     status, reason = entry.row["status"], entry.row["reason"]
-    for filtered, passed in _FILTERS:
+    for filtered, passed in (pair for pair in _FILTERS if pair[0] in known):
         if filtered == status:
             yield f"  failed: {status}: {reason}"
             return

@@ -1,0 +1,49 @@
+"""What `explain` says, and what it says of ids that are not there or not unique."""
+
+import pytest
+from unit.run_directories import write_run
+
+from virnucpro.errors import InputError
+from virnucpro.report.explain import explain
+
+
+def test_a_call_is_told_with_its_windows_and_frames(tmp_path):
+    directory = write_run(tmp_path / "run", [("other", 300, 0.1), ("a", 800, 0.9)], fdr=0.02)
+    lines = "\n".join(explain(directory, "a"))
+    assert "a: record 2 of the run, 800 nt" in lines
+    assert "passed: it is long enough" in lines
+    assert "repetitive" not in lines  # this run knows no such filter
+    assert (
+        "called virus: its score 0.9000 reaches the preset balanced at this length, false discovery rate 0.0200"
+        in lines
+    )
+    assert "window 501-800: virus, score 0.9000" in lines
+    assert lines.count("    frame ") == 4
+    assert lines.count("<- best frame of the record") == 1
+    assert "frame F1:  166 aa, virus score 0.9000, weight 0.5000  <- best" in lines
+
+
+def test_a_record_without_a_call_says_which_filter_it_failed(tmp_path):
+    lines = list(explain(write_run(tmp_path / "run", [("short", 40, None)]), "short"))
+    assert lines == [
+        "short: record 1 of the run, 40 nt",
+        "  passed: it has a sequence",
+        "  failed: too_short: 40 nt, needs 75",
+        "  not called",
+    ]
+
+
+def test_every_record_of_an_id_is_told(tmp_path):
+    directory = write_run(tmp_path / "run", [("twin", 300, 0.9), ("x", 600, 0.4), ("twin", 600, 0.2)])
+    lines = list(explain(directory, "twin"))
+    assert [line for line in lines if line.startswith("twin")] == [
+        "twin: record 1 of the run, 300 nt",
+        "twin: record 3 of the run, 600 nt",
+    ]
+    assert "  called other: its score 0.2000 is below the least score of a virus, 0.5" in lines
+    assert "    frame F1:   33 aa, virus score 0.2000, weight 0.5000" in lines
+
+
+def test_an_id_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"no record 'b'; an id ends at the first blank"):
+        list(explain(write_run(tmp_path / "run", [("a", 300, 0.9)]), "b"))

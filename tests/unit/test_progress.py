@@ -1,0 +1,117 @@
+"""What is known of how far a run has come, and messages for people and for programs."""
+
+import gzip
+import io
+import json
+import logging
+import sys
+
+import pytest
+
+from virnucpro.cli import logs
+from virnucpro.errors import InputError
+from virnucpro.pipeline import progress
+from virnucpro.pipeline.progress import NOTICE, Source, in_words, say, summarise
+from virnucpro.pipeline.tally import Tally
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_the_total_is_estimated_while_reading_and_counted_at_the_end(tmp_path):
+    text = "".join(f">{i:05d}\n{'ACGT' * 40}\n" for i in range(20_000)).encode()
+    (tmp_path / "a.fa").write_bytes(text)
+    (tmp_path / "b.fa.gz").write_bytes(gzip.compress(text))
+    source = Source([str(tmp_path / "a.fa"), str(tmp_path / "b.fa.gz")])
+    assert source.total() is None
+    for record in source:
+        if record.index == 10_000:
+            # Half of the first file is read, which is nearly all the bytes there are.
+            share = (tmp_path / "a.fa").stat().st_size / source.bytes
+            assert source.total() == pytest.approx(20_000 / share, rel=0.05)
+    assert source.total() == source.records == 40_000
+
+
+def test_of_a_stream_the_total_is_known_at_the_end_only(monkeypatch, tmp_path):
+    (tmp_path / "a.fa").write_text(">a\nACGT\n" * 200)
+    with (tmp_path / "a.fa").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        source = Source(["-", str(tmp_path / "a.fa")])
+        assert source.bytes is None
+
+
+def test_progress_off_a_terminal_is_plain_lines(monkeypatch, capsys):
+    logs.set_up(logging.WARNING, json_lines=False)
+    monkeypatch.setattr(progress, "PLAIN_LINE_SECONDS", 0.0)
+    source = Source([])
+    source.records, source.at_end = 3000, True
+    with progress.progress(source) as advance:
+        advance(1000, False)
+        advance(1000)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "virnucpro: 1,000 records called, reading"  # those of an earlier run tell nothing about the pace
+    assert second.startswith("virnucpro: 2,000 records called, ")
+    assert second.endswith(" left")
+
+
+def test_json_lines(monkeypatch, capsys):
+    logs.set_up(logging.WARNING, json_lines=True)
+    tally = Tally(viral=2, bases=9)
+    tally.status.update({"ok": 5, "too_short": 1})
+    summarise(tally, 1, 3.25, "; there")
+    logs.tell_error(InputError("a\nb"))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("warning", "message"),
+        ("info", "summary"),
+        ("error", "error"),
+    ]
+    assert lines[1]["message"] == "6 records: 2 virus, 3 other, not called: 1 too_short; 3.2 s; there"
+    assert (lines[1]["virus"], lines[1]["not_called"], lines[1]["seconds"]) == (2, {"too_short": 1}, 3.25)
+    assert (lines[2]["message"], lines[2]["exit_code"], lines[2]["kind"]) == ("a\nb", 65, "InputError")
+    assert all(line["time"].endswith("+00:00") for line in lines)
+
+
+def test_lines_for_people_and_quiet(capsys):
+    logs.set_up(logging.WARNING, json_lines=False)
+    say("done")
+    logging.getLogger("virnucpro.x").warning("odd")
+    logs.tell_error(InputError("bad"))
+    assert capsys.readouterr().err == "virnucpro: done\nWARNING: odd\nvirnucpro: error: bad\n"
+    logs.set_up(logging.ERROR, json_lines=False)
+    say("done")
+    assert capsys.readouterr().err == ""
+    assert logs.NOTICE == NOTICE
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_has_rate_and_time_left(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    logs.set_up(logging.WARNING, json_lines=False)
+    source = Source([])
+    source.records, source.at_end = 3000, True
+    with progress.progress(source) as advance:
+        advance(1000)
+    drawn = terminal.getvalue()
+    assert "1,000 records" in drawn
+    assert "records/s" in drawn
+    assert " left" in drawn
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (12.4, "12 s"), (60, "1 min 0 s"), (3600, "1 h 0 min")]
+)
+def test_times_in_words(seconds, words):
+    assert in_words(seconds) == words
