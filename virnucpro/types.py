@@ -6,7 +6,7 @@ unless the name says amino acids (aa).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ class Record:
 
     `id` is the header up to the first white space, as given; `description` is the rest of the header;
     `sequence` is upper-case ASCII; `source` names the file; `index` counts records from 0 over all
-    input files, and tells apart records that share an id.
+    input files, and tells apart records that share an id. `quality` is that of FASTQ as it stands there, empty of
+    FASTA; it decides nothing and is only handed on.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Record:
     source: str = "-"
     index: int = 0
     description: str = ""
+    quality: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,6 +236,19 @@ def test_hits_keep_their_headers(call, tmp_path):
     assert {row["prediction"] for row in table(tmp_path / "none" / "records.tsv")} == {"other", "NA"}
 
 
+def test_hits_of_fastq_keep_their_qualities(call, tmp_path):
+    quality = "".join(chr(33 + i % 94) for i in range(len(MEDIUM)))  # any that there may be
+    fastq = f"@q1 with words\n{MEDIUM.lower()}\n+q1\n{quality}\n@q2\n{SHORT[:40]}\n+\n{'I' * 40}\n"
+    files = [write(tmp_path / "1.fa", SMALL), write(tmp_path / "2.fq.gz", gzip.compress(fastq.encode()))]
+    assert call("predict", *files, "-o", tmp_path / "out", "--min-score", "0").code == 0
+    assert (tmp_path / "out" / "viral.fastq").read_text() == f"@q1 with words\n{MEDIUM}\n+\n{quality}\n"
+    assert (tmp_path / "out" / "viral.fasta").read_text().count(">") == 3
+    assert call("predict", *files, "-o", tmp_path / "out", "--min-score", "1", "--restart").code == 0
+    assert not (tmp_path / "out" / "viral.fastq").exists()
+    done = call("predict", *files, "-o", tmp_path / "out", "--min-score", "1", "--resume")
+    assert "nothing is left to do" in done.err
+
+
 def test_hits_are_those_of_the_table(call, tmp_path):
     rows = [(f"r{i}", dna(200)) for i in range(12)]
     path = write(tmp_path / "input.fa", "".join(f">{name}\n{sequence}\n" for name, sequence in rows))
@@ -298,6 +311,74 @@ def test_two_runs_write_the_same_bytes(call, run, tmp_path):
         "virnucpro_mqc.json",
     }:  # run.json has timings, report.html the command, which is pytest's here
         assert (tmp_path / "out" / name).read_bytes() == (run[0] / name).read_bytes(), name
+
+
+def test_json_lines_for_programs(call, tmp_path):
+    path = write(tmp_path / "input.fa", SMALL)
+    done = call("--json-log", "predict", path, "-o", tmp_path / "out")
+    (said,) = [json.loads(line) for line in done.err.splitlines()]
+    assert (said["event"], said["records"], said["not_called"]) == ("summary", 2, {})
+    assert said["virus"] + said["other"] == 2
+    done = call("--json-log", "predict", path, "-o", tmp_path / "out")
+    (said,) = [json.loads(line) for line in done.err.splitlines()]
+    assert (done.code, said["level"], said["exit_code"]) == (1, "error", 1)
+
+
+def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
+    text = "".join(f">r{i}\n{LONG[i : i + 150]}\n" for i in range(60))
+    done = call("predict", write(tmp_path / "input.fa", text + ">s\nACGT\n"), "-o", tmp_path / "out", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    lines = dict(line.split(": ", 1) for line in done.out.splitlines())
+    assert list(lines) == ["input", "speed", "time", "memory"]
+    assert lines["input"] == "61 records (counted), 9,000 nt long enough to be scored"
+    assert lines["time"].startswith("about ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_of_nothing_to_score(call, tmp_path):
+    done = call("predict", write(tmp_path / "input.fa", ">s\nACGT\n"), "-o", tmp_path / "out", "--dry-run")
+    assert done.code == 0
+    assert "1 records (counted), 0 nt long enough" in done.out
+
+
+def test_parquet_and_explain_of_a_run(call, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = write(tmp_path / "input.fa", SMALL)
+    assert call("predict", path, "-o", tmp_path / "out", "--parquet").code == 0
+    assert {file.name for file in (tmp_path / "out").glob("*.parquet")} == {
+        "records.parquet",
+        "chunks.parquet",
+        "frames.parquet",
+    }
+    told = call("explain", tmp_path / "out", "a").out
+    assert told.startswith("a: record 1 of the run, 300 nt\n")
+    best = table(tmp_path / "out" / "records.tsv")[0]["best_frame"]
+    assert f"frame {best[-2:]}:" in next(line for line in told.splitlines() if "<- best" in line)
+    assert call("explain", tmp_path / "out", "nobody").code == 65
+    twice = call("compare", *[tmp_path / "out" / "records.tsv"] * 2, "-o", tmp_path / "all.tsv")
+    assert twice.out.splitlines()[-1].split("\t")[:2] == ["virnucpro", "virnucpro#2"]
+    assert columns(tmp_path / "all.tsv") == ["seq_name", "virnucpro", "virnucpro#2", "n_virus"]
+    assert call("predict", path, "-o", tmp_path / "out", "--restart").code == 0
+    assert not list((tmp_path / "out").glob("*.parquet"))  # of an earlier run
+
+
+def test_a_report_is_made_again(call, run, tmp_path):
+    copy = Path(shutil.copytree(run[0], tmp_path / "copy"))
+    (copy / "report.html").unlink()
+    done = call("report", copy)
+    assert (done.code, done.err) == (0, f"virnucpro: open {copy / 'report.html'} in a browser\n")
+    assert (copy / "report.html").read_bytes() == (run[0] / "report.html").read_bytes()
+    assert call("report", tmp_path).code == 66
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell):
+    done = command(_VIRNUCPRO_COMPLETE=f"source_{shell}")
+    assert done.code == 0
+    assert "virnucpro" in done.out
+    words = {"COMP_WORDS": "virnucpro rep", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "virnucpro rep"}
+    done = command(_VIRNUCPRO_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_FISH_ACTION="get-args", **words)
+    assert "report" in done.out
 
 
 def test_several_files_are_one_stream(call, tmp_path):

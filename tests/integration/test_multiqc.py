@@ -22,7 +22,6 @@ def test_multiqc_shows_every_sample(tmp_path):
         write_report(directory)
     done = subprocess.run([MULTIQC, ".", "-o", "out", "--no-ansi"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "virnucpro: Found 2 samples" in done.stderr + done.stdout
     head, *rows = (tmp_path / "out" / "multiqc_data" / "multiqc_virnucpro_calls.txt").read_text().splitlines()
     assert head.split("\t") == ["Sample", "virus", "other", "empty", "too_short"]
     counts = {row.split("\t")[0]: row.split("\t")[1:] for row in rows}

@@ -76,5 +76,5 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         read_verdicts(written(tmp_path, "a\tb\n1\t2\n"))
     with pytest.raises(InputError, match="the row of 'a' is not what geNomad writes"):
         read_verdicts(written(tmp_path, GENOMAD.replace("0.7", "x")))
-    with pytest.raises(MissingInputError, match="[Nn]o such file"):
+    with pytest.raises(MissingInputError, match=r"[Nn]o such file"):
         read_verdicts(tmp_path / "nothing")

@@ -32,7 +32,10 @@ TABLES = {
     "chunks.tsv": "\t".join(CHUNK_COLUMNS) + "\n",
     "frames.tsv": "\t".join(FRAME_COLUMNS) + "\n",
     "viral.fasta": "",
+    "viral.fastq": "",
 }
+# Removed where nothing is in it: all hits are in viral.fasta, those that came with qualities in viral.fastq too.
+FASTQ_HITS = "viral.fastq"
 # What is made of the tables.
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
@@ -128,6 +131,11 @@ def _fasta_lines(record: Record) -> Iterator[str]:
         yield record.sequence[begin : begin + FASTA_WIDTH].decode("ascii") + "\n"
 
 
+def _fastq_entry(record: Record) -> str:
+    header = f"{record.id} {record.description}".rstrip(" ")
+    return f"@{header}\n{record.sequence.decode('ascii')}\n+\n{record.quality.decode('ascii')}\n"
+
+
 def _chunk_rows(result: RecordResult) -> Iterator[str]:
     for chunk in result.chunks:
         call = chunk.call
@@ -149,6 +157,7 @@ def table_lines(results: Sequence[RecordResult]) -> tuple[Iterator[str], ...]:
         (row for result in results for row in _chunk_rows(result)),
         (row for result in results for row in _frame_rows(result)),
         (line for result in results if result.call.is_virus for line in _fasta_lines(result.record)),
+        (_fastq_entry(result.record) for result in results if result.call.is_virus and result.record.quality),
     )
 
 

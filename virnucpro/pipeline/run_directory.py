@@ -15,7 +15,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
-from virnucpro.pipeline.outputs import PARQUET, REPORTS, TABLES, atomic_path, atomic_writer, usable, write_json
+from virnucpro.pipeline.outputs import (
+    FASTQ_HITS,
+    PARQUET,
+    REPORTS,
+    TABLES,
+    atomic_path,
+    atomic_writer,
+    usable,
+    write_json,
+)
 from virnucpro.pipeline.tally import Tally
 from virnucpro.pipeline.units import Unit, append_unit, read_unit, write_unit
 
@@ -111,8 +120,8 @@ class RunDirectory:
                         raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
 
     def has_tables(self) -> bool:
-        """Tell whether all tables are there."""
-        return all(path.is_file() for path in self._tables())
+        """Tell whether all tables are there; of FASTQ there may be none."""
+        return all(path.is_file() for path in self._tables() if path.name != FASTQ_HITS)
 
     def lacks(self, names: Sequence[str]) -> bool:
         """Tell whether one of these files is not there."""
@@ -164,6 +173,8 @@ class RunDirectory:
                 tables[-1].write(first_line.encode())
             for number in range(n_units):
                 append_unit(self._unit_path(number), tables)
+        if not (hits := self.path / FASTQ_HITS).stat().st_size:
+            hits.unlink()
         if self.legacy:
             with atomic_writer(self.path / HIGHEST_SCORES) as file:
                 write_highest_scores(self.path / RESULTS, file)

@@ -51,9 +51,9 @@ _short.maxstring = 80
 
 
 # What lies between one header and the next: number of its first line from 1; header without its mark, None where there
-# is none; sequence as it stands in the file, lines joined; why it is no record, "" if it is one. A plain tuple: one is
-# made for each of millions of reads.
-Entry = tuple[int, bytes | None, bytes, str]
+# is none; sequence as it stands in the file, lines joined; why it is no record, "" if it is one; quality, of FASTQ. A
+# plain tuple: one is made for each of millions of reads.
+Entry = tuple[int, bytes | None, bytes, str, bytes]
 
 
 class SequenceFile:
@@ -110,7 +110,7 @@ class SequenceFile:
         Raises:
             InputError: it is none; the error names file, line and record.
         """
-        line, header, sequence, fault = entry
+        line, header, sequence, fault, quality = entry
         if header is None:
             raise InputError(f"{self.path}: line {line}: {fault}")
         if ord("\r") in header:  # what follows it may be sequence
@@ -123,7 +123,7 @@ class SequenceFile:
         words = header.split(None, 1)
         name = words[0].decode("utf-8", "surrogateescape") if words else ""
         description = words[1].decode("utf-8", "surrogateescape") if len(words) > 1 else ""
-        return Record(name, sequence.upper(), self.path, index, description)
+        return Record(name, sequence.upper(), self.path, index, description, quality=quality)
 
     @contextmanager
     def _open(self) -> Iterator[io.BufferedReader]:
@@ -226,11 +226,11 @@ def _fasta_entries(stream: Iterable[bytes], line: int) -> Iterator[Entry]:
     sequence = bytearray()
     for line, text in lines:
         if text.startswith(b">"):
-            yield begin, header[1:].rstrip(), bytes(sequence), ""
+            yield begin, header[1:].rstrip(), bytes(sequence), "", b""
             begin, header, sequence = line, text, bytearray()
         else:
             sequence += text.rstrip()
-    yield begin, header[1:].rstrip(), bytes(sequence), ""
+    yield begin, header[1:].rstrip(), bytes(sequence), "", b""
 
 
 def _fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
@@ -242,7 +242,9 @@ def _fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
             yield from _faulty_fastq_entries(chain(lines, stream), line)
             return
         for number, record in enumerate(records):
-            yield line + 4 * number, record.name.rstrip().encode(), record.sequence.rstrip().encode(), ""
+            sequence = record.sequence.rstrip().encode()
+            quality = (record.qualities or "")[: len(sequence)].encode()
+            yield line + 4 * number, record.name.rstrip().encode(), sequence, "", quality
         line += len(lines)
 
 
@@ -260,15 +262,15 @@ def _faulty_fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]
         elif fault := _fastq_fault(lines):
             if lines[0].startswith(b"@"):
                 header = lines[0][1:].rstrip()
-                yield line, header, b"", fault
+                yield line, header, b"", fault, b""
             else:
-                yield line, None, b"", f"{fault} (after {named(header)})"
+                yield line, None, b"", f"{fault} (after {named(header)})", b""
             lost = True
             del lines[0]
             line += 1
         else:
             header = lines[0][1:].rstrip()
-            yield line, header, lines[1].rstrip(), ""
+            yield line, header, lines[1].rstrip(), "", lines[3].rstrip()
             lost = False
             lines.clear()
             line += 4
