@@ -175,7 +175,7 @@ def test_an_empty_run_has_a_page(tmp_path):
 
 def test_a_single_record_without_a_score_has_a_page(tmp_path):
     told = Reader(page(write_run(tmp_path / "run", [("short", 40, None)]))).text
-    assert "Of 1 records, 0 look viral, 0 do not, and 1 could not be called" in told
+    assert "Of 1 record, 0 look viral, 0 do not, and 1 could not be called" in told
     assert "… nt, needs … (1)" in told
 
 

@@ -71,9 +71,9 @@ def predict(
 
     virnucpro predict reads.fastq.gz contigs.fa -o calls
 
-    virnucpro predict reads.fastq.gz -o calls --dry-run     (how long it would take, and how much memory)
+    virnucpro predict reads.fastq.gz -o calls --dry-run   (how long, how much memory?)
 
-    virnucpro predict reads.fastq.gz -o calls --resume      (go on after a kill; begins a run where there is none)
+    virnucpro predict reads.fastq.gz -o calls --resume    (go on after a kill)
 
     zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
     """

@@ -18,10 +18,12 @@ _BAR, _HEIGHT = 14, 90  # of a histogram: width of a bar, height of the highest
 def length_class(number: int) -> str:
     """Return a class of lengths in words, in nt.
 
-    >>> length_class(1), length_class(5)
-    ('150–299 nt', '5,000 nt and longer')
+    >>> length_class(0), length_class(1), length_class(5)
+    ('below 150 nt', '150–299 nt', '5,000 nt and longer')
     """
     begin = LENGTHS[number]
+    if not begin:
+        return f"below {LENGTHS[1]} nt"
     return f"{begin:,}–{LENGTHS[number + 1] - 1:,} nt" if number + 1 < len(LENGTHS) else f"{begin:,} nt and longer"
 
 

@@ -78,7 +78,9 @@ def _summary(run: Run) -> Html:
         element("li", element("b", f"{number:,}"), f"{words} ({_share(number, run.records)})", class_=kind)
         for kind, words, number in parts
     )
-    lead = f"Of {run.records:,} records, {virus:,} look viral, {other:,} do not, and {none:,} could not be called."
+    records = f"{run.records:,} record{'s' if run.records > 1 else ''}"
+    verbs = "looks" if virus == 1 else "look", "does" if other == 1 else "do"
+    lead = f"Of {records}, {virus:,} {verbs[0]} viral, {other:,} {verbs[1]} not, and {none:,} could not be called."
     return section(
         "summary",
         "Summary",
