@@ -44,6 +44,10 @@ class Record:
     index: int = 0
     description: str = ""
 
+    def __reduce__(self) -> tuple[type[Record], tuple[str, bytes, str, int, str]]:
+        # Several times as fast to send to another process as by the fields' names.
+        return Record, (self.id, self.sequence, self.source, self.index, self.description)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

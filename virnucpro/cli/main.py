@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from virnucpro import __version__
-from virnucpro.cli import check, doctor, embed, evaluate, frames, models, predict, sample, selftest, train
+from virnucpro.cli import check, doctor, embed, evaluate, frames, merge, models, predict, sample, selftest, train
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("predict", epilog=EXIT_CODES)(predict.predict)
 app.command("check", epilog=EXIT_CODES)(check.check)
+app.command("merge")(merge.merge)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
 app.command("train")(train.train)

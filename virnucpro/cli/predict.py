@@ -56,6 +56,12 @@ def predict(
     unit_records: Annotated[
         int, typer.Option("--unit-records", min=1, help="Records done at a time, and lost at most by a kill.")
     ] = 1024,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Do the I-th of N parts, for `virnucpro merge`.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Call every record of the input virus or other.
 
@@ -72,19 +78,22 @@ def predict(
         raise typer.BadParameter("--legacy-output needs an output directory")
     if resume and to_stdout:
         raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
+    if to_stdout and shard is not None:
+        raise typer.BadParameter("--shard needs an output directory, for the files of its units")
     with nullcontext() if to_stdout else stoppable():
         make_sums_reproducible()
         from virnucpro.pipeline.predict import Options
         from virnucpro.pipeline.run import Request, run
         from virnucpro.pipeline.run_directory import Begin
+        from virnucpro.pipeline.shards import Shard
 
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
-        run(
-            Request(
-                inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output
-            )
-        )
+        request = Request(
+            inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output,
+            Shard.parse(shard) if shard is not None else None,
+        )  # fmt: skip
+        run(request)

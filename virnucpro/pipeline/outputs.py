@@ -37,13 +37,15 @@ FASTA_WIDTH = 60
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
     """Give a temporary path that is renamed to `path` when the block ends well, and removed when it does not.
+
+    `writer` is in the temporary name: where two may write the same file, each has its own.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{writer}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:

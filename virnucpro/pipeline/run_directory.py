@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}\.tmp")
+_UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
 
 
 class Begin(Enum):
@@ -36,14 +36,19 @@ class Begin(Enum):
 
 
 class RunDirectory:
-    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`."""
+    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`.
 
-    def __init__(self, path: Path, legacy: bool = False) -> None:
+    `writer` names the process among several that write units, see `atomic_path`.
+    """
+
+    def __init__(self, path: Path, legacy: bool = False, writer: str = "") -> None:
         self.path = path
+        self.writer = writer
         self.legacy = legacy
         self.first_lines = TABLES | LEGACY_TABLES if legacy else TABLES
         self.units = path / "units"
         self.state_path = path / "run.json"
+        self.lock_path = path / ".lock"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -52,7 +57,7 @@ class RunDirectory:
         Raises:
             OutputError: another run has the lock, or the directory cannot be made or written.
         """
-        lock = self.path / ".lock"
+        lock = self.lock_path
         with usable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = _lock(lock)
@@ -117,13 +122,17 @@ class RunDirectory:
     def begin(self, state: dict[str, Any], anew: bool) -> None:
         """Write run.json; `anew`, first remove what an earlier run left, and nothing else."""
         if anew:
-            with usable(self.path):
-                self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
-                self.remove_units()
-                for path in {*self._tables(), *(self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES))}:
-                    path.unlink(missing_ok=True)
-                    path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
+            self.clear()
         self.write_state(state)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, and nothing else."""
+        with usable(self.path):
+            self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
+            self.remove_units()
+            for path in {*self._tables(), *(self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES))}:
+                path.unlink(missing_ok=True)
+                path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Write run.json."""
@@ -132,21 +141,22 @@ class RunDirectory:
     def _tables(self) -> list[Path]:
         return [self.path / name for name in (*self.first_lines, *([HIGHEST_SCORES] if self.legacy else []))]
 
-    def _unit_path(self, number: int) -> Path:
+    def unit_path(self, number: int) -> Path:
+        """Return where the file of a unit is."""
         return self.units / f"unit_{number:06d}"
 
     def read_unit(self, unit: Unit) -> Tally | None:
         """Return the counts of a unit whose file is there and whole and fits its records."""
-        return read_unit(self._unit_path(unit.number), unit, len(self.first_lines))
+        return read_unit(self.unit_path(unit.number), unit, len(self.first_lines))
 
     def write_unit(self, unit: Unit, results: Sequence[RecordResult]) -> Tally:
         """Write the file of a unit."""
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
-        return write_unit(self._unit_path(unit.number), unit, results, self.legacy)
+        return write_unit(self.unit_path(unit.number), unit, results, self.legacy, self.writer)
 
-    def merge(self, n_units: int) -> None:
-        """Make the tables from the files of the first `n_units` units, in order.
+    def merge(self, units: Iterable[Path]) -> None:
+        """Make the tables from the files of all units, in order.
 
         Raises:
             OutputError: a table cannot be written, or a unit is not what it was.
@@ -157,8 +167,9 @@ class RunDirectory:
                 temporary = stack.enter_context(atomic_path(self.path / name))
                 tables.append(stack.enter_context(temporary.open("wb")))
                 tables[-1].write(first_line.encode())
-            for number in range(n_units):
-                append_unit(self._unit_path(number), tables)
+            n_records = 0
+            for number, path in enumerate(units):
+                n_records += append_unit(path, tables, number, n_records)
         if self.legacy:
             with atomic_writer(self.path / HIGHEST_SCORES) as file:
                 write_highest_scores(self.path / RESULTS, file)

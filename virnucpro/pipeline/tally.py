@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from virnucpro.types import Record, Status
+from virnucpro.types import Status
 
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
@@ -74,10 +74,10 @@ class RepeatedIds:
     def __init__(self) -> None:
         self._hashes = array("q")
 
-    def add(self, record: Record) -> None:
+    def add(self, record_id: str) -> None:
         """Take note of a record's id."""
         if len(self._hashes) < MOST_IDS:
-            self._hashes.append(hash(record.id))
+            self._hashes.append(hash(record_id))
 
     def count(self) -> int:
         """Return the number of repetitions so far."""

@@ -93,8 +93,12 @@ def _digest(records: Iterable[Record]) -> str:
     return whole.hexdigest()
 
 
-def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False) -> Tally:
+def write_unit(
+    path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False, writer: str = ""
+) -> Tally:
     """Write the results of a unit, with `legacy` also those for `LEGACY_TABLES`; return their counts.
+
+    `writer` tells apart those who may write the same unit, see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written; it is then not there at all.
@@ -102,7 +106,7 @@ def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult], legacy: 
     tally = Tally()
     for result in results:
         tally.add(result)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
         file.write(b" " * HEADER_BYTES)
         body, sizes = hashlib.sha256(), []
         for lines in (*table_lines(results), *([result_lines(results)] if legacy else [])):
@@ -132,19 +136,26 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
     return None
 
 
-def append_unit(path: Path, tables: Sequence[IO[bytes]]) -> None:
-    """Append a unit's bytes to the tables.
+def append_unit(path: Path, tables: Sequence[IO[bytes]], number: int, first: int) -> int:
+    """Append the bytes of unit `number`, whose first record is `first`, to the tables; return its number of records.
 
     Raises:
-        OutputError: the file was damaged after it had been written or checked.
+        OutputError: the file is not there, or is not the one that had been written or checked.
     """
-    with path.open("rb") as file:
+    again = "run it again with --resume, which does this unit again"
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}; {again}") from error
+    with file:
         try:
-            whole = _copy(file, _read_header(file, len(tables)), tables)
+            header = _read_header(file, len(tables))
+            whole = (header.unit, header.first) == (number, first) and _copy(file, header, tables)
         except (ValueError, TypeError, KeyError) as error:
-            raise OutputError(f"{path} was damaged during the run; --resume does this unit again") from error
-        if not whole:
-            raise OutputError(f"{path} was damaged during the run; --resume does this unit again")
+            raise OutputError(f"{path} was damaged during the run; {again}") from error
+    if not whole:
+        raise OutputError(f"{path} was damaged during the run; {again}")
+    return header.records
 
 
 def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
