@@ -1,6 +1,7 @@
 """What tests of several folders need."""
 
 import ctypes
+import logging
 import os
 import subprocess
 import sys
@@ -36,3 +37,34 @@ def unprivileged(tmp_path_factory) -> dict[str, Any]:
     if b"PermissionError" not in done.stderr:
         pytest.skip("permissions bind nobody here")
     return keywords
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """An input, a tiny model, and what an unbroken run makes of them, see `lab.Lab`."""
+    from lab import make_lab
+
+    return make_lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture
+def call(capfd):
+    """Run a command in this process; return its exit code and what it said on stderr."""
+    import torch
+
+    from virnucpro.cli.main import main
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    threads = torch.get_num_threads()
+
+    def run(arguments: list[str]) -> tuple[int, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        return end.value.code or 0, capfd.readouterr().err
+
+    yield run
+    torch.set_num_threads(threads)
+    root.handlers[:] = handlers
+    root.setLevel(level)

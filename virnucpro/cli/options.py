@@ -33,6 +33,27 @@ Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="auto|HOST:PORT",
+        help="Ray cluster to join; default: RAY_ADDRESS, or this machine alone.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Processes with a model, on Ray; default: all there is room for.", show_default=False
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus", min=0, help="GPUs for the workers, on Ray; default: one a worker; 0 for CPUs.", show_default=False
+    ),
+]
 
 
 def report(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -62,6 +62,12 @@ def predict(
             "--shard", metavar="I/N", help="Do the I-th of N parts, for `virnucpro merge`.", show_default=False
         ),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on many devices and machines.")
+    ] = "local",
+    ray_address: options.RayAddress = None,
+    workers: options.Workers = None,
+    gpus: options.Gpus = None,
 ) -> None:
     """Call every record of the input virus or other.
 
@@ -78,8 +84,10 @@ def predict(
         raise typer.BadParameter("--legacy-output needs an output directory")
     if resume and to_stdout:
         raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
-    if to_stdout and shard is not None:
-        raise typer.BadParameter("--shard needs an output directory, for the files of its units")
+    if to_stdout and (shard is not None or engine == "ray"):
+        raise typer.BadParameter("--shard and --engine ray need an output directory, for the files of units")
+    if engine == "local" and (ray_address, workers, gpus) != (None, None, None):
+        raise typer.BadParameter("--ray-address, --workers and --gpus need --engine ray")
     with nullcontext() if to_stdout else stoppable():
         make_sums_reproducible()
         from virnucpro.pipeline.predict import Options
@@ -96,4 +104,10 @@ def predict(
             inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output,
             Shard.parse(shard) if shard is not None else None,
         )  # fmt: skip
-        run(request)
+        if engine == "local":
+            run(request)
+            return
+        from virnucpro.distributed.cluster import Scale
+        from virnucpro.distributed.engine import open_ray
+
+        run(request, open_ray(Scale(ray_address, workers, gpus)))

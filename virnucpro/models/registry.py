@@ -223,16 +223,26 @@ def build_model(description: ModelDescription, directory: Path) -> Model:
     )
 
 
+def check_model(name: str) -> tuple[Path, ModelDescription]:
+    """Return the directory and description of a model once the checksums of its files are found right.
+
+    Raises:
+        ModelError: it is missing, or a file differs from its checksum.
+    """
+    directory = find_model(name)
+    description = ModelDescription.from_json(directory / "model.json")
+    for file in description.files():
+        check_file(directory, file, description)
+    return directory, description
+
+
 def load_model(name: str = DEFAULT_MODEL) -> Model:
     """Load a model by name or directory, in float32 on the CPU, in evaluation mode.
 
     Raises:
         ModelError: it is missing, a file differs from its checksum, or the weights do not fit.
     """
-    directory = find_model(name)
-    description = ModelDescription.from_json(directory / "model.json")
-    for file in description.files():
-        check_file(directory, file, description)
+    directory, description = check_model(name)
     with shapes_only():  # no memory is taken before the weights are known to fit
         model = build_model(description, directory)
     for stem, module in model.parts().items():
