@@ -119,13 +119,13 @@ def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
     from virnucpro.distributed.engine import started
 
     (tmp_path / ".lock").touch()
-    settings = {"job": "predict", "model": str(lab.model), "legacy": False, "output": str(tmp_path)}
+    settings = {"job": "predict", "model": str(lab.model), "legacy": False}
     scale, same = Scale(nodes.address, 1), {"SHA-256 of protein.safetensors": "0" * 64}
     with pytest.raises(ConfigError, match=r"as the driver: SHA-256 of protein.safetensors was 0{64} and is \w{64}"):  # noqa: SIM117
-        with started(scale, Options(), settings, same):
+        with started(scale, Options(), tmp_path, settings, same):
             pass
     with pytest.raises(ModelError, match=r"the worker on .*: there is no model '/nowhere'"):  # noqa: SIM117
-        with started(scale, Options(), {**settings, "model": "/nowhere"}, {}):
+        with started(scale, Options(), tmp_path, {**settings, "model": "/nowhere"}, {}):
             pass
 
 
@@ -194,3 +194,20 @@ def test_a_cluster_that_is_not_there_is_an_error(lab, call, tmp_path, nodes):
 def test_the_address_may_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert (ray_address(None), ray_address("auto")) == ("10.0.0.1:6379", "auto")
+
+
+def test_embeddings(lab, call, nodes, on_ray, tmp_path):
+    proteins = tmp_path / "p.faa"
+    proteins.write_text("".join(f">p{i}\n{'MKVLWAGTRE' * (1 + i % 9)}\n" for i in range(9000)))
+    given = ["embed", proteins, "--model", lab.model, "--precision", "fp32", "-t", 1]
+    found = {}
+    for name, more in (("local", []), ("ray", on_ray)):
+        code, err = call([str(argument) for argument in (*given, "-o", tmp_path / name, *more)])
+        assert code == 0, err
+        found[name] = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir() if p.name != "run.json"}
+    assert len(found["ray"]) == 4  # ids and three shards
+    assert found["ray"] == found["local"]
+    assert told(tmp_path / "ray")["fingerprint"] == told(tmp_path / "local")["fingerprint"]
+    (tmp_path / "ray" / "embeddings_00001.safetensors").unlink()
+    code, err = call([str(argument) for argument in (*given, "-o", tmp_path / "ray", "--resume")])
+    assert (code, "2 shards were done before" in err) == (0, True)

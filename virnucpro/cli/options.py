@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,9 @@ Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),
 ]
+Engine = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on many devices and machines.")
+]
 RayAddress = Annotated[
     str | None,
     typer.Option(
@@ -54,6 +57,12 @@ Gpus = Annotated[
         "--gpus", min=0, help="GPUs for the workers, on Ray; default: one a worker; 0 for CPUs.", show_default=False
     ),
 ]
+
+
+def require_engine(engine: str, *of_ray: object) -> None:
+    """Refuse options of Ray without `--engine ray`."""
+    if engine == "local" and any(option is not None for option in of_ray):
+        raise typer.BadParameter("--ray-address, --workers and --gpus need --engine ray")
 
 
 def report(line: str) -> None:

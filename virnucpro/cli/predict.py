@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -62,9 +62,7 @@ def predict(
             "--shard", metavar="I/N", help="Do the I-th of N parts, for `virnucpro merge`.", show_default=False
         ),
     ] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on many devices and machines.")
-    ] = "local",
+    engine: options.Engine = "local",
     ray_address: options.RayAddress = None,
     workers: options.Workers = None,
     gpus: options.Gpus = None,
@@ -86,8 +84,7 @@ def predict(
         raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
     if to_stdout and (shard is not None or engine == "ray"):
         raise typer.BadParameter("--shard and --engine ray need an output directory, for the files of units")
-    if engine == "local" and (ray_address, workers, gpus) != (None, None, None):
-        raise typer.BadParameter("--ray-address, --workers and --gpus need --engine ray")
+    options.require_engine(engine, ray_address, workers, gpus)
     with nullcontext() if to_stdout else stoppable():
         make_sums_reproducible()
         from virnucpro.pipeline.predict import Options

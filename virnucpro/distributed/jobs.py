@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.models.registry import load_model
+from virnucpro.pipeline.embed import Embedder, EmbedRequest, shard_path
 from virnucpro.pipeline.engine import recovered
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.predict import Options, Predictor
@@ -28,7 +29,25 @@ class Prediction:
         return self._directory.write_unit(unit, score_isolated(self._predictor.run, unit.records))
 
     def recovered(self) -> dict[str, int]:
-        return recovered(self._predictor)
+        return recovered([self._predictor.nucleotide, self._predictor.protein])
 
 
-JOBS: dict[str, Any] = {"predict": Prediction}
+class Embedding:
+    """Embed the records of units and write their shards."""
+
+    def __init__(self, settings: dict[str, Any], writer: str) -> None:
+        self._directory, self._writer = RunDirectory(Path(settings["output"])), writer
+        given = {**settings["request"], "options": Options(**settings["options"])}
+        self._embedder = Embedder(EmbedRequest((), self._directory.path, settings["model"], **given))
+        self.told = self._embedder.told
+        self.same = {"torch": self.told["versions"]["torch"], **self.told["fingerprint"]}
+
+    def do(self, unit: Unit) -> None:
+        vectors = self._embedder.embed(unit.records)
+        self._embedder.write(shard_path(self._directory, unit), unit, vectors, self._writer)
+
+    def recovered(self) -> dict[str, int]:
+        return recovered([self._embedder.runner])
+
+
+JOBS: dict[str, Any] = {"predict": Prediction, "embed": Embedding}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from virnucpro.errors import ConfigError
 from virnucpro.models.description import ModelDescription
 from virnucpro.models.registry import load_model
+from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pipeline.progress import Counter
@@ -25,16 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """Scores units and writes their files."""
+    """Does the units of `predict` or `embed` and writes their files."""
 
     @property
     def told(self) -> dict[str, Any]:
-        """What `describe_predictor` says."""
+        """What run.json says of the model and its device."""
 
     def score(
         self, units: Iterator[Unit], directory: RunDirectory, begin: Callable[[], None], counter: Counter
-    ) -> Iterator[Tally]:
-        """Yield the counts of each unit once its file is written, in any order.
+    ) -> Iterator[Any]:
+        """Yield the counts (`predict`: a Tally) of each unit once its file is written, in any order.
 
         `begin` is called before the first of them is, and makes the directory ready.
         """
@@ -63,7 +64,7 @@ class LocalEngine:
             counter.advance(len(unit.records))
 
     def closing(self) -> dict[str, Any]:
-        return {"recovered": recovered(self.predictor)}
+        return {"recovered": recovered([self.predictor.nucleotide, self.predictor.protein])}
 
 
 @contextmanager
@@ -96,9 +97,8 @@ def require_legacy(description: ModelDescription, name: str) -> None:
         )
 
 
-def recovered(predictor: Predictor) -> dict[str, int]:
-    """Return what a predictor has had to recover from so far."""
-    runners = (predictor.nucleotide, predictor.protein)
+def recovered(runners: Sequence[AsyncInferenceRunner]) -> dict[str, int]:
+    """Return what runners have had to recover from so far."""
     return {
         "batches_halved_for_memory": sum(runner.n_out_of_memory for runner in runners),
         "embeddings_redone_in_float32": sum(runner.n_redone for runner in runners),
