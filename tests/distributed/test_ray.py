@@ -12,7 +12,7 @@ import torch
 from virnucpro.config import ray_address
 from virnucpro.distributed import cluster, worker
 from virnucpro.distributed.cluster import Plan, Scale, make_plan
-from virnucpro.errors import ConfigError, ModelError, OutputError
+from virnucpro.errors import ConfigError, ModelError, OutputError, VirnucproError
 from virnucpro.pipeline.predict import Options
 
 
@@ -22,10 +22,10 @@ def told(directory):
 
 @pytest.fixture(scope="module")
 def long_lab(lab):
-    """An input of 60 units that take a while, and the local engine's tables."""
+    """An input of 40 units that take a while, and the local engine's tables."""
     letters = random.Random(3)
     path, output = lab.folder / "long.fa", lab.folder / "long"
-    records = [(f"long_{i}", "".join(letters.choices("ACGT", k=12_000))) for i in range(60)]
+    records = [(f"long_{i}", "".join(letters.choices("ACGT", k=9_000))) for i in range(40)]
     path.write_text(lab.fasta(records))
     code, err = lab.ended(lab.start(output, "--unit-records", 1, source=path))
     assert code == 0, err
@@ -54,7 +54,7 @@ def test_a_node_leaves_and_another_joins(lab, long_lab, nodes, on_ray, tmp_path)
     source, expected = long_lab
     text, output = source.read_bytes(), tmp_path / "out"
     process = lab.start(output, "--unit-records", 1, *on_ray, source="-", stdin=subprocess.PIPE)
-    cut = text.index(b">long_45")
+    cut = text.index(b">long_28")
     process.stdin.write(text[:cut])
     process.stdin.flush()
     leaving = nodes.nodes.pop()
@@ -74,26 +74,32 @@ def test_a_node_leaves_and_another_joins(lab, long_lab, nodes, on_ray, tmp_path)
     assert lab.tables(output) == lab.tables(expected)
     rows = told(output)["workers"]
     assert sorted(row["starts"] for row in rows) == [1, 1, 2]
-    assert sum(row["units"] for row in rows) == 60
+    assert sum(row["units"] for row in rows) == 40
 
 
-def test_driver_and_worker_are_killed_and_the_run_goes_on(lab, long_lab, nodes, on_ray, tmp_path):
+def test_the_driver_is_killed_and_stopped_a_worker_is_killed_and_the_run_goes_on(
+    lab, long_lab, nodes, on_ray, tmp_path
+):
     source, expected = long_lab
     output = tmp_path / "out"
-    arguments = [output, "--unit-records", 1, "--resume", *on_ray]
+    arguments = [output, "--unit-records", 1, "--resume", *on_ray, "--workers", 2]
     process = lab.start(*arguments, source=source)
     lab.wait_for(lambda: len(lab.units_of(output)) >= 5, process)
     lab.kill(process)
-    done = len(lab.units_of(output))
-    assert 5 <= done < 60
     process = lab.start(*arguments, source=source)
+    done = len(lab.units_of(output))
+    assert 5 <= done < 35
     lab.wait_for(lambda: len(lab.units_of(output)) > done + 2, process)
+    process.terminate()
+    code, err = lab.ended(process)
+    assert (code, "stopped by SIGTERM; run it again with --resume to go on" in err) == (75, True)
+    process = lab.start(*arguments, source=source)
     lab.wait_for(lambda: nodes.workers(doing="do"), process)
     os.kill(nodes.workers(doing="do")[0], signal.SIGKILL)
     code, err = lab.ended(process)
     assert code == 0, err
     assert "was lost; what it had is done elsewhere" in err
-    assert "of 60 units were done before" in err
+    assert "of 40 units were done before" in err
     assert told(output)["units"]["kept"] >= done
     assert lab.tables(output) == lab.tables(expected)
     assert {path.name for path in output.iterdir()} == {*lab.expected, "run.json"}
@@ -109,7 +115,7 @@ def test_a_record_that_makes_the_model_fail_is_isolated(lab, call, on_ray, tmp_p
     path.write_text(lab.fasta([("bad", "GGT" * 40) if i == 5 else (f"r{i}", "ACGTTCA" * 20) for i in range(12)]))
     code, err = call(lab.arguments(tmp_path / "local", "--model", poisoned, source=path))
     assert code == 0, err
-    code, err = call(lab.arguments(tmp_path / "ray", "--model", poisoned, *on_ray, source=path))
+    code, err = call(lab.arguments(tmp_path / "ray", "--model", poisoned, *on_ray, "--workers", 1, source=path))
     assert code == 0, err
     assert "1 failed" in err
     assert lab.tables(tmp_path / "ray") == lab.tables(tmp_path / "local")
@@ -126,6 +132,9 @@ def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
             pass
     with pytest.raises(ModelError, match=r"the worker on .*: there is no model '/nowhere'"):  # noqa: SIM117
         with started(scale, Options(), tmp_path, {**settings, "model": "/nowhere"}, {}):
+            pass
+    with pytest.raises(VirnucproError, match="worker 1 could not start: KeyError: 'no such job'"):  # noqa: SIM117
+        with started(scale, Options(), tmp_path, {**settings, "job": "no such job"}, {}):
             pass
 
 
@@ -185,9 +194,10 @@ def test_without_ray_the_error_says_what_to_install(lab, call, tmp_path, monkeyp
     assert (code, "--engine ray needs Ray, which is not installed: pip install 'virnucpro[ray]'" in err) == (2, True)
 
 
-def test_a_cluster_that_is_not_there_is_an_error(lab, call, tmp_path, nodes):
-    code, err = call(lab.arguments(tmp_path / "out", "--engine", "ray", "--ray-address", "nonsense"))
-    assert (code, "no Ray cluster could be joined at nonsense" in err) == (1, True), err
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_an_error(lab, call, tmp_path, nodes, address):
+    code, err = call(lab.arguments(tmp_path / "out", "--engine", "ray", "--ray-address", address))
+    assert (code, f"no Ray cluster could be joined at {address}: " in err) == (1, True), err
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -198,16 +208,16 @@ def test_the_address_may_come_from_the_environment(monkeypatch):
 
 def test_embeddings(lab, call, nodes, on_ray, tmp_path):
     proteins = tmp_path / "p.faa"
-    proteins.write_text("".join(f">p{i}\n{'MKVLWAGTRE' * (1 + i % 9)}\n" for i in range(9000)))
+    proteins.write_text("".join(f">p{i}\n{'MKVLWAGTRE' * (1 + i % 9)}\n" for i in range(5000)))
     given = ["embed", proteins, "--model", lab.model, "--precision", "fp32", "-t", 1]
     found = {}
-    for name, more in (("local", []), ("ray", on_ray)):
+    for name, more in (("local", []), ("ray", [*on_ray, "--workers", 2])):
         code, err = call([str(argument) for argument in (*given, "-o", tmp_path / name, *more)])
         assert code == 0, err
         found[name] = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir() if p.name != "run.json"}
-    assert len(found["ray"]) == 4  # ids and three shards
+    assert len(found["ray"]) == 3  # ids and two shards
     assert found["ray"] == found["local"]
     assert told(tmp_path / "ray")["fingerprint"] == told(tmp_path / "local")["fingerprint"]
     (tmp_path / "ray" / "embeddings_00001.safetensors").unlink()
     code, err = call([str(argument) for argument in (*given, "-o", tmp_path / "ray", "--resume")])
-    assert (code, "2 shards were done before" in err) == (0, True)
+    assert (code, "1 shards were done before" in err) == (0, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,10 +57,11 @@ def connected(scale: Scale) -> Iterator[None]:
     address = ray_address(scale.address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
+        _reach(address)
         # Of this machine, Ray would take all cores, whatever a batch system allots.
         cores = {} if address else {"num_cpus": default_threads()}
         context = ray.init(address, logging_level=logging.WARNING, **cores)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise VirnucproError(
             f"no Ray cluster could be {'joined at ' + address if address else 'started'}: {reason}; "
@@ -74,6 +76,13 @@ def connected(scale: Scale) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Connect to HOST:PORT once: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def import_ray() -> Any:
