@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 # Off a terminal, a plain line every so many seconds stands in for the progress bar.
 PLAIN_LINE_SECONDS = 30.0
+# On a terminal, so many workers have a line.
+MOST_LINES = 16
 
 
 def may_speak() -> bool:
@@ -76,7 +78,7 @@ class _Bars(Counter):
 
     def _show(self, worker: str | None) -> None:
         self._bars.update(self._line(""), completed=self.records)
-        if worker is not None:
+        if worker is not None and (worker in self._lines or len(self._lines) <= MOST_LINES):
             self._bars.update(
                 self._line(worker),
                 completed=self._workers[worker][1],
