@@ -3,14 +3,16 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
+import threading
 
 import pytest
 import torch
 
 from virnucpro.config import ray_address
-from virnucpro.distributed import cluster, worker
+from virnucpro.distributed import cluster, worker, workers
 from virnucpro.distributed.cluster import Plan, Scale, make_plan
 from virnucpro.errors import ConfigError, ModelError, OutputError, VirnucproError
 from virnucpro.pipeline.predict import Options
@@ -119,6 +121,28 @@ def test_a_record_that_makes_the_model_fail_is_isolated(lab, call, on_ray, tmp_p
     assert code == 0, err
     assert "1 failed" in err
     assert lab.tables(tmp_path / "ray") == lab.tables(tmp_path / "local")
+
+
+def test_a_unit_that_loses_worker_after_worker_stops_the_run(lab, call, long_lab, nodes, on_ray, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "MOST_LOST", 1)
+    over = threading.Event()
+
+    def kill_a_worker() -> None:
+        while not over.wait(0.01):
+            for pid in nodes.workers(doing="do"):
+                os.kill(pid, signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    try:
+        arguments = lab.arguments(tmp_path / "out", "--unit-records", 1, *on_ray, "--workers", 1, source=long_lab[0])
+        code, err = call(arguments)
+    finally:
+        over.set()
+        killer.join()
+    assert code == 1
+    assert re.search(r"error: unit \d+ lost 1 workers, the last with: .*; its records kill the process", err), err
 
 
 def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
