@@ -36,7 +36,8 @@ def describe_run(inputs: Sequence[str], model: str, predictor: Predictor, comman
         },
         "options": {
             **asdict(predictor.options), "device": str(predictor.device), "precision": predictor.precision,
-            "min_length": predictor.min_length, "min_score": predictor.threshold,
+            "min_length": predictor.min_length, "min_score": predictor.decision.min_score,
+            "preset": predictor.decision.preset, "prevalence": predictor.decision.prevalence,
         },
         "attention": {
             "nucleotide": predictor.nucleotide.encoder.model.backend.name,
@@ -76,7 +77,7 @@ def fingerprint_run(told: dict[str, Any], predictor: Predictor, unit_records: in
         values[f"SHA-256 of {name}"] = checksum
     description = replace(predictor.description, training={}, metrics={}, checksums={})
     values["SHA-256 of model.json"] = fingerprint(asdict(description))
-    for name in ("min_length", "min_score", "precision", "packing"):
+    for name in ("min_length", "min_score", "preset", "prevalence", "precision", "packing"):
         values["--" + name.replace("_", "-")] = told["options"][name]
     values["--unit-records"] = unit_records
     values["device"] = predictor.device.type

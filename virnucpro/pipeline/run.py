@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
+from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.outputs import TABLES, record_row
 from virnucpro.pipeline.predict import Options, Predictor
@@ -24,7 +25,7 @@ from virnucpro.pipeline.provenance import describe_run, fingerprint_run, require
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.tally import RepeatedIds, Tally
 from virnucpro.pipeline.units import UNIT_RECORDS, Unit, iter_units
-from virnucpro.seq import read_records
+from virnucpro.seq import read_pairs, read_records
 from virnucpro.types import Status
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ PLAIN_LINE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run is to do: `output` is its directory, or None for records.tsv on standard output."""
+    """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
+
+    `paired` says that the inputs are two files of mates.
+    """
 
     inputs: Sequence[str]
     output: Path | None
@@ -45,10 +49,16 @@ class Request:
     unit_records: int = UNIT_RECORDS
     command: Sequence[str] = ()
     legacy_output: bool = False
+    paired: bool = False
+
+    def __post_init__(self) -> None:
+        if self.paired and len(self.inputs) != 2:
+            raise ConfigError(f"--paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}")
 
     def units(self) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
-        return prefetch(iter_units(read_records(self.inputs), self.unit_records), depth=1)
+        records = read_pairs(*self.inputs) if self.paired else read_records(self.inputs)
+        return prefetch(iter_units(records, self.unit_records), depth=1)
 
 
 def run(request: Request) -> None:
@@ -61,7 +71,7 @@ def run(request: Request) -> None:
     if request.output is None:
         _run_to_stdout(request)
         return
-    directory = RunDirectory(request.output, request.legacy_output)
+    directory = RunDirectory(request.output, request.legacy_output, request.paired)
     try:
         with directory.locked():
             _run_in(directory, request)
@@ -78,7 +88,7 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
     predictor = _load(request)
     told = describe_run(request.inputs, request.model, predictor, request.command)
     told["fingerprint"] = fingerprint_run(told, predictor, request.unit_records)
-    told["fingerprint"]["--legacy-output"] = request.legacy_output
+    told["fingerprint"] |= {"--legacy-output": request.legacy_output, "--paired": request.paired}
     if before is not None:
         require_same(before["fingerprint"], told["fingerprint"])
         if before["status"] == "complete" and directory.has_tables():
@@ -107,7 +117,8 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
             advance(len(unit.records))
     if n_units == n_kept:
         directory.begin(running, anew=before is None)
-    directory.merge(n_units)
+    composition = Composition.of(tally.evidence)
+    directory.merge(n_units, composition)
     seconds = {"load": round(loaded - begin, 3), "predict": round(time.perf_counter() - loaded, 3)}
     counted = {**tally.to_json(), "records_with_a_repeated_id": ids.count()}
     runners = (predictor.nucleotide, predictor.protein)
@@ -116,7 +127,8 @@ def _run_in(directory: RunDirectory, request: Request) -> None:
         "embeddings_redone_in_float32": sum(runner.n_redone for runner in runners),
     }
     units = {"all": n_units, "kept": n_kept}
-    done = {"counts": counted, "units": units, "recovered": recovered, "seconds": seconds}
+    prevalence = composition and round(composition.prevalence, 6)
+    done = {"counts": counted, "prevalence": prevalence, "units": units, "recovered": recovered, "seconds": seconds}
     directory.write_state({"status": "complete", **told, **done})
     directory.remove_units()
     if before is not None:
@@ -197,4 +209,6 @@ def _summarise(tally: Tally, ids: RepeatedIds, seconds: float, where: str) -> No
     others = [f"{n} {status}" for status, n in sorted(tally.status.items()) if n and status != Status.OK.value]
     line = f"{tally.records} records: {tally.viral} virus, {called - tally.viral} other"
     line += f", not called: {', '.join(others)}" if others else ""
+    if composition := Composition.of(tally.evidence):
+        line += f"; estimated share of virus {composition.prevalence:.2%}"
     _say(f"{line}; {seconds:.1f} s{where}")

@@ -11,13 +11,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from virnucpro.errors import ConfigError, OutputError
+from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
-from virnucpro.pipeline.outputs import TABLES, atomic_path, atomic_writer, usable, write_json
+from virnucpro.pipeline.outputs import (
+    PAIR_TABLES,
+    TABLES,
+    atomic_path,
+    atomic_writer,
+    fill_fdr,
+    usable,
+    write_json,
+)
 from virnucpro.pipeline.tally import Tally
-from virnucpro.pipeline.units import Unit, append_unit, read_unit, write_unit
+from virnucpro.pipeline.units import Sink, Unit, append_unit, read_unit, write_unit
 
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
@@ -38,10 +47,10 @@ class Begin(Enum):
 class RunDirectory:
     """The files of one run, with `legacy` also those of the published tool. Use within `locked()`."""
 
-    def __init__(self, path: Path, legacy: bool = False) -> None:
+    def __init__(self, path: Path, legacy: bool = False, paired: bool = False) -> None:
         self.path = path
         self.legacy = legacy
-        self.first_lines = TABLES | LEGACY_TABLES if legacy else TABLES
+        self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
         self.units = path / "units"
         self.state_path = path / "run.json"
 
@@ -105,7 +114,7 @@ class RunDirectory:
             ConfigError: one is.
         """
         for name in inputs:
-            for path in (self.state_path, *self._tables()):
+            for path in (self.state_path, *self._every_table()):
                 with suppress(OSError):
                     if path.samefile(name):
                         raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
@@ -120,7 +129,7 @@ class RunDirectory:
             with usable(self.path):
                 self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
                 self.remove_units()
-                for path in {*self._tables(), *(self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES))}:
+                for path in self._every_table():
                     path.unlink(missing_ok=True)
                     path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
         self.write_state(state)
@@ -131,6 +140,9 @@ class RunDirectory:
 
     def _tables(self) -> list[Path]:
         return [self.path / name for name in (*self.first_lines, *([HIGHEST_SCORES] if self.legacy else []))]
+
+    def _every_table(self) -> list[Path]:
+        return [self.path / name for name in {**TABLES, **PAIR_TABLES, **LEGACY_TABLES, HIGHEST_SCORES: ""}]
 
     def _unit_path(self, number: int) -> Path:
         return self.units / f"unit_{number:06d}"
@@ -145,18 +157,19 @@ class RunDirectory:
             self.units.mkdir(exist_ok=True)
         return write_unit(self._unit_path(unit.number), unit, results, self.legacy)
 
-    def merge(self, n_units: int) -> None:
-        """Make the tables from the files of the first `n_units` units, in order.
+    def merge(self, n_units: int, composition: Composition | None = None) -> None:
+        """Make the tables from the files of the first `n_units` units, in order; `composition` is that of the run.
 
         Raises:
             OutputError: a table cannot be written, or a unit is not what it was.
         """
         with ExitStack() as stack:
-            tables: list[IO[bytes]] = []
+            tables: list[Sink] = []
             for name, first_line in self.first_lines.items():
                 temporary = stack.enter_context(atomic_path(self.path / name))
-                tables.append(stack.enter_context(temporary.open("wb")))
-                tables[-1].write(first_line.encode())
+                table = stack.enter_context(temporary.open("wb"))
+                table.write(first_line.encode())
+                tables.append(fill_fdr(table, composition) if composition and not tables else table)
             for number in range(n_units):
                 append_unit(self._unit_path(number), tables)
         if self.legacy:
