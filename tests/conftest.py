@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from virnucpro.config import make_sums_reproducible
+
+make_sums_reproducible()  # as the command line does, and before anything multiplies: runs are compared byte by byte
+
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
 

@@ -32,7 +32,7 @@ class Lookup(PackedEncoder):
     def __init__(self, vectors: torch.Tensor) -> None:
         super().__init__()
         self.width, self.n_layers, self.pad_token, self.head_width = vectors.shape[1], 1, len(vectors), 64
-        self.embedding = nn.Embedding.from_pretrained(vectors)
+        self.embedding = nn.Embedding.from_pretrained(nn.functional.pad(vectors, (0, 0, 0, 1)))  # filler: 0
         self.select_attention()
 
     def embed_tokens(self, input_ids, sequence, lengths):

@@ -36,6 +36,7 @@ EXPORTED = [
     "__version__",
     "load_model",
     "predict",
+    "read_pairs",
     "read_records",
 ]
 

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from virnucpro import __version__
-from virnucpro.cli import check, doctor, embed, evaluate, frames, merge, models, predict, sample, selftest, train
+from virnucpro.cli import (
+    calibrate,
+    check,
+    doctor,
+    embed,
+    evaluate,
+    frames,
+    merge,
+    models,
+    predict,
+    sample,
+    selftest,
+    train,
+)
 from virnucpro.errors import VirnucproError
 
 EXIT_CODES = """
@@ -32,6 +45,7 @@ app.command("merge")(merge.merge)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
 app.command("train")(train.train)
+app.command("calibrate")(calibrate.calibrate)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

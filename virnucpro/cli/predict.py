@@ -35,7 +35,7 @@ def predict(
     min_score: Annotated[
         float | None,
         typer.Option(
-            "--min-score", min=0, max=1, help="Least score of a virus; default: the model's.", show_default=False
+            "--min-score", min=0, max=1, help="Least score of a virus, instead of a preset.", show_default=False
         ),
     ] = None,
     chunk_length: Annotated[
@@ -46,6 +46,25 @@ def predict(
     ] = None,
     legacy_output: Annotated[
         bool, typer.Option("--legacy-output", help="Write the published tool's result files, too.")
+    ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="sensitive, balanced (default) or strict: at most 10, 5 or 1 % of host sequences called virus.",
+            show_default=False,
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            help="Share of virus among the records for which scores are stated; default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; each pair gets one call.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
@@ -69,9 +88,9 @@ def predict(
 ) -> None:
     """Call every record of the input virus or other.
 
-    Writes records.tsv (one row a record, in input order), chunks.tsv, frames.tsv, viral.fasta (the hits)
-    and run.json into the output directory. A run that was killed or stopped goes on with --resume and ends
-    with the same tables.
+    Writes records.tsv (one row a record or pair, in input order), chunks.tsv, frames.tsv, viral.fasta (the
+    hits; of pairs viral_1.fasta and viral_2.fasta) and run.json into the output directory. A run that was
+    killed or stopped goes on with --resume and ends with the same tables.
 
     Example: virnucpro predict reads.fastq.gz contigs.fa -o calls
     """
@@ -94,12 +113,13 @@ def predict(
 
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
-            threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length,
+            threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length, preset=preset,
+            prevalence=prevalence,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
         request = Request(
             inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output,
-            Shard.parse(shard) if shard is not None else None,
+            paired, Shard.parse(shard) if shard is not None else None,
         )  # fmt: skip
         if engine == "local":
             run(request)

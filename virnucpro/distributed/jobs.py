@@ -21,7 +21,7 @@ class Prediction:
 
     def __init__(self, settings: dict[str, Any], writer: str) -> None:
         self._predictor = Predictor(load_model(settings["model"]), Options(**settings["options"]))
-        self._directory = RunDirectory(Path(settings["output"]), settings["legacy"], writer)
+        self._directory = RunDirectory(Path(settings["output"]), settings["legacy"], settings["paired"], writer)
         self.told = describe_predictor(settings["model"], self._predictor)
         self.same = {"torch": self.told["versions"]["torch"], **fingerprint_predictor(self.told)}
 

@@ -41,7 +41,8 @@ def describe_predictor(model: str, predictor: Predictor) -> dict[str, Any]:
         },
         "options": {
             **asdict(predictor.options), "device": str(predictor.device), "precision": predictor.precision,
-            "min_length": predictor.min_length, "min_score": predictor.threshold,
+            "min_length": predictor.min_length, "min_score": predictor.decision.min_score,
+            "preset": predictor.decision.preset, "prevalence": predictor.decision.prevalence,
         },
         "attention": {
             "nucleotide": predictor.nucleotide.encoder.model.backend.name,
@@ -85,7 +86,7 @@ def fingerprint_predictor(told: dict[str, Any]) -> dict[str, Any]:
     for name, checksum in told["model"]["checksums"].items():
         values[f"SHA-256 of {name}"] = checksum
     values["SHA-256 of model.json"] = told["model"]["sha256_of_description"]
-    for name in ("min_length", "min_score", "precision", "packing"):
+    for name in ("min_length", "min_score", "preset", "prevalence", "precision", "packing"):
         values["--" + name.replace("_", "-")] = told["options"][name]
     values["device"] = told["options"]["device"].partition(":")[0]
     for name, backend in told["attention"].items():

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.data import prefetch
-from virnucpro.errors import OutputError
+from virnucpro.errors import ConfigError, OutputError
 from virnucpro.models.registry import DEFAULT_MODEL
+from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.engine import OpenEngine, load_predictor, open_local
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.outputs import TABLES, record_row
@@ -24,7 +25,7 @@ from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.shards import Shard
 from virnucpro.pipeline.tally import RepeatedIds, Tally
 from virnucpro.pipeline.units import UNIT_RECORDS, Unit, iter_units
-from virnucpro.seq import read_records
+from virnucpro.seq import read_pairs, read_records
 from virnucpro.types import Status
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ logger = logging.getLogger(__name__)
 class Request:
     """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
 
-    With a `shard`, it does the units of that shard alone and leaves their files for `merge_shards`.
+    `paired` says that the inputs are two files of mates. With a `shard`, it does the units of that shard alone and
+    leaves their files for `merge_shards`.
     """
 
     inputs: Sequence[str]
@@ -45,15 +47,23 @@ class Request:
     unit_records: int = UNIT_RECORDS
     command: Sequence[str] = ()
     legacy_output: bool = False
+    paired: bool = False
     shard: Shard | None = None
+
+    def __post_init__(self) -> None:
+        if self.paired and len(self.inputs) != 2:
+            raise ConfigError(f"--paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}")
 
     def units(self) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
-        return prefetch(iter_units(read_records(self.inputs), self.unit_records), depth=1)
+        records = read_pairs(*self.inputs) if self.paired else read_records(self.inputs)
+        return prefetch(iter_units(records, self.unit_records), depth=1)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what of this the files of a run follow from, by name."""
-        named = {"--unit-records": self.unit_records, "--legacy-output": self.legacy_output}
+        named = {
+            "--unit-records": self.unit_records, "--legacy-output": self.legacy_output, "--paired": self.paired,
+        }  # fmt: skip
         return named | ({"--shard": str(self.shard)} if self.shard else {})
 
 
@@ -67,7 +77,7 @@ def run(request: Request, open_engine: OpenEngine = open_local) -> None:
     if request.output is None:
         _run_to_stdout(request)
         return
-    directory = RunDirectory(request.output, request.legacy_output)
+    directory = RunDirectory(request.output, request.legacy_output, request.paired)
     try:
         with directory.locked():
             _run_in(directory, request, open_engine)
@@ -106,7 +116,9 @@ class _Course:
     def to_json(self) -> dict[str, Any]:
         """Return the counts as they stand in run.json."""
         counts = {**self.tally.to_json(), "records_with_a_repeated_id": self.ids.count()}
-        return {"counts": counts, "units": {"all": self.n_units, "kept": self.n_kept}}
+        composition = Composition.of(self.tally.evidence)
+        prevalence = composition and round(composition.prevalence, 6)
+        return {"counts": counts, "prevalence": prevalence, "units": {"all": self.n_units, "kept": self.n_kept}}
 
 
 def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) -> None:
@@ -138,7 +150,8 @@ def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) 
         begin()
         closing = engine.closing()
     if request.shard is None:
-        directory.merge(directory.unit_path(number) for number in range(course.n_units))
+        units = [directory.unit_path(number) for number in range(course.n_units)]
+        directory.merge(units, Composition.of(course.tally.evidence))
     seconds = {"load": round(loaded - started, 3), "predict": round(time.perf_counter() - loaded, 3)}
     directory.write_state({"status": "complete", **told, **course.to_json(), **closing, "seconds": seconds})
     if request.shard is None:
@@ -177,4 +190,6 @@ def _summarise(tally: Tally, ids: RepeatedIds, seconds: float, where: str) -> No
     others = [f"{n} {status}" for status, n in sorted(tally.status.items()) if n and status != Status.OK.value]
     line = f"{tally.records} records: {tally.viral} virus, {called - tally.viral} other"
     line += f", not called: {', '.join(others)}" if others else ""
+    if composition := Composition.of(tally.evidence):
+        line += f"; estimated share of virus {composition.prevalence:.2%}"
     say(f"{line}; {seconds:.1f} s{where}")

@@ -7,17 +7,26 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from virnucpro.errors import ConfigError, OutputError
+from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
-from virnucpro.pipeline.outputs import TABLES, atomic_path, atomic_writer, usable, write_json
+from virnucpro.pipeline.outputs import (
+    PAIR_TABLES,
+    TABLES,
+    atomic_path,
+    atomic_writer,
+    fill_fdr,
+    usable,
+    write_json,
+)
 from virnucpro.pipeline.tally import Tally
-from virnucpro.pipeline.units import Unit, append_unit, read_unit, write_unit
+from virnucpro.pipeline.units import Sink, Unit, append_units, read_unit, write_unit
 
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
@@ -41,11 +50,11 @@ class RunDirectory:
     `writer` names the process among several that write units, see `atomic_path`.
     """
 
-    def __init__(self, path: Path, legacy: bool = False, writer: str = "") -> None:
+    def __init__(self, path: Path, legacy: bool = False, paired: bool = False, writer: str = "") -> None:
         self.path = path
         self.writer = writer
         self.legacy = legacy
-        self.first_lines = TABLES | LEGACY_TABLES if legacy else TABLES
+        self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
         self.units = path / "units"
         self.state_path = path / "run.json"
         self.lock_path = path / ".lock"
@@ -110,7 +119,7 @@ class RunDirectory:
             ConfigError: one is.
         """
         for name in inputs:
-            for path in (self.state_path, *self._tables()):
+            for path in (self.state_path, *self._every_table()):
                 with suppress(OSError):
                     if path.samefile(name):
                         raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
@@ -130,7 +139,7 @@ class RunDirectory:
         with usable(self.path):
             self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
             self.remove_units()
-            for path in {*self._tables(), *(self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES))}:
+            for path in self._every_table():
                 path.unlink(missing_ok=True)
                 path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
 
@@ -140,6 +149,9 @@ class RunDirectory:
 
     def _tables(self) -> list[Path]:
         return [self.path / name for name in (*self.first_lines, *([HIGHEST_SCORES] if self.legacy else []))]
+
+    def _every_table(self) -> list[Path]:
+        return [self.path / name for name in {**TABLES, **PAIR_TABLES, **LEGACY_TABLES, HIGHEST_SCORES: ""}]
 
     def unit_path(self, number: int) -> Path:
         """Return where the file of a unit is."""
@@ -155,21 +167,20 @@ class RunDirectory:
             self.units.mkdir(exist_ok=True)
         return write_unit(self.unit_path(unit.number), unit, results, self.legacy, self.writer)
 
-    def merge(self, units: Iterable[Path]) -> None:
-        """Make the tables from the files of all units, in order.
+    def merge(self, units: Sequence[Path], composition: Composition | None = None) -> None:
+        """Make the tables from the files of all units, in order; `composition` is that of the run.
 
         Raises:
             OutputError: a table cannot be written, or a unit is not what it was.
         """
         with ExitStack() as stack:
-            tables: list[IO[bytes]] = []
+            tables: list[Sink] = []
             for name, first_line in self.first_lines.items():
                 temporary = stack.enter_context(atomic_path(self.path / name))
-                tables.append(stack.enter_context(temporary.open("wb")))
-                tables[-1].write(first_line.encode())
-            n_records = 0
-            for number, path in enumerate(units):
-                n_records += append_unit(path, tables, number, n_records)
+                table = stack.enter_context(temporary.open("wb"))
+                table.write(first_line.encode())
+                tables.append(fill_fdr(table, composition) if composition and not tables else table)
+            append_units(units, tables)
         if self.legacy:
             with atomic_writer(self.path / HIGHEST_SCORES) as file:
                 write_highest_scores(self.path / RESULTS, file)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from virnucpro.errors import ConfigError, OutputError
+from virnucpro.pipeline.composition import Composition
+from virnucpro.pipeline.outputs import count_evidence
 from virnucpro.pipeline.provenance import differences
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.tally import RepeatedIds, Tally
+from virnucpro.pipeline.units import append_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,17 @@ def merge_shards(paths: Sequence[Path], output: Path, begin: Begin, command: Seq
     if output.exists() and any(output.samefile(path) for path in paths):
         raise ConfigError(f"{output} is a shard and would be replaced; choose another --output")
     first = shards[0].state
-    directory = RunDirectory(output, first["fingerprint"]["--legacy-output"])
+    directory = RunDirectory(output, first["fingerprint"]["--legacy-output"], first["fingerprint"]["--paired"])
     with directory.locked():
         directory.open(begin)
         if begin is Begin.RESTART:
             directory.clear()
         n_units = first["units"]["all"]
         units = [RunDirectory(shards[number % len(shards)].path).unit_path(number) for number in range(n_units)]
-        directory.merge(units)
+        histogram: Counter[int] = Counter()
+        append_units(units, [count_evidence(histogram), *[None] * (len(directory.first_lines) - 1)])
+        composition = Composition.of(histogram)
+        directory.merge(units, composition)
         tally = sum((Tally.from_json(done.state["counts"]) for done in shards), Tally())
         told = {name: value for name, value in first.items() if name not in ("shard", "recovered", "workers")}
         told["fingerprint"] = {name: value for name, value in first["fingerprint"].items() if name != "--shard"}
@@ -86,6 +93,7 @@ def merge_shards(paths: Sequence[Path], output: Path, begin: Begin, command: Seq
             "command": list(command),
             "shards": [str(done.path) for done in shards],
             "counts": {**tally.to_json(), "records_with_a_repeated_id": ids.count()},
+            "prevalence": composition and round(composition.prevalence, 6),
             "units": {"all": n_units, "kept": sum(done.state["units"]["kept"] for done in shards)},
             "seconds": _added(shards, "seconds"),
             "recovered": _added(shards, "recovered"),
