@@ -66,7 +66,7 @@ demo: $(RUN_STAMP)
 	@rm -rf $(DEMO_DIR)
 	$(BIN)/virnucpro predict $(EXAMPLES) -o $(DEMO_DIR)
 	@echo
-	@cut -f 1,2,5,6,8 $(DEMO_DIR)/records.tsv | expand -t 28,38,50,64
+	@cut -f 1,2,5,6,7,9 $(DEMO_DIR)/records.tsv | expand -t 28,38,50,64,72
 	@echo
 	@echo "All tables are in $(DEMO_DIR)/"
 

@@ -1,12 +1,17 @@
 """What tests of several folders need."""
 
 import ctypes
+import logging
 import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from virnucpro.config import make_sums_reproducible
+
+make_sums_reproducible()  # as the command line does, and before anything multiplies: runs are compared byte by byte
 
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
@@ -36,3 +41,34 @@ def unprivileged(tmp_path_factory) -> dict[str, Any]:
     if b"PermissionError" not in done.stderr:
         pytest.skip("permissions bind nobody here")
     return keywords
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """An input, a tiny model, and what an unbroken run makes of them, see `lab.Lab`."""
+    from lab import make_lab
+
+    return make_lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture
+def call(capfd):
+    """Run a command in this process; return its exit code and what it said on stderr."""
+    import torch
+
+    from virnucpro.cli.main import main
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    threads = torch.get_num_threads()
+
+    def run(arguments: list[str]) -> tuple[int, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        return end.value.code or 0, capfd.readouterr().err
+
+    yield run
+    torch.set_num_threads(threads)
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from virnucpro.errors import VirnucproError
     from virnucpro.models.registry import load_model
     from virnucpro.pipeline.predict import Options, Predictor, predict
-    from virnucpro.seq import read_records
+    from virnucpro.seq import read_pairs, read_records
     from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ __all__ = [
     "__version__",
     "load_model",
     "predict",
+    "read_pairs",
     "read_records",
 ]
 
@@ -40,7 +41,7 @@ _HOMES = {
     "virnucpro.errors": ("VirnucproError",),
     "virnucpro.models.registry": ("load_model",),
     "virnucpro.pipeline.predict": ("Options", "Predictor", "predict"),
-    "virnucpro.seq": ("read_records",),
+    "virnucpro.seq": ("read_pairs", "read_records"),
     "virnucpro.types": ("Call", "Chunk", "Frame", "Prediction", "Record", "Status"),
 }
 

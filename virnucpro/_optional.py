@@ -46,5 +46,6 @@ FA3_FWD = OptionalPackage("fa3-fwd", "fa3_fwd_interface", "0.0.3", "fa3", "varle
 TRITON = OptionalPackage("triton", "triton", "3.2", "triton", "fused inference kernels; comes with torch for CUDA")
 MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "report", "plots of `virnucpro evaluate`")
 PYARROW = OptionalPackage("pyarrow", "pyarrow", "15.0", "parquet", "Parquet tables of `virnucpro predict --parquet`")
+RAY = OptionalPackage("ray", "ray", "2.30", "ray", "`--engine ray`: many devices and machines")
 
-LEDGER = (FLASH_ATTN, FA3_FWD, TRITON, MATPLOTLIB, PYARROW)
+LEDGER = (FLASH_ATTN, FA3_FWD, TRITON, MATPLOTLIB, PYARROW, RAY)

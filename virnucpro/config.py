@@ -30,6 +30,16 @@ def make_sums_reproducible() -> None:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
+def ray_address(given: str | None) -> str | None:
+    """Return the Ray cluster to join: the one given, else RAY_ADDRESS, None for this machine alone."""
+    return given or os.environ.get("RAY_ADDRESS") or None
+
+
+def silence_ray() -> None:
+    """Keep Ray from sending statistics of use to its makers; a setting of the user's stays."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
 def models_directory() -> Path:
     """Return where downloaded models lie: VIRNUCPRO_MODELS, else virnucpro/models in the user's cache (XDG)."""
     if named := os.environ.get("VIRNUCPRO_MODELS"):

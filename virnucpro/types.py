@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,7 @@ class Status(str, Enum):
     EMPTY = "empty"
     TOO_SHORT = "too_short"
     TOO_AMBIGUOUS = "too_ambiguous"
+    LOW_COMPLEXITY = "low_complexity"
     NO_FRAME = "no_frame"
     FAILED = "failed"
 
@@ -31,12 +32,13 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One FASTA or FASTQ entry.
+    """One FASTA or FASTQ entry, or a pair of them, which is called as one.
 
     `id` is the header up to the first white space, as given; `description` is the rest of the header;
     `sequence` is upper-case ASCII; `source` names the file; `index` counts records from 0 over all
     input files, and tells apart records that share an id. `quality` is that of FASTQ as it stands there, empty of
-    FASTA; it decides nothing and is only handed on.
+    FASTA; it decides nothing and is only handed on. A pair has no sequence of its own but two `mates`; its `id` is
+    what theirs have in common.
     """
 
     id: str
@@ -45,6 +47,21 @@ class Record:
     index: int = 0
     description: str = ""
     quality: bytes = field(default=b"", compare=False, repr=False)
+    mates: tuple[Record, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Record, ...]:
+        """The entries that it is made of: itself, or its mates."""
+        return self.mates or (self,)
+
+    @property
+    def length(self) -> int:
+        """Nucleotides of all its parts."""
+        return sum(len(part.sequence) for part in self.parts)
+
+    def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
+        # Several times as fast to send to another process as by the fields' names.
+        return Record, (self.id, self.sequence, self.source, self.index, self.description, self.quality, self.mates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The decision on a chunk or a record. Without a score, `status` and `reason` say why."""
+    """The decision on a chunk or a record. Without a score, `status` and `reason` say why.
+
+    `log_ratio` is the natural logarithm of P(what was seen | virus) / P(what was seen | host), None of a model that is
+    not calibrated; `virus_score` is the probability that follows from it at the prevalence of the run.
+    """
 
     id: str
     length: int
@@ -118,3 +139,4 @@ class Call:
     best_frame: str | None
     status: Status
     reason: str = ""
+    log_ratio: float | None = None

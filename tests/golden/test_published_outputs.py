@@ -18,7 +18,7 @@ from virnucpro.models.description import ClassifierDescription, EncoderDescripti
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import ALL_TOKENS
 from virnucpro.models.registry import Encoder, Model
-from virnucpro.pipeline import run as run_module
+from virnucpro.pipeline import engine
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pipeline.selftest import LOUD_CHANNEL, compare_with_golden
 
@@ -32,7 +32,7 @@ class Lookup(PackedEncoder):
     def __init__(self, vectors: torch.Tensor) -> None:
         super().__init__()
         self.width, self.n_layers, self.pad_token, self.head_width = vectors.shape[1], 1, len(vectors), 64
-        self.embedding = nn.Embedding.from_pretrained(vectors)
+        self.embedding = nn.Embedding.from_pretrained(nn.functional.pad(vectors, (0, 0, 0, 1)))  # filler: 0
         self.select_attention()
 
     def embed_tokens(self, input_ids, sequence, lengths):
@@ -175,7 +175,7 @@ def test_other_files_are_refused(golden, model, tmp_path):
 @pytest.fixture
 def run(model, monkeypatch):
     """Run the command line with the stub in place of a model on disk; return the exit code."""
-    monkeypatch.setattr(run_module, "load_model", lambda name: model)
+    monkeypatch.setattr(engine, "load_model", lambda name: model)
     monkeypatch.setattr("virnucpro.models.registry.load_model", lambda name: model)
 
     def call(*arguments: object) -> int:

@@ -30,6 +30,8 @@ from xopen import xopen
 
 import virnucpro
 from virnucpro.cli.main import main
+from virnucpro.models.calibration import probability
+from virnucpro.models.description import ModelDescription
 from virnucpro.models.registry import BUNDLED
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 
@@ -37,7 +39,7 @@ COMMAND = Path(sys.executable).with_name("virnucpro")
 TABLES = {"records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta"}
 OUTPUTS = {*TABLES, "report.html", "virnucpro_mqc.json", "run.json"}
 VERDICT = ["prediction", "virus_score", "best_frame", "status", "reason"]
-RECORD_COLUMNS = ["seq_name", "length", "n_chunks", "n_frames", *VERDICT]
+RECORD_COLUMNS = ["seq_name", "length", "n_chunks", "n_frames", *VERDICT[:2], "fdr", *VERDICT[2:]]
 CHUNK_COLUMNS = ["chunk", "seq_name", "start", "end", "n_frames", *VERDICT]
 FRAME_COLUMNS = ["frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight"]
 
@@ -158,13 +160,19 @@ def test_every_record_has_a_row_in_input_order(run):
 
 
 def test_a_record_has_a_score_or_a_reason(run):
+    calibration = ModelDescription.from_json(BUNDLED / "model.json").calibration
+    assert calibration
+    least = calibration.thresholds("balanced")
     for row in table(run[0] / "records.tsv"):
         if row["status"] == "ok":
-            assert row["prediction"] == ("virus" if float(row["virus_score"]) >= 0.5 else "other")
+            threshold = float(probability(least[min(int(row["length"]), len(least) - 1)], calibration.prevalence))
+            if row["virus_score"] != f"{threshold:.4f}":  # whose decimals do not tell on which side it is
+                assert row["prediction"] == ("virus" if float(row["virus_score"]) >= threshold else "other")
             assert row["reason"] == "NA"
+            assert 0 <= float(row["fdr"]) <= 1
             assert len(row["virus_score"]) == 6  # four decimals
         else:
-            assert (row["prediction"], row["virus_score"], row["best_frame"]) == ("NA", "NA", "NA")
+            assert {row[name] for name in ("prediction", "virus_score", "fdr", "best_frame")} == {"NA"}
     reasons = {row["seq_name"]: row["reason"] for row in table(run[0] / "records.tsv")}
     assert reasons["empty"] == "the record has no sequence"
     assert reasons["two_nt"] == "2 nt, needs 75"
@@ -299,7 +307,12 @@ def test_every_form_of_the_input_gives_the_same_table(call, tmp_path, small_tabl
 def test_standard_input_to_standard_output(small_table, tmp_path):
     done = command("predict", "-", "-o", "-", stdin=FORMS["zst"])
     assert done.code == 0, done.err
-    assert done.out.encode() == small_table
+    rows, expected = (text.splitlines() for text in (done.out, small_table.decode()))
+    fdr = RECORD_COLUMNS.index("fdr")  # which would need all records before the first can be written
+    assert rows[0] == expected[0]
+    assert [row.split("\t") for row in rows[1:]] == [
+        [*cells[:fdr], "NA", *cells[fdr + 1 :]] for cells in (row.split("\t") for row in expected[1:])
+    ]
     assert "virnucpro: 2 records" in done.err
 
 

@@ -203,6 +203,7 @@ ZOO: dict[str, Specimen] = {
     "RNA": same(PLAIN.replace(LONG, LONG.replace(b"T", b"U"))),
     "IUPAC codes": read(fasta(b"a", LONG[:150] + b"RYSWKMBDHVN" + LONG[150:]), "a ok"),
     "only N": read(fasta(b"a", b"N" * 300), "a too_ambiguous"),
+    "simple repeats": read(fasta(b"a", b"AC" * 150), "a low_complexity"),
     "X for masked bases": read(fasta(b"a", LONG[:150] + b"XXXX" + LONG[150:]), "a ok"),
     "gaps (`-`, `.`)": read(fasta(b"a", LONG[:150] + b"---..." + LONG[150:]), "a ok"),
     "`*` at the end or within": read(fasta(b"a", LONG[:150] + b"*" + LONG[150:] + b"*"), "a ok"),
@@ -303,8 +304,8 @@ def test_a_row_of_the_document(run, plain_table, tmp_path, name):
     else:
         assert row.code == 0
         found = [line.split("\t") for line in text.split("\n")[1:-1]]
-        assert [f"{cells[0]} {cells[7]}" for cells in found] == specimen.rows
-        assert {cells[7] for cells in found} - {"ok"} <= set(row.predict)
+        assert [f"{cells[0]} {cells[8]}" for cells in found] == specimen.rows
+        assert {cells[8] for cells in found} - {"ok"} <= set(row.predict)
         assert (text == plain_table) == row.usual
         assert errors == []
         assert len(re.findall("^warning: ", checked.out, re.MULTILINE)) == len(row.check)

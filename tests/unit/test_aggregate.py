@@ -1,12 +1,15 @@
 """The consensus of frames and of chunks, against plain loops."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from virnucpro.models.calibration import PRESETS, Calibration, Knot, OperatingPoint
 from virnucpro.pipeline.aggregate import call_record, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.decision import Decision
 from virnucpro.types import Call, Status
 
 # Float64 arithmetic in another order.
@@ -52,21 +55,21 @@ def test_a_tie_is_virus_and_the_least_less_is_not(tie):
 def test_vote_weighted_equals_a_plain_loop():
     logits, gates, owner = random_frames(1)
     found, weights = vote_weighted(logits, gates, owner)
-    for chunk, score in enumerate(found):
+    for chunk, found_margin in enumerate(found):
         mine = owner == chunk
         raised = [math.exp(gate) for gate in gates[mine]]
         share = [value / sum(raised) for value in raised]
         margin = sum(w * (virus - other) for w, (other, virus) in zip(share, logits[mine], strict=True))
-        assert score == pytest.approx(1 / (1 + math.exp(-margin)), abs=ROUNDING)
+        assert found_margin == pytest.approx(margin, abs=ROUNDING)
         np.testing.assert_allclose(weights[mine], share, atol=ROUNDING)
     np.testing.assert_allclose(np.add.reduceat(weights, np.unique(owner, return_index=True)[1]), 1, atol=ROUNDING)
 
 
 def test_one_frame_votes_alone_and_gates_are_relative():
     logits, gates, owner = random_frames(2)
-    score, weights = vote_weighted(logits[:1], np.array([-800.0]), np.array([0]))
+    margin, weights = vote_weighted(logits[:1], np.array([-800.0]), np.array([0]))
     assert weights.tolist() == [1.0]
-    assert score[0] == pytest.approx(softmax(logits[:1])[0, 1], abs=ROUNDING)
+    assert margin[0] == pytest.approx(logits[0, 1] - logits[0, 0], abs=ROUNDING)
     np.testing.assert_allclose(
         vote_weighted(logits, gates + 700, owner)[0], vote_weighted(logits, gates, owner)[0], atol=1e-9
     )
@@ -75,7 +78,7 @@ def test_one_frame_votes_alone_and_gates_are_relative():
 @pytest.mark.parametrize("margin", [5000.0, -5000.0])
 def test_extreme_logits_give_no_warning(margin):
     found, _ = vote_weighted(np.array([[0.0, margin]]), np.zeros(1), np.array([0]))
-    assert found[0] == (margin > 0)
+    assert found[0] == margin
 
 
 @pytest.mark.parametrize("vote", [vote_max, lambda scores, owner: vote_weighted(scores, scores[:, 0], owner)])
@@ -97,8 +100,14 @@ def chunk(number, length, score, status=Status.OK, reason=""):
     return Call(f"r_chunk_{number}", length, verdict, score, 1, frames, best, status, reason)
 
 
-def test_a_record_is_the_mean_by_chunk_length():
-    call = call_record("r", 900, [chunk(1, 500, 0.9), chunk(2, 300, 0.1), chunk(3, 100, 0.95)], 0.5)
+def plain(min_score):
+    """The decision of a model that is not calibrated."""
+    return Decision(None, None, None, min_score)
+
+
+def test_without_evidence_a_record_is_the_mean_by_chunk_length():
+    call = call_record("r", 900, [chunk(1, 500, 0.9), chunk(2, 300, 0.1), chunk(3, 100, 0.95)], plain(0.5))
+    assert call.log_ratio is None
     assert call.virus_score == pytest.approx((500 * 0.9 + 300 * 0.1 + 100 * 0.95) / 900, abs=ROUNDING)
     assert (call.id, call.length, call.n_chunks, call.n_frames) == ("r", 900, 3, 6)
     assert (call.is_virus, call.best_frame, call.status, call.reason) == (True, "r_chunk_3F1", Status.OK, "")
@@ -106,18 +115,45 @@ def test_a_record_is_the_mean_by_chunk_length():
 
 @pytest.mark.parametrize(("score", "threshold", "is_virus"), [(0.5, 0.5, True), (0.49, 0.5, False), (0.6, 0.7, False)])
 def test_the_threshold_itself_is_virus(score, threshold, is_virus):
-    assert call_record("r", 500, [chunk(1, 500, score)], threshold).is_virus is is_virus
+    assert call_record("r", 500, [chunk(1, 500, score)], plain(threshold)).is_virus is is_virus
+
+
+def test_evidence_is_pooled_and_the_score_follows_from_it():
+    points = (OperatingPoint(100, 0.5, 0, 0), OperatingPoint(900, 1.5, 0, 0))
+    calibration = Calibration(0.5, (Knot(100, 1, 0, 0.5),), dict.fromkeys(PRESETS, points))
+    chunks = [replace(chunk(n, size, 0.5), log_ratio=ratio) for n, size, ratio in ((1, 500, 2.0), (2, 400, 1.0))]
+    pooled = (500 * 2 + 400 * 1) / 900 * (900**2 / (500**2 + 400**2)) ** 0.5
+    for prevalence in (0.5, 0.1):
+        decision = Decision(calibration, prevalence, None, 0.8)
+        call = call_record("r", 900, chunks, decision)
+        odds = math.exp(pooled) * prevalence / (1 - prevalence)
+        assert call.log_ratio == pytest.approx(pooled, abs=ROUNDING)
+        assert call.virus_score == pytest.approx(odds / (1 + odds), abs=ROUNDING)
+        assert call.is_virus == (call.virus_score >= 0.8) == (prevalence == 0.5)
+
+
+def test_what_is_not_scored_does_not_make_a_record_long():
+    """Only one chunk of two tells, with as much evidence as long records need, but too little for its own length."""
+    points = (OperatingPoint(400, 2.0, 0, 0), OperatingPoint(800, 1.0, 0, 0))
+    calibration = Calibration(0.5, (Knot(100, 1, 0, 0.5),), dict.fromkeys(PRESETS, points))
+    decision = Decision(calibration, 0.5, "balanced", None, calibration.thresholds("balanced"))
+    told = replace(chunk(1, 400, 0.8), log_ratio=1.5)
+    silent = chunk(2, 400, None, Status.TOO_AMBIGUOUS, "400 of 400 letters are N")
+    assert call_record("r", 800, [told, silent], decision).is_virus is False
+    assert call_record("r", 800, [told, replace(told, id="r_chunk_2")], decision).is_virus is True
+    overlapping = call_record("r", 450, [told, told], decision)
+    assert overlapping.is_virus == (overlapping.log_ratio >= calibration.thresholds("balanced")[450])
 
 
 def test_chunks_without_a_score_are_left_out_and_told():
     ambiguous = chunk(2, 400, None, Status.TOO_AMBIGUOUS, "400 of 400 letters are N")
-    call = call_record("r", 900, [chunk(1, 500, 0.8), ambiguous], 0.5)
+    call = call_record("r", 900, [chunk(1, 500, 0.8), ambiguous], plain(0.5))
     assert call.virus_score == pytest.approx(0.8, abs=ROUNDING)
     assert (call.n_chunks, call.n_frames, call.reason) == (2, 2, "1 of 2 chunks have no score")
 
 
 def test_a_record_without_any_score_has_none():
     first, second = chunk(1, 500, None, Status.NO_FRAME, "every frame has a stop"), chunk(2, 9, None, Status.TOO_SHORT)
-    call = call_record("r", 509, [first, second], 0.5)
+    call = call_record("r", 509, [first, second], plain(0.5))
     assert (call.is_virus, call.virus_score, call.best_frame) == (None, None, None)
     assert (call.status, call.reason, call.n_chunks) == (Status.NO_FRAME, "every frame has a stop", 2)

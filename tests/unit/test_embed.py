@@ -133,7 +133,7 @@ class Interrupted:
     """Lets some shards be written, and then presses Ctrl-C."""
 
     def __init__(self, shards: int) -> None:
-        self.left, self.write = shards, embed_module._write_shard
+        self.left, self.write = shards, embed_module.write_shard
 
     def __call__(self, *arguments) -> None:
         if not self.left:
@@ -151,7 +151,7 @@ def test_resuming_keeps_whole_shards_and_gives_the_same_files(embed, tmp_path, m
     assert embed(output="whole") == 0
     for shards in (2, 1):  # two interruptions
         with monkeypatch.context() as patch:
-            patch.setattr(embed_module, "_write_shard", Interrupted(shards))
+            patch.setattr(embed_module, "write_shard", Interrupted(shards))
             assert embed("--resume") == 130
     out = tmp_path / "out"
     assert len(list(out.glob("*.safetensors"))) == 3
@@ -172,7 +172,7 @@ def test_shards_of_the_run_that_was_replaced_are_not_kept(embed, tmp_path, monke
     assert embed("--layer", 1) == 0
     assert embed(output="whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(embed_module, "_write_shard", Interrupted(1))
+        patch.setattr(embed_module, "write_shard", Interrupted(1))
         assert embed("--restart") == 130
     assert embed("--resume") == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

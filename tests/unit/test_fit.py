@@ -14,6 +14,7 @@ from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, MissingInputError
 from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
 from virnucpro.models.registry import build_model, load_model
+from virnucpro.seq import repetition
 from virnucpro.train.batches import WindowBatches, collate_frames, with_errors
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
 from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
@@ -120,6 +121,38 @@ def test_batches_depend_on_seed_and_step_alone(settings):
     assert one[0].owner.max() == 7
     with pytest.raises(IndexError):
         one[5]
+
+
+@pytest.mark.parametrize(("share", "label"), [({"shuffled": 1.0}, 0.0), ({"simple": 1.0}, 0.0), ({}, 1.0)])
+def test_shuffled_and_simple_windows_are_no_virus(settings, monkeypatch, share, label):
+    genomes = read_genomes(Path(settings.data.directory), "train")
+    model = build_model(describe(MODEL, 500, 75), Path("."))
+    data = replace(settings.data, class_share={"virus": 1.0}, max_substitution=0.0, **share)
+    seen: list[bytes] = []
+
+    def collate(model, chunks, labels):
+        seen.extend(chunk.sequence for chunk in chunks)
+        return collate_frames(model, chunks, labels)
+
+    monkeypatch.setattr("virnucpro.train.batches.collate_frames", collate)
+    batches = [WindowBatches(genomes, data, model, 12, 2, seed=3) for _ in range(2)]
+    assert torch.equal(batches[0][1].labels, torch.full((12,), label))
+    first, text = list(seen), genomes.text.tobytes()
+    assert sum(sequence in text for sequence in first) == (0 if share else 12)
+    if "simple" in share:
+        assert max(map(repetition, first)) > 0.15
+    _ = batches[1][1]
+    assert seen[12:] == first
+
+
+def test_shares_of_negatives_are_kept(settings):
+    genomes = read_genomes(Path(settings.data.directory), "train")
+    model = build_model(describe(MODEL, 500, 75), Path("."))
+    data = replace(settings.data, class_share={"virus": 1.0}, shuffled=0.2, simple=0.1)
+    labels = torch.cat([WindowBatches(genomes, data, model, 50, 8, seed=1)[step].labels for step in range(8)])
+    assert 0.6 < labels.mean() < 0.8  # 0.7, and four standard deviations of 400 draws
+    with pytest.raises(ConfigError, match="shuffled"):
+        replace(settings.data, shuffled=0.7, simple=0.4)
 
 
 def test_sequencing_errors():

@@ -36,6 +36,7 @@ EXPORTED = [
     "__version__",
     "load_model",
     "predict",
+    "read_pairs",
     "read_records",
 ]
 
@@ -109,10 +110,26 @@ def python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
         "import virnucpro.cli.main",
         "import virnucpro.cli.main as m\ntry: m.main(['-q', 'check', '/dev/null'])\nexcept SystemExit: pass",
         "import virnucpro.train.evaluate, virnucpro.pipeline.outputs",
+        "import virnucpro.distributed.worker",
     ],
 )
 def test_these_need_no_torch_and_print_nothing(use: str) -> None:
     done = python(f"{use}\nimport sys\nassert 'torch' not in sys.modules", "-W", "error")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["predict", "embed"])
+def test_nothing_of_ray_is_imported_without_its_engine(command: str, tmp_path: Path) -> None:
+    (tmp_path / "in.fa").write_text(">a\n" + "ATGGCC" * 30 + "\n")
+    code = f"""
+import sys
+from virnucpro.cli.main import main
+try: main(["-q", {command!r}, {str(tmp_path / "in.fa")!r}, "-o", {str(tmp_path / "out")!r}])
+except SystemExit as end: assert not end.code
+found = [name for name in sys.modules if name.partition(".")[0] == "ray" or name.startswith("virnucpro.distributed")]
+assert not found and "torch" in sys.modules, found
+"""
+    done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -74,7 +74,7 @@ def test_faults_of_a_whole_file(tmp_path: Path) -> None:
 
 
 def test_remarks_name_the_first_record_and_count_the_others(tmp_path: Path) -> None:
-    data = b">a\nACGT\n>b\nACGU-\n>a\nacg\n>\n\n>c\nUUUU\n>a\nNNNN\n>d\nNNNNNNNNACGTACGT\n"
+    data = b">a\nACGT\n>b\nACGU-\n>a\nacg\n>\n\n>c\nUUAC\n>a\nNNNN\n>d\nNNNNNNNNACGTACGT\n"
     inspection, faults = inspected(tmp_path, data)
     assert faults == []
     assert [remark.removeprefix(f"{tmp_path}/input: ") for remark in inspection.remarks()] == [

@@ -44,6 +44,7 @@ def tiny_model(rule: FrameRule, vote: str, seed: int = 0) -> Model:
         classifier=ClassifierDescription("gated" if gated else "mlp", 2 * WIDTH + LENGTH_FEATURES * gated, 8),
         vote=vote,
         max_ambiguous=0.5,
+        max_repetition=0.5,
     )
     model = build_model(description, directory=None)
     for part in model.parts().values():
@@ -98,7 +99,7 @@ def outline(result: RecordResult) -> tuple:
 
 
 def test_random_records_meet_every_status():
-    records = [*random_records(60), Record("empty", b""), Record("stops", STOPS)]
+    records = [*random_records(60), Record("empty", b""), Record("stops", STOPS), Record("simple", b"A" * 50)]
     for (rule, _), predictor in PREDICTORS.items():
         found = {result.call.status for result in predictor.run(records)}
         expected = set(Status) - {Status.FAILED}  # which isolation gives
@@ -134,7 +135,7 @@ def test_every_record_comes_out_once_and_whole(predictor, texts):
         assert [chunk.start for chunk in result.chunks] == [chunk.start for chunk in cut]
         for chunk, made in zip(result.chunks, cut, strict=True):
             expected = frames_of([made], predictor.description.frame_rule)[0]
-            clear = chunk.call.status is not Status.TOO_AMBIGUOUS
+            clear = chunk.call.status not in (Status.TOO_AMBIGUOUS, Status.LOW_COMPLEXITY)
             kept = [(f.id, f.strand, f.offset, len(f.protein)) for f in expected if clear]
             assert [(p.frame_id, p.strand, p.offset, p.aa_length) for p in chunk.predictions] == kept
             assert (chunk.call.virus_score is None) == (not kept)
@@ -320,7 +321,7 @@ def test_published_classifier_and_consensus_equal_plain_arithmetic():
     predictor.nucleotide.embed = lambda sequences: nucleotide
     predictor.protein.embed = lambda sequences: protein
 
-    found, predictions = predictor._predict(flat, [tuple(flat[i] for i in kept) for kept in frames])
+    found, predictions = predictor._predict([], [tuple(flat[i] for i in kept) for kept in frames])
 
     weights = {name: value.double().numpy() for name, value in classifier.state_dict().items()}
     x = np.hstack((nucleotide, protein)).astype(np.float64)
@@ -331,7 +332,7 @@ def test_published_classifier_and_consensus_equal_plain_arithmetic():
     expected = x / x.sum(axis=1, keepdims=True)
     np.testing.assert_allclose([(p.score_other, p.score_virus) for p in predictions], expected, atol=ROUNDING)
     is_virus = [expected[list(kept), 1].max() >= expected[list(kept), 0].max() for kept in frames if kept]
-    assert [score >= 0.5 for score in found] == is_virus
+    assert [(score >= 0.5, log_ratio) for score, log_ratio in found] == [(verdict, None) for verdict in is_virus]
     assert len(set(is_virus)) == 2
 
 

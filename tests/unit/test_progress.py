@@ -50,12 +50,12 @@ def test_progress_off_a_terminal_is_plain_lines(monkeypatch, capsys):
     monkeypatch.setattr(progress, "PLAIN_LINE_SECONDS", 0.0)
     source = Source([])
     source.records, source.at_end = 3000, True
-    with progress.progress(source) as advance:
-        advance(1000, False)
-        advance(1000)
+    with progress.shown_progress(source) as counter:
+        counter.advance(1000, new=False)
+        counter.advance(1000)
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "virnucpro: 1,000 records called, reading"  # those of an earlier run tell nothing about the pace
-    assert second.startswith("virnucpro: 2,000 records called, ")
+    assert first == "virnucpro: 1,000 records done, reading"  # those of an earlier run tell nothing about the pace
+    assert second.startswith("virnucpro: 2,000 records done, ")
     assert second.endswith(" left")
 
 
@@ -102,8 +102,8 @@ def test_on_a_terminal_a_bar_has_rate_and_time_left(monkeypatch):
     logs.set_up(logging.WARNING, json_lines=False)
     source = Source([])
     source.records, source.at_end = 3000, True
-    with progress.progress(source) as advance:
-        advance(1000)
+    with progress.shown_progress(source) as counter:
+        counter.advance(1000)
     drawn = terminal.getvalue()
     assert "1,000 records" in drawn
     assert "records/s" in drawn

@@ -40,6 +40,10 @@ def embed(
     max_tokens: options.MaxTokens = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     restart: options.Restart = False,
+    engine: options.Engine = "local",
+    ray_address: options.RayAddress = None,
+    workers: options.Workers = None,
+    gpus: options.Gpus = None,
 ) -> None:
     """Write the mean-pooled embedding of each sequence, or one vector for each residue.
 
@@ -50,6 +54,7 @@ def embed(
     """
     if resume and restart:
         raise typer.BadParameter("--resume and --restart exclude each other")
+    options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
         make_sums_reproducible()
         from virnucpro.pipeline.embed import EmbedRequest
@@ -64,7 +69,13 @@ def embed(
         request = EmbedRequest(
             inputs, output, model, kind, layer, per_residue, max_length, long, run_options, begin, sys.argv
         )
-        done = embed_records(request)
+        open_engine = None
+        if engine == "ray":
+            from virnucpro.distributed.cluster import Scale
+            from virnucpro.distributed.engine import open_ray_embedding
+
+            open_engine = open_ray_embedding(Scale(ray_address, workers, gpus))
+        done = embed_records(request, open_engine)
     windowed = f", {done.windowed} of them in windows" if done.windowed else ""
     kept = f"; {done.kept_shards} shards were done before" if done.kept_shards else ""
     options.report(f"{done.sequences} sequences{windowed}, width {done.width}; files are in {output}{kept}")

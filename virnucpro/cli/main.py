@@ -11,6 +11,7 @@ import typer
 
 from virnucpro import __version__
 from virnucpro.cli import (
+    calibrate,
     check,
     compare,
     doctor,
@@ -19,6 +20,7 @@ from virnucpro.cli import (
     explain,
     frames,
     logs,
+    merge,
     models,
     predict,
     report,
@@ -46,9 +48,11 @@ app.command("report")(report.report)
 app.command("explain")(explain.explain)
 app.command("compare")(compare.compare)
 app.command("check", epilog=EXIT_CODES)(check.check)
+app.command("merge")(merge.merge)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
 app.command("train")(train.train)
+app.command("calibrate")(calibrate.calibrate)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,36 @@ Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),
 ]
+Engine = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on many devices and machines.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="auto|HOST:PORT",
+        help="Ray cluster to join; default: RAY_ADDRESS, or this machine alone.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Processes with a model, on Ray; default: all there is room for.", show_default=False
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus", min=0, help="GPUs for the workers, on Ray; default: one a worker; 0 for CPUs.", show_default=False
+    ),
+]
+
+
+def require_engine(engine: str, *of_ray: object) -> None:
+    """Refuse options of Ray without `--engine ray`."""
+    if engine == "local" and any(option is not None for option in of_ray):
+        raise typer.BadParameter("--ray-address, --workers and --gpus need --engine ray")
 
 
 def report(line: str) -> None:

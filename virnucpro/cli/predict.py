@@ -35,7 +35,7 @@ def predict(
     min_score: Annotated[
         float | None,
         typer.Option(
-            "--min-score", min=0, max=1, help="Least score of a virus; default: the model's.", show_default=False
+            "--min-score", min=0, max=1, help="Least score of a virus, instead of a preset.", show_default=False
         ),
     ] = None,
     chunk_length: Annotated[
@@ -51,6 +51,25 @@ def predict(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure on a part of the input what the run would take; write nothing.")
     ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="sensitive, balanced (default) or strict: at most 10, 5 or 1 % of host sequences called virus.",
+            show_default=False,
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            help="Share of virus among the records for which scores are stated; default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; each pair gets one call.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
     ] = False,
@@ -60,12 +79,23 @@ def predict(
     unit_records: Annotated[
         int, typer.Option("--unit-records", min=1, help="Records done at a time, and lost at most by a kill.")
     ] = 1024,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Do the I-th of N parts, for `virnucpro merge`.", show_default=False
+        ),
+    ] = None,
+    engine: options.Engine = "local",
+    ray_address: options.RayAddress = None,
+    workers: options.Workers = None,
+    gpus: options.Gpus = None,
 ) -> None:
     """Call every record of the input virus or other.
 
-    Writes records.tsv (one row a record, in input order), chunks.tsv, frames.tsv, viral.fasta (the hits),
-    run.json, virnucpro_mqc.json (for MultiQC) and report.html (a page to look at) into the output directory.
-    A run that was killed or stopped goes on with --resume and ends with the same tables.
+    Writes records.tsv (one row a record or pair, in input order), chunks.tsv, frames.tsv, viral.fasta (the
+    hits; of pairs viral_1.fasta and viral_2.fasta), run.json, virnucpro_mqc.json (for MultiQC) and report.html
+    (a page to look at) into the output directory. A run that was killed or stopped goes on with --resume and
+    ends with the same tables.
 
     Examples:
 
@@ -86,6 +116,9 @@ def predict(
         raise typer.BadParameter("--parquet needs an output directory")
     if resume and to_stdout:
         raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
+    if to_stdout and (shard is not None or engine == "ray"):
+        raise typer.BadParameter("--shard and --engine ray need an output directory, for the files of units")
+    options.require_engine(engine, ray_address, workers, gpus)
     with nullcontext() if to_stdout else stoppable():
         make_sums_reproducible()
         from virnucpro.pipeline.forecast import forecast
@@ -93,6 +126,7 @@ def predict(
         from virnucpro.pipeline.predict import Options
         from virnucpro.pipeline.run import Request, run
         from virnucpro.pipeline.run_directory import Begin
+        from virnucpro.pipeline.shards import Shard
         from virnucpro.report.parquet import require_pyarrow, write_parquet
         from virnucpro.report.write import write_report
 
@@ -100,7 +134,8 @@ def predict(
             require_pyarrow()  # before the work
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
-            threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length,
+            threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length, preset=preset,
+            prevalence=prevalence,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
         if dry_run:
@@ -112,8 +147,15 @@ def predict(
                 write_parquet(directory)
             write_report(directory)
 
-        extras = (*REPORTS, *(PARQUET.values() if parquet else ()))
-        folder = None if to_stdout else output
-        run(Request(
-            inputs, folder, model, run_options, begin, unit_records, sys.argv, legacy_output, finish, extras
-        ))  # fmt: skip
+        request = Request(
+            inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output,
+            paired, Shard.parse(shard) if shard is not None else None,
+            finish, (*REPORTS, *(PARQUET.values() if parquet else ())),
+        )  # fmt: skip
+        if engine == "local":
+            run(request)
+            return
+        from virnucpro.distributed.cluster import Scale
+        from virnucpro.distributed.engine import open_ray
+
+        run(request, open_ray(Scale(ray_address, workers, gpus)))

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError
+from virnucpro.models.calibration import Calibration
 
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
@@ -56,6 +57,8 @@ def read_as(kind: Any, value: Any, name: str) -> Any:
         return kind(**{key: read_as(types[key], item, f"{name}.{key}") for key, item in values.items()})  # type: ignore[operator]
     if origin is dict and isinstance(value, dict):
         return {key: read_as(arguments[1], item, f"{name}[{reprlib.repr(key)}]") for key, item in value.items()}
+    if origin is tuple and isinstance(value, (list, tuple)) and arguments[1:] == (...,):
+        return tuple(read_as(arguments[0], item, name) for item in value)
     if origin is tuple and isinstance(value, (list, tuple)) and len(value) == len(arguments):
         return tuple(read_as(a, item, name) for a, item in zip(arguments, value, strict=True))
     if origin in (Union, UnionType) and value is None and type(None) in arguments:
@@ -104,8 +107,10 @@ class ModelDescription:
     """Everything that is needed to use a model, and where it comes from.
 
     `chunk_length` and `min_length` are in nt; `max_ambiguous` is the largest share of letters other than
-    A, C, G, T, U in a chunk that is still scored; `vote` says how the frames of a chunk make its call:
-    `max` (method of the published tool) or `weighted`; `checksums` maps file names to SHA-256.
+    A, C, G, T, U in a chunk that is still scored and `max_repetition` its largest `repetition` (see `virnucpro.seq`);
+    `vote` says how the frames of a chunk make its call: `max` (method of the published tool) or `weighted`;
+    `calibration` turns weighted votes into evidence, and then its presets stand in for `threshold`; `checksums` maps
+    file names to SHA-256.
     """
 
     name: str
@@ -117,7 +122,9 @@ class ModelDescription:
     classifier: ClassifierDescription
     vote: Literal["max", "weighted"]
     max_ambiguous: float = 1.0
+    max_repetition: float = 1.0
     threshold: float = 0.5
+    calibration: Calibration | None = None
     classes: tuple[str, str] = ("other", "virus")
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -129,8 +136,11 @@ class ModelDescription:
             raise ConfigError(f"vote must be max or weighted, got {self.vote!r}")
         if self.chunk_length < 3:
             raise ConfigError(f"chunk_length must be at least 3 nt (one codon), got {self.chunk_length}")
-        if not (0 <= self.threshold <= 1 and 0 <= self.max_ambiguous <= 1):
-            raise ConfigError(f"threshold {self.threshold} and max_ambiguous {self.max_ambiguous} must lie in 0..1")
+        for name in ("threshold", "max_ambiguous", "max_repetition"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.calibration and self.vote != "weighted":
+            raise ConfigError(f"only the vote weighted can be calibrated, got {self.vote}")
         _check_checksums(self.checksums, self.files())
 
     def encoders(self) -> dict[str, EncoderDescription]:

@@ -223,16 +223,26 @@ def build_model(description: ModelDescription, directory: Path) -> Model:
     )
 
 
+def check_model(name: str) -> tuple[Path, ModelDescription]:
+    """Return the directory and description of a model once the checksums of its files are found right.
+
+    Raises:
+        ModelError: it is missing, or a file differs from its checksum.
+    """
+    directory = find_model(name)
+    description = ModelDescription.from_json(directory / "model.json")
+    for file in description.files():
+        check_file(directory, file, description)
+    return directory, description
+
+
 def load_model(name: str = DEFAULT_MODEL) -> Model:
     """Load a model by name or directory, in float32 on the CPU, in evaluation mode.
 
     Raises:
         ModelError: it is missing, a file differs from its checksum, or the weights do not fit.
     """
-    directory = find_model(name)
-    description = ModelDescription.from_json(directory / "model.json")
-    for file in description.files():
-        check_file(directory, file, description)
+    directory, description = check_model(name)
     with shapes_only():  # no memory is taken before the weights are known to fit
         model = build_model(description, directory)
     for stem, module in model.parts().items():
@@ -256,20 +266,31 @@ def load_encoder(name: str, part: str | None = None) -> tuple[str, Encoder]:
         ModelError: it is missing, a file differs from its checksum, or the weights do not fit.
         ConfigError: the model has no such part.
     """
+    directory, description, part = check_encoder(name, part)
+    encoders = description.encoders()
+    path = directory / f"{part}.safetensors"
+    with shapes_only():
+        encoder = build_encoder(build_network(encoders[part]), encoders[part], directory)
+    fill(encoder.model, load_tensors(path), str(path))
+    encoder.model.eval()
+    return part, encoder
+
+
+def check_encoder(name: str, part: str | None = None) -> tuple[Path, ModelDescription | LanguageModelDescription, str]:
+    """Return directory, description and part of a language model once the checksums of its files are found right.
+
+    Arguments and errors are those of `load_encoder`.
+    """
     directory = find_directory(name)
     description = read_description(directory)
     encoders = description.encoders()
     part = part or (next(iter(encoders)) if len(encoders) == 1 else "protein")
     if part not in encoders:
         raise ConfigError(f"kind must be {' or '.join(encoders)} for the model {name}, got {part!r}")
-    path = check_file(directory, f"{part}.safetensors", description)
+    check_file(directory, f"{part}.safetensors", description)
     if encoders[part].tokenizer == "bpe":
         check_file(directory, TOKENIZER, description)
-    with shapes_only():
-        encoder = build_encoder(build_network(encoders[part]), encoders[part], directory)
-    fill(encoder.model, load_tensors(path), str(path))
-    encoder.model.eval()
-    return part, encoder
+    return directory, description, part
 
 
 def save_weights(model: Model, directory: Path) -> dict[str, str]:

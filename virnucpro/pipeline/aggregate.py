@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.models.calibration import Floats as Floats
+from virnucpro.pipeline.decision import Decision
 from virnucpro.types import Call, Status
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
@@ -36,32 +37,41 @@ def vote_max(scores: Floats, owner: Ints) -> tuple[Floats, Floats]:
 
 
 def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, Floats]:
-    """Return the score of each chunk and the frames' weights: a softmax of the gates weighs the logits.
+    """Return the margin of each chunk and the frames' weights: a softmax of the gates weighs the frames' margins.
 
-    Logits (F, 2), gates (F,), owner (F,). The weights of a chunk's frames sum to 1.
+    Logits (F, 2), gates (F,), owner (F,). A margin is logit(virus) - logit(other). The weights of a chunk's frames
+    sum to 1.
     """
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     frames = np.diff(starts, append=len(owner))
     raised = np.exp(gates - np.repeat(np.maximum.reduceat(gates, starts), frames))
     weights = raised / np.repeat(np.add.reduceat(raised, starts), frames)
-    margin = np.add.reduceat(weights * (logits[:, 1] - logits[:, 0]), starts)  # (C,)
-    return softmax(np.stack((np.zeros_like(margin), margin), axis=1))[:, 1], weights
+    return np.add.reduceat(weights * (logits[:, 1] - logits[:, 0]), starts), weights  # (C,), (F,)
 
 
-def call_record(record_id: str, length: int, chunks: Sequence[Call], threshold: float) -> Call:
-    """Combine the calls of a record's chunks: the mean of their scores, weighted by chunk length.
+def call_record(record_id: str, length: int, chunks: Sequence[Call], decision: Decision) -> Call:
+    """Combine the calls of a record's chunks: their evidence by `Calibration.pool`, from which the score follows.
 
-    A record none of whose chunks has a score gets the status of its first chunk.
+    Without evidence the score is the mean of the chunks' scores, weighted by chunk length. A record none of whose
+    chunks has a score gets the status of its first chunk. What is not scored does not count as length in the decision:
+    a long record of which one chunk tells must tell as much as a short one.
     """
     scored = [chunk for chunk in chunks if chunk.virus_score is not None]
     n_frames = sum(chunk.n_frames for chunk in chunks)
     if not scored:
         first = chunks[0]
         return Call(record_id, length, None, None, len(chunks), n_frames, None, first.status, first.reason)
-    weights = np.array([chunk.length for chunk in scored], dtype=np.float64)
     scores = np.array([chunk.virus_score for chunk in scored], dtype=np.float64)
-    score = float(scores @ weights / weights.sum())
+    lengths = [chunk.length for chunk in scored]
+    log_ratios = [chunk.log_ratio for chunk in scored if chunk.log_ratio is not None]
+    log_ratio = decision.calibration.pool(log_ratios, lengths) if decision.calibration else None
+    if log_ratio is None:
+        weights = np.array(lengths, dtype=np.float64)
+        score = float(scores @ weights / weights.sum())
+    else:
+        score = float(decision.scores(log_ratio))
     best = scored[int(scores.argmax())].best_frame
     skipped = len(chunks) - len(scored)
     reason = f"{skipped} of {len(chunks)} chunks have no score" if skipped else ""
-    return Call(record_id, length, score >= threshold, score, len(chunks), n_frames, best, Status.OK, reason)
+    is_virus = decision.is_virus(score, log_ratio, min(length, sum(lengths)))  # chunks may overlap
+    return Call(record_id, length, is_virus, score, len(chunks), n_frames, best, Status.OK, reason, log_ratio)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from virnucpro import __version__
 from virnucpro.config import default_threads, fingerprint
 from virnucpro.data import iter_packed, prefetch
-from virnucpro.errors import ConfigError, InputError, NumericalError, OutputError
+from virnucpro.errors import ConfigError, InputError, NumericalError
 from virnucpro.models.registry import DEFAULT_MODEL, find_directory, load_encoder, read_description
 from virnucpro.models.tokenizers import ESM2Tokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision
-from virnucpro.pipeline.outputs import atomic_path, atomic_writer
+from virnucpro.pipeline.embedding_file import Vectors, is_done, write_shard
+from virnucpro.pipeline.engine import Engine, recovered
+from virnucpro.pipeline.outputs import atomic_writer
 from virnucpro.pipeline.predict import Options
+from virnucpro.pipeline.progress import Counter, shown_progress
 from virnucpro.pipeline.provenance import describe_input, require_same
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.units import Unit, iter_units
@@ -38,8 +38,9 @@ from virnucpro.types import Record
 LONGEST = {"protein": 1022, "nucleotide": 10_000}
 SHARD_RECORDS, SHARD_BYTES = 4096, 1 << 28
 IDS = "ids.tsv"
+_SHARDS = re.compile(r"embeddings_\d{5,}\.safetensors|\.embeddings_\d{5,}\.safetensors.*\.tmp")
 
-Vectors = npt.NDArray[np.float32]
+OpenEmbedding = Callable[["EmbedRequest"], AbstractContextManager[Engine]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Embedded:
     kept_shards: int
 
 
-def embed(request: EmbedRequest) -> Embedded:
+def embed(request: EmbedRequest, open_engine: OpenEmbedding | None = None) -> Embedded:
     """Write embeddings_NNNNN.safetensors (tensor `embeddings` (rows, D) float32), ids.tsv and run.json.
 
     Raises:
@@ -85,15 +86,85 @@ def embed(request: EmbedRequest) -> Embedded:
     directory = RunDirectory(request.output)
     with directory.locked():
         before = directory.open(request.begin)
-        return _Embedding(request).run(directory, before)
+        if request.long not in ("window", "refuse"):
+            raise ConfigError(f"--long must be window or refuse, got {request.long!r}")
+        with (open_engine or _open_local)(request) as engine, shown_progress() as counter:
+            return _Course(request, directory, engine).run(before, counter)
 
 
-class _Embedding:
+class _Course:
+    """A run of `embed`: its input, its shards and ids.tsv."""
+
+    def __init__(self, request: EmbedRequest, directory: RunDirectory, engine: Engine) -> None:
+        self.request, self.directory, self.engine = request, directory, engine
+        inputs = [describe_input(name) for name in request.inputs]
+        self.told = {**engine.told, "command": list(request.command), "inputs": inputs}
+        self.max_length: int = self.told["max_length"]
+        self.shards: list[str] = []
+        self.sequences = self.windowed = self.kept = 0
+
+    def run(self, before: dict[str, Any] | None, counter: Counter) -> Embedded:
+        if before is not None:
+            require_same(before["fingerprint"], self.told["fingerprint"])
+        begun = False
+
+        def begin() -> None:  # not before the first shard is done: a run that fails till then changes no run.json
+            nonlocal begun
+            if not begun:
+                self.directory.write_state({"status": "running", **self.told})
+                begun = True
+
+        with atomic_writer(self.directory.path / IDS) as ids:
+            ids.write("seq_name\tlength\tshard\trow\trows\n")
+            for _ in self.engine.score(self._missing(ids, before is not None), self.directory, begin, counter):
+                pass
+        for path in self.directory.path.iterdir():
+            if _SHARDS.fullmatch(path.name) and path.name not in self.shards:  # of a run that this one replaces
+                path.unlink()
+        counts = {"sequences": self.sequences, "windowed": self.windowed, "shards": len(self.shards)}
+        counts["kept_shards"] = self.kept
+        self.directory.write_state({"status": "complete", **self.told, "counts": counts, **self.engine.closing()})
+        return Embedded(self.sequences, self.told["width"], self.windowed, self.kept)
+
+    def _missing(self, ids: TextIO, resumed: bool) -> Iterator[Unit]:
+        """Read the input, write ids.tsv and yield the shards that are to be done."""
+        letters = SHARD_BYTES // (4 * self.told["width"]) if self.request.per_residue else SHARD_BYTES
+        records = read_records(self.request.inputs, "nucleotide" if self.told["kind"] == "nucleotide" else "protein")
+        settings = fingerprint(self.told["fingerprint"])
+        for unit in iter_units(records, SHARD_RECORDS, letters):
+            self._check(unit.records)
+            path = shard_path(self.directory, unit)
+            self.shards.append(path.name)
+            ids.writelines(self._rows(unit.records, path.name))
+            self.sequences += len(unit.records)
+            self.windowed += sum(len(record.sequence) > self.max_length for record in unit.records)
+            if resumed and is_done(path, unit, settings):
+                self.kept += 1
+            else:
+                yield unit
+
+    def _check(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if not record.sequence:
+                raise InputError(f"{record.source}: record {record.id!r} has no sequence; remove it")
+            if self.request.long == "refuse" and len(record.sequence) > self.max_length:
+                raise InputError(
+                    f"{record.source}: record {record.id!r} has {len(record.sequence)} letters, at most "
+                    f"{self.max_length} are allowed; use --long window, or a larger --max-length"
+                )
+
+    def _rows(self, records: Sequence[Record], shard: str) -> Iterator[str]:
+        row = 0
+        for record in records:
+            rows = len(record.sequence) if self.request.per_residue else 1
+            yield f"{record.id}\t{len(record.sequence)}\t{shard}\t{row}\t{rows}\n"
+            row += rows
+
+
+class Embedder:
     """A language model on its device, and the options checked against it."""
 
     def __init__(self, request: EmbedRequest) -> None:
-        if request.long not in ("window", "refuse"):
-            raise ConfigError(f"--long must be window or refuse, got {request.long!r}")
         self.request, options = request, request.options
         self.kind, encoder = load_encoder(request.model, request.kind)
         layers = encoder.model.n_layers
@@ -102,45 +173,13 @@ class _Embedding:
         if request.per_residue and not isinstance(encoder.tokenizer, ESM2Tokenizer):
             raise ConfigError("--per-residue needs one token a letter, as ESM-2 has for proteins; this encoder has not")
         self.encoder = replace(encoder, layer=request.layer)
-        self.width = encoder.model.width
         self.max_length = request.max_length or LONGEST[self.kind]
         device = choose_device(options.device)
         self.precision = choose_precision(options.precision, device)
         torch.set_num_threads(options.threads or default_threads())
         encoder.model.place(device, PRECISIONS[self.precision], options.attention).eval()
         self.runner = AsyncInferenceRunner(self.encoder, device, options.max_tokens, options.packing)
-
-    def run(self, directory: RunDirectory, before: dict[str, Any] | None) -> Embedded:
-        told = self._describe()
-        if before is not None:
-            require_same(before["fingerprint"], told["fingerprint"])
-        settings = fingerprint(told["fingerprint"])
-        shards: list[str] = []
-        windowed = kept = sequences = 0
-        letters = SHARD_BYTES // (4 * self.width) if self.request.per_residue else SHARD_BYTES
-        records = read_records(self.request.inputs, "nucleotide" if self.kind == "nucleotide" else "protein")
-        with atomic_writer(directory.path / IDS) as ids:
-            ids.write("seq_name\tlength\tshard\trow\trows\n")
-            for unit in iter_units(records, SHARD_RECORDS, letters):
-                self._check(unit.records)
-                shards.append(f"embeddings_{unit.number:05d}.safetensors")
-                path = directory.path / shards[-1]
-                if before is not None and _is_done(path, unit, settings):
-                    kept += 1
-                else:
-                    vectors = self._embed(unit.records)
-                    directory.write_state({"status": "running", **told})
-                    _write_shard(path, unit, settings, vectors)
-                ids.writelines(self._rows(unit.records, shards[-1]))
-                sequences += len(unit.records)
-                windowed += sum(len(record.sequence) > self.max_length for record in unit.records)
-        for path in directory.path.glob("embeddings_*.safetensors"):
-            if path.name not in shards:  # of the run that this one replaces
-                path.unlink()
-        done = Embedded(sequences, self.width, windowed, kept)
-        counts = {"sequences": sequences, "windowed": windowed, "shards": len(shards), "kept_shards": kept}
-        directory.write_state({"status": "complete", **told, "counts": counts})
-        return done
+        self.told = self._describe()
 
     def _describe(self) -> dict[str, Any]:
         """Return what run.json says, with the fingerprint: all that a vector follows from, beside its sequence."""
@@ -155,24 +194,17 @@ class _Embedding:
         model = {"name": description.name, "directory": str(directory), "checksums": description.checksums}
         return {
             **settings,
-            "command": list(request.command),
-            "inputs": [describe_input(name) for name in request.inputs],
+            "width": self.encoder.model.width,
             "model": {**model, "imported": description.training.get("imported")},
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "fingerprint": {**settings, "SHA-256 of the weights": weights},
         }
 
-    def _check(self, records: Sequence[Record]) -> None:
-        for record in records:
-            if not record.sequence:
-                raise InputError(f"{record.source}: record {record.id!r} has no sequence; remove it")
-            if self.request.long == "refuse" and len(record.sequence) > self.max_length:
-                raise InputError(
-                    f"{record.source}: record {record.id!r} has {len(record.sequence)} letters, at most "
-                    f"{self.max_length} are allowed; use --long window, or a larger --max-length"
-                )
+    def write(self, path: Path, unit: Unit, vectors: Vectors, writer: str = "") -> None:
+        """Write a shard."""
+        write_shard(path, unit, fingerprint(self.told["fingerprint"]), vectors, writer)
 
-    def _embed(self, records: Sequence[Record]) -> Vectors:
+    def embed(self, records: Sequence[Record]) -> Vectors:
         """Return the rows of a shard: one a record, or one a residue, end to end."""
         pieces = [windows(self._letters(record), self.max_length) for record in records]
         flat = [window for own in pieces for window in own]
@@ -185,12 +217,36 @@ class _Embedding:
         # RNA as DNA, as `predict` reads it
         return record.sequence.replace(b"U", b"T") if self.kind == "nucleotide" else record.sequence
 
-    def _rows(self, records: Sequence[Record], shard: str) -> Iterator[str]:
-        row = 0
-        for record in records:
-            rows = len(record.sequence) if self.request.per_residue else 1
-            yield f"{record.id}\t{len(record.sequence)}\t{shard}\t{row}\t{rows}\n"
-            row += rows
+
+class _LocalEngine:
+    """The engine of `embed` in this process."""
+
+    def __init__(self, request: EmbedRequest) -> None:
+        self._embedder = Embedder(request)
+        self.told = self._embedder.told
+
+    def score(
+        self, units: Iterator[Unit], directory: RunDirectory, begin: Callable[[], None], counter: Counter
+    ) -> Iterator[None]:
+        for unit in units:
+            vectors = self._embedder.embed(unit.records)
+            begin()
+            self._embedder.write(shard_path(directory, unit), unit, vectors)
+            yield
+            counter.advance(len(unit.records))
+
+    def closing(self) -> dict[str, Any]:
+        return {"recovered": recovered([self._embedder.runner])}
+
+
+@contextmanager
+def _open_local(request: EmbedRequest) -> Iterator[Engine]:
+    yield _LocalEngine(request)
+
+
+def shard_path(directory: RunDirectory, unit: Unit) -> Path:
+    """Return where the vectors of a unit are."""
+    return directory.path / f"embeddings_{unit.number:05d}.safetensors"
 
 
 def windows(sequence: bytes, max_length: int) -> list[bytes]:
@@ -227,29 +283,3 @@ def embed_residues(runner: AsyncInferenceRunner, sequences: Sequence[bytes]) -> 
         for name, states in zip(batch.sequence_ids, np.split(hidden, batch.cu_seqlens[1:-1].tolist()), strict=True):
             found[int(name)] = states[window.skip_first : len(states) - window.skip_last]
     return [found[number] for number in range(len(sequences))]
-
-
-def _tell(unit: Unit, settings: str, vectors: Vectors) -> dict[str, str]:
-    """Return what a shard says about itself: SHA-256 of its records, of the settings and of its values."""
-    digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
-    told = {"input_sha256": unit.digest, "settings_sha256": settings, "sha256": digest}
-    return {"virnucpro": json.dumps(told)}  # one entry: safetensors writes several in any order
-
-
-def _write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None:
-    with atomic_path(path) as temporary:
-        try:
-            save_file({"embeddings": vectors}, temporary, metadata=_tell(unit, settings, vectors))
-        except SafetensorError as error:
-            raise OutputError(f"{path} cannot be written: {error}; choose another --output") from error
-        temporary.chmod(0o644)  # safetensors writes it readable by its owner alone
-
-
-def _is_done(path: Path, unit: Unit, settings: str) -> bool:
-    """Tell whether a shard is there, whole, and of these records and settings."""
-    try:
-        with safe_open(path, "np") as shard:
-            told, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
-    except (OSError, SafetensorError):
-        return False
-    return told == _tell(unit, settings, vectors)

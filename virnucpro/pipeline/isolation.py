@@ -72,5 +72,5 @@ def _reason(error: Exception) -> str:
 def _failed(record: Record, error: Exception) -> RecordResult:
     reason = _reason(error)
     logger.warning("record %r (number %d) failed and has no score: %s", record.id, record.index + 1, reason)
-    call = Call(record.id, len(record.sequence), None, None, 0, 0, None, Status.FAILED, reason)
+    call = Call(record.id, record.length, None, None, 0, 0, None, Status.FAILED, reason)
     return RecordResult(record, call, ())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import OutputError
+from virnucpro.pipeline.composition import Composition, evidence
 from virnucpro.seq import frames_of, iter_chunks
 from virnucpro.types import Call, Record
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:  # it imports torch, which `virnucpro frames` does without
     from virnucpro.pipeline.predict import RecordResult
 
 RECORD_COLUMNS = (
-    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason",
+    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "best_frame", "status", "reason",
 )  # fmt: skip
 CHUNK_COLUMNS = (
     "chunk", "seq_name", "start", "end", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason",
@@ -26,30 +28,33 @@ CHUNK_COLUMNS = (
 FRAME_COLUMNS = (
     "frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight",
 )  # fmt: skip
-# The tables of `predict`, each with its first line.
-TABLES = {
+_TABLES = {
     "records.tsv": "\t".join(RECORD_COLUMNS) + "\n",
     "chunks.tsv": "\t".join(CHUNK_COLUMNS) + "\n",
     "frames.tsv": "\t".join(FRAME_COLUMNS) + "\n",
-    "viral.fasta": "",
-    "viral.fastq": "",
 }
+# The files of `predict`, each with its first line: of single records, and of pairs.
+TABLES = {**_TABLES, "viral.fasta": "", "viral.fastq": ""}
+PAIR_TABLES = {**_TABLES, "viral_1.fasta": "", "viral_2.fasta": "", "viral_1.fastq": "", "viral_2.fastq": ""}
 # Removed where nothing is in it: all hits are in viral.fasta, those that came with qualities in viral.fastq too.
-FASTQ_HITS = "viral.fastq"
+FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
 # What is made of the tables.
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FASTA_WIDTH = 60
+_FDR = RECORD_COLUMNS.index("fdr")
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
     """Give a temporary path that is renamed to `path` when the block ends well, and removed when it does not.
+
+    `writer` is in the temporary name: where two may write the same file, each has its own.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{writer}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -118,9 +123,9 @@ def _prediction(call: Call) -> str | None:
     return None if call.is_virus is None else ("virus" if call.is_virus else "other")
 
 
-def record_row(call: Call) -> str:
+def record_row(call: Call, fdr: object = None) -> str:
     """Return a line of records.tsv."""
-    verdict = (_prediction(call), _score(call.virus_score), call.best_frame, call.status, call.reason or None)
+    verdict = (_prediction(call), _score(call.virus_score), fdr, call.best_frame, call.status, call.reason or None)
     return _row((call.id, call.length, call.n_chunks, call.n_frames, *verdict))
 
 
@@ -131,9 +136,10 @@ def _fasta_lines(record: Record) -> Iterator[str]:
         yield record.sequence[begin : begin + FASTA_WIDTH].decode("ascii") + "\n"
 
 
-def _fastq_entry(record: Record) -> str:
-    header = f"{record.id} {record.description}".rstrip(" ")
-    return f"@{header}\n{record.sequence.decode('ascii')}\n+\n{record.quality.decode('ascii')}\n"
+def _fastq_lines(record: Record) -> Iterator[str]:
+    if record.quality:
+        header = f"{record.id} {record.description}".rstrip(" ")
+        yield f"@{header}\n{record.sequence.decode('ascii')}\n+\n{record.quality.decode('ascii')}\n"
 
 
 def _chunk_rows(result: RecordResult) -> Iterator[str]:
@@ -151,14 +157,58 @@ def _frame_rows(result: RecordResult) -> Iterator[str]:
 
 
 def table_lines(results: Sequence[RecordResult]) -> tuple[Iterator[str], ...]:
-    """Return the lines of `results` for each of `TABLES`, without the tables' headers."""
+    """Return the lines of `results` for each of `TABLES` or `PAIR_TABLES`, without the tables' headers.
+
+    Where `fdr` is to stand, which follows from all of a run, the records' lines have their evidence.
+    """
+    parts = range(len(results[0].record.parts))
     return (
-        (record_row(result.call) for result in results),
+        (record_row(result.call, evidence(result.call)) for result in results),
         (row for result in results for row in _chunk_rows(result)),
         (row for result in results for row in _frame_rows(result)),
-        (line for result in results if result.call.is_virus for line in _fasta_lines(result.record)),
-        (_fastq_entry(result.record) for result in results if result.call.is_virus and result.record.quality),
+        *(_hit_lines(results, part, _fasta_lines) for part in parts),
+        *(_hit_lines(results, part, _fastq_lines) for part in parts),
     )
+
+
+def _hit_lines(results: Sequence[RecordResult], part: int, lines: Callable[[Record], Iterator[str]]) -> Iterator[str]:
+    for result in results:
+        if result.call.is_virus:
+            yield from lines(result.record.parts[part])
+
+
+class _Rows:
+    """A file to write to that takes bytes in any pieces and hands on whole lines, divided at the tabs."""
+
+    def __init__(self, take: Callable[[list[bytes]], object]) -> None:
+        self._take, self._rest = take, b""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line.split(b"\t"))
+
+
+def count_evidence(histogram: Counter[int]) -> _Rows:
+    """Return what counts the evidence in rows of records.tsv, which stands where `fdr` is to stand."""
+
+    def take(fields: list[bytes]) -> None:
+        if fields[_FDR] != b"NA":
+            histogram[int(fields[_FDR])] += 1
+
+    return _Rows(take)
+
+
+def fill_fdr(table: IO[bytes], composition: Composition) -> _Rows:
+    """Return what writes rows of records.tsv on to `table`, with `fdr` in place of the evidence."""
+    text = {b"%d" % step: b"%.4f" % fdr for step, fdr in composition.fdr.items()} | {b"NA": b"NA"}
+
+    def take(fields: list[bytes]) -> None:
+        fields[_FDR] = text[fields[_FDR]]
+        table.write(b"\t".join(fields) + b"\n")
+
+    return _Rows(take)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from virnucpro.models.catalogue import CATALOGUE
 from virnucpro.models.registry import DEFAULT_MODEL, Encoder, Model, load_model
 from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pipeline.decision import Decision
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision
 from virnucpro.pipeline.features import fuse
 from virnucpro.seq import Limits, frames_of, read_records, screened_chunks
@@ -36,10 +37,12 @@ CLASSIFIER_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run: device and precision by name, token budget, attention backend, packing, thresholds.
+    """How to run: device and precision by name, token budget, attention backend, packing, what is called virus.
 
-    `min_length` (nt, at least 3) and `min_score` default to the model's own, `threads` to the cores available,
-    `max_tokens` to what suits the device. A `chunk_length` (nt) that is not the model's own is an error.
+    `min_length` (nt, at least 3) defaults to the model's own, `threads` to the cores available, `max_tokens` to what
+    suits the device. A `chunk_length` (nt) that is not the model's own is an error. A calibrated model calls by
+    `preset` (balanced) or, if it is given, by `min_score`, and states scores at `prevalence` (the model's own); for one
+    that is not, there is `min_score` alone, which defaults to the model's own.
     """
 
     device: str = "auto"
@@ -51,6 +54,8 @@ class Options:
     min_length: int | None = None
     min_score: float | None = None
     chunk_length: int | None = None
+    preset: str | None = None
+    prevalence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,9 @@ class _Item:
     reason: str = ""
 
 
+_Vote = tuple[float, float | None]  # a chunk's score and, of a calibrated model, its log likelihood ratio
+
+
 class Predictor:
     """A model on a device, ready to call records.
 
@@ -96,6 +104,7 @@ class Predictor:
     def __init__(self, model: Model, options: Options | None = None) -> None:
         self.options = options = options or Options()
         self.model, self.description = model, model.description
+        self.decision = Decision.choose(model.description, options.prevalence, options.preset, options.min_score)
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
         if options.chunk_length not in (None, length := self.description.chunk_length):
@@ -109,7 +118,6 @@ class Predictor:
             )
         shortest = self.description.min_length if options.min_length is None else options.min_length
         self.min_length = max(shortest, 3)  # less than a codon has no frame
-        self.threshold = self.description.threshold if options.min_score is None else options.min_score
         torch.set_num_threads(options.threads or default_threads())
         self.nucleotide = self._runner(model.nucleotide)
         self.protein = self._runner(model.protein)
@@ -142,30 +150,35 @@ class Predictor:
             yield items, frames
 
     def _items(self, records: Iterable[Record]) -> Iterator[_Item]:
-        limits = Limits(self.min_length, self.description.chunk_length, self.description.max_ambiguous)
+        model = self.description
+        limits = Limits(self.min_length, model.chunk_length, model.max_ambiguous, model.max_repetition)
         for record in records:
-            for chunk, status, reason in screened_chunks(record, limits):
-                last = chunk is None or chunk.start + len(chunk.sequence) == len(record.sequence)
-                yield _Item(record, chunk, last, status, reason)
+            found = screened_chunks(record, limits)
+            chunk, status, reason = next(found)
+            for following in found:
+                yield _Item(record, chunk, False, status, reason)
+                chunk, status, reason = following
+            yield _Item(record, chunk, True, status, reason)
 
     def _score(self, items: Sequence[_Item], frames: Sequence[tuple[Frame, ...]]) -> list[ChunkResult | None]:
         """Return the result of each item, None for a record without chunks."""
-        flat = [frame for kept in frames for frame in kept]
-        scores, predictions = self._predict(flat, frames) if flat else (iter(()), iter(()))
+        votes, predictions = self._predict(items, frames)
         results: list[ChunkResult | None] = []
         for item, kept in zip(items, frames, strict=True):
             if item.chunk is None:
                 results.append(None)
                 continue
             own = tuple(islice(predictions, len(kept)))
-            score = next(scores) if kept else None
-            results.append(self._chunk_result(item, item.chunk, own, score))
+            results.append(self._chunk_result(item, item.chunk, own, next(votes) if kept else None))
         return results
 
     def _predict(
-        self, flat: list[Frame], frames: Sequence[tuple[Frame, ...]]
-    ) -> tuple[Iterator[float], Iterator[Prediction]]:
-        """Return the scores of the chunks that have frames, and the predictions of all frames, in order."""
+        self, items: Sequence[_Item], frames: Sequence[tuple[Frame, ...]]
+    ) -> tuple[Iterator[_Vote], Iterator[Prediction]]:
+        """Return the votes of the chunks that have frames, and the predictions of all frames, in order."""
+        flat = [frame for kept in frames for frame in kept]
+        if not flat:
+            return iter(()), iter(())
         features = fuse(
             self.nucleotide.embed([frame.nucleotide for frame in flat]),
             self.protein.embed([frame.protein for frame in flat]),
@@ -174,19 +187,27 @@ class Predictor:
         )
         margins, gates = self._classify(features)
         owner = np.repeat(np.arange(len(frames)), [len(kept) for kept in frames])
+        log_ratios: Iterable[float | None] = repeat(None)
         if self.description.vote == "max":  # the published method, whose scores and ties are those of float32
             logits = torch.from_numpy(margins).float().to(self.device)
             frame_scores = F.softmax(logits, dim=1).double().cpu().numpy()
-            chunk_scores, weights = vote_max(frame_scores, owner)
+            scores, weights = vote_max(frame_scores, owner)
         else:
             frame_scores = softmax(margins)
-            chunk_scores, weights = vote_weighted(margins, gates, owner)
+            votes, weights = vote_weighted(margins, gates, owner)
+            if calibration := self.decision.calibration:
+                lengths = [
+                    len(item.chunk.sequence) for item, kept in zip(items, frames, strict=True) if item.chunk and kept
+                ]
+                votes = calibration.log_ratios(votes, np.array(lengths))
+                log_ratios = votes.tolist()
+            scores = self.decision.scores(votes)
         rows = zip(flat, frame_scores.tolist(), weights.tolist(), strict=True)
         predictions = (
             Prediction(frame.id, frame.strand, frame.offset, len(frame.protein), other, virus, weight)
             for frame, (other, virus), weight in rows
         )
-        return iter(chunk_scores.tolist()), predictions
+        return zip(scores.tolist(), log_ratios, strict=False), predictions  # the second may have no end
 
     @torch.inference_mode()
     def _classify(self, features: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
@@ -200,22 +221,25 @@ class Predictor:
         return logits, gates
 
     def _chunk_result(
-        self, item: _Item, chunk: Chunk, predictions: tuple[Prediction, ...], score: float | None
+        self, item: _Item, chunk: Chunk, predictions: tuple[Prediction, ...], vote: _Vote | None
     ) -> ChunkResult:
         best = max(predictions, key=lambda p: p.weight * p.score_virus).frame_id if predictions else None
         status, reason = item.status, item.reason
-        if status is Status.OK and score is None:
+        length, is_virus = len(chunk.sequence), None
+        score, log_ratio = vote or (None, None)
+        if score is not None:
+            is_virus = self.decision.is_virus(score, log_ratio, length)
+        elif status is Status.OK:
             status, reason = Status.NO_FRAME, "none of the six reading frames is free of stop codons"
-        is_virus = None if score is None else score >= self.threshold
-        call = Call(chunk.id, len(chunk.sequence), is_virus, score, 1, len(predictions), best, status, reason)
+        call = Call(chunk.id, length, is_virus, score, 1, len(predictions), best, status, reason, log_ratio)
         return ChunkResult(chunk.start, call, predictions)
 
     def _finish(self, item: _Item, chunks: list[ChunkResult]) -> RecordResult:
         record = item.record
         if not chunks:
-            call = Call(record.id, len(record.sequence), None, None, 0, 0, None, item.status, item.reason)
+            call = Call(record.id, record.length, None, None, 0, 0, None, item.status, item.reason)
             return RecordResult(record, call, ())
-        call = call_record(record.id, len(record.sequence), [chunk.call for chunk in chunks], self.threshold)
+        call = call_record(record.id, record.length, [chunk.call for chunk in chunks], self.decision)
         return RecordResult(record, call, tuple(chunks))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.tally import Tally
 from virnucpro.seq import read_records
 from virnucpro.seq.reader import SequenceFile
@@ -23,6 +24,8 @@ NOTICE = 35
 logging.addLevelName(NOTICE, "NOTICE")
 # Off a terminal, a plain line every so many seconds stands in for the progress bar.
 PLAIN_LINE_SECONDS = 30.0
+# On a terminal, so many workers have a line.
+MOST_LINES = 16
 _RECORDS_A_LOOK = 64
 
 
@@ -73,60 +76,95 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Pace:
-    """How many records a second are done, without those kept of an earlier run, and when all will be."""
+class Counter:
+    """Counts records as they are done, in all and for each worker where there are several, and how fast that goes.
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.begin = source, time.monotonic()
-        self.done = self.new = 0
+    Those kept of an earlier run are no `new` ones and tell nothing about the pace.
+    """
 
-    def advance(self, records: int, new: bool = True) -> None:
-        self.done += records
+    def __init__(self, source: Source | None = None) -> None:
+        self.source, self.began = source, time.monotonic()
+        self.records = self.new = 0
+        self._said = self.began
+        self._workers: dict[str, tuple[float, int]] = {}  # when each began, in monotonic seconds, and its records
+
+    def begin(self, worker: str) -> None:
+        """Take note that a worker is ready."""
+        self._workers.setdefault(worker, (time.monotonic(), 0))
+
+    def advance(self, records: int, worker: str | None = None, new: bool = True) -> None:
+        """Count records, of a worker where one is named."""
+        self.records += records
         self.new += records if new else 0
+        if worker is not None:
+            self.begin(worker)
+            since, before = self._workers[worker]
+            self._workers[worker] = since, before + records
+        self._show(worker)
 
     @property
-    def rate(self) -> float:
-        return self.new / max(time.monotonic() - self.begin, 1e-9)
+    def total(self) -> int | None:
+        """How many records there are, or None."""
+        return None if self.source is None else self.source.total()
+
+    @property
+    def pace(self) -> float:
+        """Records per second."""
+        return self.new / max(time.monotonic() - self.began, 1e-9)
 
     @property
     def left(self) -> float | None:
         """Seconds that are left, None where that cannot be known."""
-        total = self.source.total()
-        return None if total is None or not self.new else (total - self.done) / self.rate
+        return None if self.total is None or not self.new else (self.total - self.records) / self.pace
+
+    def rate(self, worker: str) -> float:
+        """Return records per second of a worker since it began."""
+        since, records = self._workers[worker]
+        return records / max(time.monotonic() - since, 1e-6)
+
+    def rates(self) -> dict[str, float]:
+        """Return the records per second of each worker."""
+        return {worker: self.rate(worker) for worker in self._workers}
 
     def words(self) -> str:
+        """Return pace and time left for people."""
         left = "" if self.left is None else f", about {in_words(self.left)} left"
-        return f"{self.rate:,.0f} records/s{left}" if self.new else "reading"
+        return f"{self.pace:,.0f} records/s{left}" if self.new else "reading"
+
+    def _show(self, worker: str | None) -> None:
+        if time.monotonic() - self._said > PLAIN_LINE_SECONDS:
+            self._said = time.monotonic()
+            rates = "".join(f"; {name} {rate:.0f}/s" for name, rate in self.rates().items())
+            counts = {"records": self.records, "records_per_second": round(self.pace, 3), "seconds_left": self.left}
+            say(f"{self.records:,} records done, {self.words()}{rates}", "progress", **counts)
 
 
-Advance = Callable[..., None]
+class _Bars(Counter):
+    """A bar for the run, and a line for each worker."""
+
+    def __init__(self, bars: Progress, source: Source | None) -> None:
+        super().__init__(source)
+        self._bars, self._lines = bars, {"": bars.add_task("records", total=None, words="reading")}
+
+    def _show(self, worker: str | None) -> None:
+        self._bars.update(self._lines[""], completed=self.records, total=self.total, words=self.words())
+        if worker is None or (worker not in self._lines and len(self._lines) > MOST_LINES):
+            return
+        if worker not in self._lines:
+            self._lines[worker] = self._bars.add_task(worker, total=None, words="")
+        words = f"{worker} {self.rate(worker):.0f}/s"
+        self._bars.update(self._lines[worker], completed=self._workers[worker][1], words=words)
 
 
 @contextmanager
-def progress(source: Source) -> Iterator[Advance]:
-    """Give a function that is told of records as they are done: a bar on a terminal, plain lines elsewhere."""
-    pace, shown = Pace(source), time.monotonic()
-    if sys.stderr.isatty() and logger.isEnabledFor(NOTICE) and not writes_json():
-        columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed:,.0f} records, {task.fields[pace]}"))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("records", total=None, pace="reading")
-
-            def draw(records: int, new: bool = True) -> None:
-                pace.advance(records, new)
-                bar.update(task, completed=pace.done, total=source.total(), pace=pace.words())
-
-            yield draw
+def shown_progress(source: Source | None = None) -> Iterator[Counter]:
+    """Give a counter that shows itself: as bars on a terminal, in plain lines elsewhere."""
+    if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
+        yield Counter(source)
         return
-
-    def tell(records: int, new: bool = True) -> None:
-        nonlocal shown
-        pace.advance(records, new)
-        if time.monotonic() - shown > PLAIN_LINE_SECONDS:
-            shown = time.monotonic()
-            counts = {"records": pace.done, "records_per_second": round(pace.rate, 3), "seconds_left": pace.left}
-            say(f"{pace.done:,} records called, {pace.words()}", "progress", **counts)
-
-    yield tell
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed:,.0f} records, {task.fields[words]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _Bars(bars, source)
 
 
 def writes_json() -> bool:
@@ -142,5 +180,8 @@ def summarise(tally: Tally, repeated: int, seconds: float, where: str) -> None:
     dropped = {status: n for status, n in sorted(tally.status.items()) if n and status != Status.OK.value}
     line = f"{tally.records} records: {tally.viral} virus, {other} other"
     line += f", not called: {', '.join(f'{n} {status}' for status, n in dropped.items())}" if dropped else ""
-    counts = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
+    counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
+    if composition := Composition.of(tally.evidence):
+        line += f"; estimated share of virus {composition.prevalence:.2%}"
+        counts["prevalence"] = round(composition.prevalence, 6)
     say(f"{line}; {in_words(seconds)}{where}", "summary", **counts, seconds=round(seconds, 3))

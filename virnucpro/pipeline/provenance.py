@@ -20,23 +20,29 @@ from virnucpro.pipeline.predict import Predictor
 _END_BYTES = 1 << 16
 
 
-def describe_run(inputs: Sequence[str], model: str, predictor: Predictor, command: Sequence[str]) -> dict[str, Any]:
+def describe_run(inputs: Sequence[str], command: Sequence[str], predictor: dict[str, Any]) -> dict[str, Any]:
     """Return what is known about a run from its beginning, as it stands in run.json."""
+    described = [describe_input(name) for name in inputs]
+    return {"virnucpro": __version__, "command": list(command), "inputs": described, **predictor}
+
+
+def describe_predictor(model: str, predictor: Predictor) -> dict[str, Any]:
+    """Return what is known about a predictor, made of the model of that name or directory."""
     gpu = torch.cuda.get_device_name(predictor.device) if predictor.device.type == "cuda" else None
+    description = replace(predictor.description, training={}, metrics={}, checksums={})
     return {
-        "virnucpro": __version__,
-        "command": list(command),
-        "inputs": [describe_input(name) for name in inputs],
         "model": {
             "name": predictor.description.name,
             "directory": str(find_model(model)),
             "checksums": predictor.description.checksums,
             "chunk_length": predictor.description.chunk_length,
             "imported": predictor.description.training.get("imported"),
+            "sha256_of_description": fingerprint(asdict(description)),
         },
         "options": {
             **asdict(predictor.options), "device": str(predictor.device), "precision": predictor.precision,
-            "min_length": predictor.min_length, "min_score": predictor.threshold,
+            "min_length": predictor.min_length, "min_score": predictor.decision.min_score,
+            "preset": predictor.decision.preset, "prevalence": predictor.decision.prevalence,
         },
         "attention": {
             "nucleotide": predictor.nucleotide.encoder.model.backend.name,
@@ -62,7 +68,7 @@ def describe_input(name: str) -> dict[str, Any]:
     return {"path": name, "bytes": size, "sha256_of_ends": hashlib.sha256(ends).hexdigest()}
 
 
-def fingerprint_run(told: dict[str, Any], predictor: Predictor, unit_records: int) -> dict[str, Any]:
+def fingerprint_run(told: dict[str, Any]) -> dict[str, Any]:
     """Return all that the tables follow from, by name, from `describe_run`'s `told`.
 
     Where an input lies, threads, token budget and which of several GPUs change nothing and are left out.
@@ -71,15 +77,18 @@ def fingerprint_run(told: dict[str, Any], predictor: Predictor, unit_records: in
     for number, described in enumerate(told["inputs"], start=1):
         values[f"size of input {number} in bytes"] = described["bytes"]
         values[f"SHA-256 of the ends of input {number}"] = described["sha256_of_ends"]
-    values["model"] = told["model"]["name"]
+    return values | fingerprint_predictor(told)
+
+
+def fingerprint_predictor(told: dict[str, Any]) -> dict[str, Any]:
+    """Return all that a score follows from, beside its record, by name, from `describe_predictor`'s `told`."""
+    values: dict[str, Any] = {"model": told["model"]["name"]}
     for name, checksum in told["model"]["checksums"].items():
         values[f"SHA-256 of {name}"] = checksum
-    description = replace(predictor.description, training={}, metrics={}, checksums={})
-    values["SHA-256 of model.json"] = fingerprint(asdict(description))
-    for name in ("min_length", "min_score", "precision", "packing"):
+    values["SHA-256 of model.json"] = told["model"]["sha256_of_description"]
+    for name in ("min_length", "min_score", "preset", "prevalence", "precision", "packing"):
         values["--" + name.replace("_", "-")] = told["options"][name]
-    values["--unit-records"] = unit_records
-    values["device"] = predictor.device.type
+    values["device"] = told["options"]["device"].partition(":")[0]
     for name, backend in told["attention"].items():
         values[f"attention of the {name} encoder"] = backend
     return values
@@ -91,7 +100,11 @@ def require_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     Raises:
         ConfigError: they differ; it names every difference with both values.
     """
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if names:
-        changes = "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in names)
+    if changes := differences(before, now):
         raise ConfigError(f"this is not the run that was begun: {changes}; --restart begins anew")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return in words in what two fingerprints differ, empty where they do not."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in names)

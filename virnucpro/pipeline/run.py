@@ -9,18 +9,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError, OutputError
-from virnucpro.models.registry import DEFAULT_MODEL, load_model
+from virnucpro.models.registry import DEFAULT_MODEL
+from virnucpro.pipeline.composition import Composition
+from virnucpro.pipeline.engine import OpenEngine, load_predictor, open_local
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.outputs import REPORT, REPORTS, TABLES, record_row
-from virnucpro.pipeline.predict import Options, Predictor
-from virnucpro.pipeline.progress import Source, progress, say, summarise
+from virnucpro.pipeline.predict import Options
+from virnucpro.pipeline.progress import Counter, Source, say, shown_progress, summarise
 from virnucpro.pipeline.provenance import describe_run, fingerprint_run, require_same
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
+from virnucpro.pipeline.shards import Shard
 from virnucpro.pipeline.tally import RepeatedIds, Tally
 from virnucpro.pipeline.units import UNIT_RECORDS, Unit, iter_units
+from virnucpro.seq import read_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +34,9 @@ logger = logging.getLogger(__name__)
 class Request:
     """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
 
-    `finish` is called with the directory once the run is complete, to write `extras`.
+    `paired` says that the inputs are two files of mates. With a `shard`, it does the units of that shard alone and
+    leaves their files for `merge_shards`. `finish` is called with the directory once the run is complete, to write
+    `extras`.
     """
 
     inputs: Sequence[str]
@@ -40,15 +47,29 @@ class Request:
     unit_records: int = UNIT_RECORDS
     command: Sequence[str] = ()
     legacy_output: bool = False
+    paired: bool = False
+    shard: Shard | None = None
     finish: Callable[[Path], object] | None = None
     extras: Sequence[str] = REPORTS
 
+    def __post_init__(self) -> None:
+        if self.paired and len(self.inputs) != 2:
+            raise ConfigError(f"--paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}")
+
     def units(self, source: Source) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
-        return prefetch(iter_units(source, self.unit_records), depth=1)
+        records = source.count(read_pairs(*source.files)) if self.paired else source
+        return prefetch(iter_units(records, self.unit_records), depth=1)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what of this the files of a run follow from, by name."""
+        named = {
+            "--unit-records": self.unit_records, "--legacy-output": self.legacy_output, "--paired": self.paired,
+        }  # fmt: skip
+        return named | ({"--shard": str(self.shard)} if self.shard else {})
 
 
-def run(request: Request) -> None:
+def run(request: Request, open_engine: OpenEngine = open_local) -> None:
     """Call all records of the input and write the output directory, or records.tsv to stdout if there is none.
 
     Raises:
@@ -58,103 +79,116 @@ def run(request: Request) -> None:
     if request.output is None:
         _run_to_stdout(request)
         return
-    directory = RunDirectory(request.output, request.legacy_output)
+    directory = RunDirectory(request.output, request.legacy_output, request.paired)
     try:
         with directory.locked():
-            _run_in(directory, request)
+            _run_in(directory, request, open_engine)
     except OutputError as error:
         if directory.units.is_dir():
             raise OutputError(f"{error}; what is done is kept for --resume") from error
         raise
 
 
-def _run_in(directory: RunDirectory, request: Request) -> None:
-    begin = time.perf_counter()
+class _Course:
+    """How far a run is: counts of its units, records and ids."""
+
+    def __init__(
+        self, request: Request, source: Source, directory: RunDirectory, resumed: bool, counter: Counter
+    ) -> None:
+        self.request, self.source, self.directory = request, source, directory
+        self.resumed, self.counter = resumed, counter
+        self.tally, self.ids = Tally(), RepeatedIds()
+        self.n_units = self.n_kept = self.n_mine = 0
+
+    def missing(self) -> Iterator[Unit]:
+        """Read the input and yield the units that are to be done, counting those that are there."""
+        shard = self.request.shard
+        for unit in self.request.units(self.source):
+            self.n_units += 1
+            if shard and not shard.has(unit.number):
+                continue
+            self.n_mine += 1
+            for record in unit.records:
+                self.ids.add(record.id)
+            counts = self.directory.read_unit(unit) if self.resumed else None
+            if counts is None:
+                yield unit
+            else:
+                self.n_kept += 1
+                self.tally += counts
+                self.counter.advance(len(unit.records), new=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as they stand in run.json."""
+        counts = {**self.tally.to_json(), "records_with_a_repeated_id": self.ids.count()}
+        composition = Composition.of(self.tally.evidence)
+        prevalence = composition and round(composition.prevalence, 6)
+        return {"counts": counts, "prevalence": prevalence, "units": {"all": self.n_units, "kept": self.n_kept}}
+
+
+def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) -> None:
+    started = time.perf_counter()
     before = directory.open(request.begin)
     directory.refuse_inputs(request.inputs)
-    predictor = _load(request)
-    told = describe_run(request.inputs, request.model, predictor, request.command)
-    told["fingerprint"] = fingerprint_run(told, predictor, request.unit_records)
-    told["fingerprint"]["--legacy-output"] = request.legacy_output
-    if before is not None:
-        require_same(before["fingerprint"], told["fingerprint"])
-        if before["status"] == "complete" and directory.has_tables():
-            directory.remove_units()
-            if request.finish is not None and directory.lacks(request.extras):
-                request.finish(directory.path)
-            say(f"the run in {directory.path} is complete; nothing is left to do")
-            return
-    loaded = time.perf_counter()
+    with open_engine(request) as engine:
+        told = describe_run(request.inputs, request.command, engine.told)
+        told["fingerprint"] = fingerprint_run(told) | request.fingerprint()
+        if before is not None:
+            require_same(before["fingerprint"], told["fingerprint"])
+            if before["status"] == "complete" and directory.has_tables():
+                directory.remove_units()
+                if request.finish is not None and directory.lacks(request.extras):
+                    request.finish(directory.path)
+                say(f"the run in {directory.path} is complete; nothing is left to do")
+                return
+        loaded = time.perf_counter()
+        begun = False
 
-    running = {"status": "running", **told}
-    tally, ids = Tally(), RepeatedIds()
-    n_units = n_kept = 0
-    source = Source(request.inputs)
-    with progress(source) as advance:
-        for unit in request.units(source):
-            counts = directory.read_unit(unit) if before is not None else None
-            if new := counts is None:
-                results = score_isolated(predictor.run, unit.records)
-                if n_units == n_kept:  # the first; a run that fails before leaves the directory as it was
-                    directory.begin(running, anew=before is None)
-                counts = directory.write_unit(unit, results)
-            else:
-                n_kept += 1
-            tally += counts
-            n_units += 1
-            for record in unit.records:
-                ids.add(record)
-            advance(len(unit.records), new)
-    if n_units == n_kept:
-        directory.begin(running, anew=before is None)
-    directory.merge(n_units)
-    seconds = {"load": round(loaded - begin, 3), "predict": round(time.perf_counter() - loaded, 3)}
-    counted = {**tally.to_json(), "records_with_a_repeated_id": ids.count()}
-    runners = (predictor.nucleotide, predictor.protein)
-    recovered = {
-        "batches_halved_for_memory": sum(runner.n_out_of_memory for runner in runners),
-        "embeddings_redone_in_float32": sum(runner.n_redone for runner in runners),
-    }
-    units = {"all": n_units, "kept": n_kept}
-    done = {"counts": counted, "units": units, "recovered": recovered, "seconds": seconds}
-    directory.write_state({"status": "complete", **told, **done})
-    directory.remove_units()
-    if request.finish is not None:
-        request.finish(directory.path)
+        def begin() -> None:  # not before the first unit is done: a run that fails till then changes nothing
+            nonlocal begun
+            if not begun:
+                directory.begin({"status": "running", **told}, anew=before is None)
+                begun = True
+
+        source = Source(request.inputs)
+        with shown_progress(source) as counter:
+            course = _Course(request, source, directory, before is not None, counter)
+            for counts in engine.score(course.missing(), directory, begin, counter):
+                course.tally += counts
+        begin()
+        closing = engine.closing()
+    if request.shard is None:
+        units = [directory.unit_path(number) for number in range(course.n_units)]
+        directory.merge(units, Composition.of(course.tally.evidence))
+    seconds = {"load": round(loaded - started, 3), "predict": round(time.perf_counter() - loaded, 3)}
+    directory.write_state({"status": "complete", **told, **course.to_json(), **closing, "seconds": seconds})
+    if request.shard is None:
+        directory.remove_units()
+        if request.finish is not None:
+            request.finish(directory.path)
     if before is not None:
-        say(f"{n_kept} of {n_units} units were done before")
-    made = f"tables and {REPORT}" if request.finish else "tables"
-    summarise(tally, ids.count(), sum(seconds.values()), f"; {made} are in {directory.path}")
+        say(f"{course.n_kept} of {course.n_mine} units were done before")
+    where = f"{f'tables and {REPORT}' if request.finish else 'tables'} are in {directory.path}"
+    if request.shard:
+        where = f"shard {request.shard} is in {directory.path}, for `virnucpro merge`"
+    summarise(course.tally, course.ids.count(), sum(seconds.values()), f"; {where}")
 
 
 def _run_to_stdout(request: Request) -> None:
     begin = time.perf_counter()
-    predictor = _load(request)
+    predictor = load_predictor(request)
     tally, ids = Tally(), RepeatedIds()
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="\n", write_through=True)
     try:
         out.write(TABLES["records.tsv"])
         source = Source(request.inputs)
-        with progress(source) as advance:
+        with shown_progress(source) as counter:
             for unit in request.units(source):
                 for result in score_isolated(predictor.run, unit.records):
                     out.write(record_row(result.call))
                     tally.add(result)
-                    ids.add(result.record)
-                advance(len(unit.records))
+                    ids.add(result.record.id)
+                counter.advance(len(unit.records))
     finally:
         out.detach()
     summarise(tally, ids.count(), time.perf_counter() - begin, "")
-
-
-def _load(request: Request) -> Predictor:
-    predictor = Predictor(load_model(request.model), request.options)
-    if request.legacy_output and predictor.description.vote != "max":
-        raise ConfigError(
-            f"--legacy-output is how the published models write; {request.model} weighs its frames and has no such "
-            "scores; use --model published-500"
-        )
-    for name in ("nucleotide", "protein"):
-        encoder = getattr(predictor, name).encoder.model
-        logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, encoder.backend.name)
-    return predictor

@@ -11,29 +11,32 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from virnucpro.errors import ConfigError, OutputError
+from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
 from virnucpro.pipeline.outputs import (
     FASTQ_HITS,
+    PAIR_TABLES,
     PARQUET,
     REPORTS,
     TABLES,
     atomic_path,
     atomic_writer,
+    fill_fdr,
     usable,
     write_json,
 )
 from virnucpro.pipeline.tally import Tally
-from virnucpro.pipeline.units import Unit, append_unit, read_unit, write_unit
+from virnucpro.pipeline.units import Sink, Unit, append_units, read_unit, write_unit
 
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
 
 logger = logging.getLogger(__name__)
 
-_UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}\.tmp")
+_UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
 
 
 class Begin(Enum):
@@ -45,14 +48,19 @@ class Begin(Enum):
 
 
 class RunDirectory:
-    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`."""
+    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`.
 
-    def __init__(self, path: Path, legacy: bool = False) -> None:
+    `writer` names the process among several that write units, see `atomic_path`.
+    """
+
+    def __init__(self, path: Path, legacy: bool = False, paired: bool = False, writer: str = "") -> None:
         self.path = path
+        self.writer = writer
         self.legacy = legacy
-        self.first_lines = TABLES | LEGACY_TABLES if legacy else TABLES
+        self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
         self.units = path / "units"
         self.state_path = path / "run.json"
+        self.lock_path = path / ".lock"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -61,7 +69,7 @@ class RunDirectory:
         Raises:
             OutputError: another run has the lock, or the directory cannot be made or written.
         """
-        lock = self.path / ".lock"
+        lock = self.lock_path
         with usable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = _lock(lock)
@@ -114,14 +122,14 @@ class RunDirectory:
             ConfigError: one is.
         """
         for name in inputs:
-            for path in (self.state_path, *self._tables()):
+            for path in (self.state_path, *self._every_table()):
                 with suppress(OSError):
                     if path.samefile(name):
                         raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
 
     def has_tables(self) -> bool:
         """Tell whether all tables are there; of FASTQ there may be none."""
-        return all(path.is_file() for path in self._tables() if path.name != FASTQ_HITS)
+        return all(path.is_file() for path in self._tables() if path.name not in FASTQ_HITS)
 
     def lacks(self, names: Sequence[str]) -> bool:
         """Tell whether one of these files is not there."""
@@ -130,14 +138,17 @@ class RunDirectory:
     def begin(self, state: dict[str, Any], anew: bool) -> None:
         """Write run.json; `anew`, first remove what an earlier run left, and nothing else."""
         if anew:
-            with usable(self.path):
-                self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
-                self.remove_units()
-                others = (self.path / name for name in (*LEGACY_TABLES, HIGHEST_SCORES, *REPORTS, *PARQUET.values()))
-                for path in {*self._tables(), *others}:
-                    path.unlink(missing_ok=True)
-                    path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
+            self.clear()
         self.write_state(state)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, and nothing else."""
+        with usable(self.path):
+            self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
+            self.remove_units()
+            for path in self._every_table():
+                path.unlink(missing_ok=True)
+                path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Write run.json."""
@@ -146,35 +157,41 @@ class RunDirectory:
     def _tables(self) -> list[Path]:
         return [self.path / name for name in (*self.first_lines, *([HIGHEST_SCORES] if self.legacy else []))]
 
-    def _unit_path(self, number: int) -> Path:
+    def _every_table(self) -> list[Path]:
+        tables = {**TABLES, **PAIR_TABLES, **LEGACY_TABLES}
+        return [self.path / name for name in (*tables, HIGHEST_SCORES, *REPORTS, *PARQUET.values())]
+
+    def unit_path(self, number: int) -> Path:
+        """Return where the file of a unit is."""
         return self.units / f"unit_{number:06d}"
 
     def read_unit(self, unit: Unit) -> Tally | None:
         """Return the counts of a unit whose file is there and whole and fits its records."""
-        return read_unit(self._unit_path(unit.number), unit, len(self.first_lines))
+        return read_unit(self.unit_path(unit.number), unit, len(self.first_lines))
 
     def write_unit(self, unit: Unit, results: Sequence[RecordResult]) -> Tally:
         """Write the file of a unit."""
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
-        return write_unit(self._unit_path(unit.number), unit, results, self.legacy)
+        return write_unit(self.unit_path(unit.number), unit, results, self.legacy, self.writer)
 
-    def merge(self, n_units: int) -> None:
-        """Make the tables from the files of the first `n_units` units, in order.
+    def merge(self, units: Sequence[Path], composition: Composition | None = None) -> None:
+        """Make the tables from the files of all units, in order; `composition` is that of the run.
 
         Raises:
             OutputError: a table cannot be written, or a unit is not what it was.
         """
         with ExitStack() as stack:
-            tables: list[IO[bytes]] = []
+            tables: list[Sink] = []
             for name, first_line in self.first_lines.items():
                 temporary = stack.enter_context(atomic_path(self.path / name))
-                tables.append(stack.enter_context(temporary.open("wb")))
-                tables[-1].write(first_line.encode())
-            for number in range(n_units):
-                append_unit(self._unit_path(number), tables)
-        if not (hits := self.path / FASTQ_HITS).stat().st_size:
-            hits.unlink()
+                table = stack.enter_context(temporary.open("wb"))
+                table.write(first_line.encode())
+                tables.append(fill_fdr(table, composition) if composition and not tables else table)
+            append_units(units, tables)
+        for name in FASTQ_HITS:
+            if name in self.first_lines and not (hits := self.path / name).stat().st_size:
+                hits.unlink()
         if self.legacy:
             with atomic_writer(self.path / HIGHEST_SCORES) as file:
                 write_highest_scores(self.path / RESULTS, file)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from virnucpro.types import Record, Status
+from virnucpro.pipeline.composition import evidence
+from virnucpro.types import Status
 
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
@@ -20,13 +21,14 @@ MOST_IDS = 1 << 24
 
 @dataclass(slots=True)
 class Tally:
-    """Records by status, hits, chunks, frames and bases."""
+    """Records by status, hits, chunks, frames, bases, and a histogram of the records' evidence."""
 
     status: Counter[str] = field(default_factory=Counter)
     viral: int = 0
     chunks: int = 0
     frames: int = 0
     bases: int = 0
+    evidence: Counter[int] = field(default_factory=Counter)
 
     def add(self, result: RecordResult) -> None:
         """Count one record."""
@@ -36,14 +38,19 @@ class Tally:
         self.chunks += call.n_chunks
         self.frames += call.n_frames
         self.bases += call.length
+        if (steps := evidence(call)) is not None:
+            self.evidence[steps] += 1
 
     def __add__(self, other: Tally) -> Tally:
+        histogram = self.evidence.copy()
+        histogram.update(other.evidence)
         return Tally(
             self.status + other.status,
             self.viral + other.viral,
             self.chunks + other.chunks,
             self.frames + other.frames,
             self.bases + other.bases,
+            histogram,
         )
 
     @property
@@ -51,7 +58,7 @@ class Tally:
         return sum(self.status.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as they stand in run.json."""
+        """Return the counts as they stand in run.json, without the histogram."""
         return {
             "records": self.records,
             "viral": self.viral,
@@ -65,7 +72,8 @@ class Tally:
     def from_json(cls, values: dict[str, Any]) -> Tally:
         """Make a tally from what `to_json` gave."""
         status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
-        return cls(status, *(int(values[name]) for name in ("viral", "chunks", "frames", "bases")))
+        viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
+        return cls(status, viral, chunks, frames, bases)
 
 
 class RepeatedIds:
@@ -74,10 +82,10 @@ class RepeatedIds:
     def __init__(self) -> None:
         self._hashes = array("q")
 
-    def add(self, record: Record) -> None:
+    def add(self, record_id: str) -> None:
         """Take note of a record's id."""
         if len(self._hashes) < MOST_IDS:
-            self._hashes.append(hash(record.id))
+            self._hashes.append(hash(record_id))
 
     def count(self) -> int:
         """Return the number of repetitions so far."""

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from virnucpro.config import fingerprint
 from virnucpro.errors import OutputError
 from virnucpro.pipeline.legacy import result_lines
-from virnucpro.pipeline.outputs import TABLES, atomic_path, table_lines
+from virnucpro.pipeline.outputs import TABLES, atomic_path, count_evidence, table_lines
 from virnucpro.pipeline.tally import Tally
 from virnucpro.types import Record
 
@@ -29,6 +29,13 @@ UNIT_BASES = 1 << 20
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
 _LINES = 4096  # joined at a time when a unit is written
+
+
+class Sink(Protocol):
+    """What bytes of a table can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases
     number = bases = 0
     for record in records:
         held.append(record)
-        bases += len(record.sequence)
+        bases += record.length
         if len(held) >= n_records or bases >= n_bases:
             yield Unit(number, tuple(held), _digest(held))
             held, bases, number = [], 0, number + 1
@@ -86,15 +93,19 @@ def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases
 def _digest(records: Iterable[Record]) -> str:
     """Return the SHA-256 of headers and sequences, with their lengths, so that no two inputs run together."""
     whole = hashlib.sha256()
-    for record in records:
-        header = f"{record.id} {record.description}".encode(errors="surrogateescape")
-        whole.update(b"%d %d\n%b" % (len(header), len(record.sequence), header))
-        whole.update(record.sequence)
+    for part in (part for record in records for part in record.parts):
+        header = f"{part.id} {part.description}".encode(errors="surrogateescape")
+        whole.update(b"%d %d\n%b" % (len(header), len(part.sequence), header))
+        whole.update(part.sequence)
     return whole.hexdigest()
 
 
-def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False) -> Tally:
+def write_unit(
+    path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False, writer: str = ""
+) -> Tally:
     """Write the results of a unit, with `legacy` also those for `LEGACY_TABLES`; return their counts.
+
+    `writer` tells apart those who may write the same unit, see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written; it is then not there at all.
@@ -102,7 +113,7 @@ def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult], legacy: 
     tally = Tally()
     for result in results:
         tally.add(result)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
         file.write(b" " * HEADER_BYTES)
         body, sizes = hashlib.sha256(), []
         for lines in (*table_lines(results), *([result_lines(results)] if legacy else [])):
@@ -125,26 +136,46 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
     try:
         with path.open("rb") as file:
             header = _read_header(file, n_tables)
-            if header.fits(unit) and _copy(file, header, [None] * len(header.sections)):
-                return Tally.from_json(header.counts)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            tally = Tally.from_json(header.counts)
+            sinks = [count_evidence(tally.evidence), *[None] * (n_tables - 1)]
+            if header.fits(unit) and _copy(file, header, sinks):
+                return tally
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
         pass  # whatever a file leads to that no run of ours wrote
     return None
 
 
-def append_unit(path: Path, tables: Sequence[IO[bytes]]) -> None:
-    """Append a unit's bytes to the tables.
+def append_units(paths: Iterable[Path], tables: Sequence[Sink | None]) -> None:
+    """Append the bytes of consecutive units, from the first, to the tables that are given.
 
     Raises:
-        OutputError: the file was damaged after it had been written or checked.
+        OutputError: a file is not there, or is not the one that had been written or checked.
     """
-    with path.open("rb") as file:
+    n_records = 0
+    for number, path in enumerate(paths):
+        n_records += _append_unit(path, tables, number, n_records)
+
+
+def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: int) -> int:
+    """Append the bytes of unit `number`, whose first record is `first`, to the tables; return its number of records.
+
+    Raises:
+        OutputError: the file is not there, or is not the one that had been written or checked.
+    """
+    again = "run it again with --resume, which does this unit again"
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}; {again}") from error
+    with file:
         try:
-            whole = _copy(file, _read_header(file, len(tables)), tables)
-        except (ValueError, TypeError, KeyError) as error:
-            raise OutputError(f"{path} was damaged during the run; --resume does this unit again") from error
-        if not whole:
-            raise OutputError(f"{path} was damaged during the run; --resume does this unit again")
+            header = _read_header(file, len(tables))
+            whole = (header.unit, header.first) == (number, first) and _copy(file, header, tables)
+        except (ValueError, TypeError, LookupError) as error:
+            raise OutputError(f"{path} was damaged during the run; {again}") from error
+    if not whole:
+        raise OutputError(f"{path} was damaged during the run; {again}")
+    return header.records
 
 
 def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
@@ -155,7 +186,7 @@ def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
     return header
 
 
-def _copy(file: IO[bytes], header: UnitHeader, tables: Sequence[IO[bytes] | None]) -> bool:
+def _copy(file: IO[bytes], header: UnitHeader, tables: Sequence[Sink | None]) -> bool:
     """Copy the sections to the tables; return whether they are those that the header describes."""
     body = hashlib.sha256()
     for size, table in zip(header.sections, tables, strict=True):

@@ -1,8 +1,19 @@
 """Bytes and strings: files to records, records to chunks, chunks to frames. Nothing here imports torch."""
 
 from virnucpro.seq.chunk import chunk_spans, iter_chunks
+from virnucpro.seq.pairs import read_pairs
 from virnucpro.seq.reader import read_records
-from virnucpro.seq.screen import Limits, screened_chunks
+from virnucpro.seq.screen import Limits, repetition, screened_chunks
 from virnucpro.seq.translate import frames_of, reverse_complement
 
-__all__ = ["Limits", "chunk_spans", "frames_of", "iter_chunks", "read_records", "reverse_complement", "screened_chunks"]
+__all__ = [
+    "Limits",
+    "chunk_spans",
+    "frames_of",
+    "iter_chunks",
+    "read_pairs",
+    "read_records",
+    "repetition",
+    "reverse_complement",
+    "screened_chunks",
+]

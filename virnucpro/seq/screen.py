@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from virnucpro.seq.chunk import iter_chunks
+import numpy as np
+
+from virnucpro.seq.chunk import chunk_spans
 from virnucpro.types import Chunk, Record, Status
+
+# A number of two bits a base; anything else is too large to be a part of a triplet.
+_CODES = bytes((b"ACGT".find(letter) if letter != ord("U") else 3) % 65 for letter in range(256))  # -1 % 65 = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,29 +19,60 @@ class Limits:
     """What a record must be to be scored; the defaults are those of the bundled model.
 
     `min_length` and `chunk_length` are in nt; `max_ambiguous` is the largest share of letters other than A, C, G,
-    T, U in a chunk.
+    T, U in a chunk, `max_repetition` its largest `repetition`.
     """
 
     min_length: int = 75
     chunk_length: int = 500
     max_ambiguous: float = 0.5
+    max_repetition: float = 0.15
+
+
+def repetition(sequence: bytes) -> float:
+    """Return how repetitive a sequence is: the probability that two of its triplets are the same, 1 of a homopolymer.
+
+    This is the score of DUST (Morgulis et al. 2006, doi:10.1089/cmb.2006.13.1028), the sum of c (c - 1) / 2 over the
+    counts c of the triplets, as a share of the largest that it can be. Triplets with ambiguous letters do not count.
+
+    >>> repetition(b"ACACACACACACACACACACAC")
+    0.47368421052631576
+    """
+    codes = np.frombuffer(sequence.translate(_CODES), np.uint8).astype(np.int16)
+    counts = np.bincount(16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], minlength=64)[:64]
+    total = int(counts.sum())
+    return int(counts @ (counts - 1)) / (total * (total - 1)) if total > 1 else 0.0
 
 
 def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | None, Status, str]]:
     """Yield every chunk of a record with its status, `ok` if it can be scored, and the reason if it cannot.
 
-    A record that is not cut at all yields one item without a chunk.
+    A record that is not cut at all yields one item without a chunk. Of a pair each mate is cut by itself, and one that
+    is too short or empty is a chunk of its own; the second mate's chunks follow the first's, counted on.
     """
-    length = len(record.sequence)
-    if length == 0:
+    longest = max(len(part.sequence) for part in record.parts)
+    if longest == 0:
         yield None, Status.EMPTY, "the record has no sequence"
         return
-    if length < limits.min_length:
-        yield None, Status.TOO_SHORT, f"{length} nt, needs {limits.min_length}"
+    if longest < limits.min_length:
+        yield None, Status.TOO_SHORT, f"{longest} nt, needs {limits.min_length}"
         return
-    for chunk in iter_chunks(record, limits.chunk_length):
-        ambiguous = len(chunk.sequence.translate(None, b"ACGTU")) / len(chunk.sequence)
-        if ambiguous > limits.max_ambiguous:
-            yield chunk, Status.TOO_AMBIGUOUS, f"{ambiguous:.0%} of the letters are not A, C, G, T or U"
-        else:
-            yield chunk, Status.OK, ""
+    number = 0
+    for part in record.parts:
+        size = len(part.sequence)
+        for start, end in chunk_spans(size, limits.chunk_length) or [(0, 0)]:
+            number += 1
+            chunk = Chunk(record.id, number, start, part.sequence[start:end])
+            if size < limits.min_length:
+                status = Status.TOO_SHORT if size else Status.EMPTY
+                yield chunk, status, f"the mate has {size} nt, needs {limits.min_length}"
+            else:
+                yield chunk, *_judged(chunk.sequence, limits)
+
+
+def _judged(sequence: bytes, limits: Limits) -> tuple[Status, str]:
+    ambiguous = len(sequence.translate(None, b"ACGTU")) / len(sequence)
+    if ambiguous > limits.max_ambiguous:
+        return Status.TOO_AMBIGUOUS, f"{ambiguous:.0%} of the letters are not A, C, G, T or U"
+    if limits.max_repetition < 1 and (repeated := repetition(sequence)) > limits.max_repetition:
+        return Status.LOW_COMPLEXITY, f"{repeated:.0%} of the pairs of triplets are equal"
+    return Status.OK, ""

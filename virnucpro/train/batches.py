@@ -21,6 +21,7 @@ from virnucpro.pipeline.features import length_features
 from virnucpro.seq import frames_of
 from virnucpro.train.genomes import VIRUS, Genomes
 from virnucpro.train.settings import DataSettings
+from virnucpro.train.shuffle import artefact, shuffle_dinucleotides
 from virnucpro.types import Chunk, Frame
 
 Letters = npt.NDArray[np.uint8]
@@ -92,11 +93,18 @@ class WindowBatches(Dataset[TrainingBatch]):
         fixed = rng.choice(settings.fixed_lengths, self.batch)
         wanted = np.where(rng.random(self.batch) < settings.fixed_share, fixed, free)
         records, starts, lengths = self.genomes.draw(rng, self.cumulative, wanted)
+        made = settings.shuffled + settings.simple
+        lots = rng.random(self.batch) if made else np.ones(self.batch)  # below `made`: a window of no organism's
         chunks, labels = [], []
-        for record, start, length in zip(records.tolist(), starts.tolist(), lengths.tolist(), strict=True):
-            letters = with_errors(self.genomes.piece(record, start, length), settings, rng)
-            chunks.append(Chunk(self.genomes.ids[record], 1, start, letters.tobytes()))
-            labels.append(float(self.genomes.classes[record] == VIRUS))
+        drawn = zip(records.tolist(), starts.tolist(), lengths.tolist(), lots.tolist(), strict=True)
+        for record, start, length, lot in drawn:
+            letters = self.genomes.piece(record, start, length)
+            if lot < settings.shuffled:
+                letters = shuffle_dinucleotides(letters, rng)
+            elif lot < made:
+                letters = artefact(length, rng)
+            chunks.append(Chunk(self.genomes.ids[record], 1, start, with_errors(letters, settings, rng).tobytes()))
+            labels.append(float(lot >= made and self.genomes.classes[record] == VIRUS))
         return collate_frames(self.model, chunks, labels)
 
 

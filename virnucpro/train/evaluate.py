@@ -35,13 +35,15 @@ def recall_at(positive: Floats, negative: Floats, false_positive_rate: float) ->
     return _single(_Ranked(positive, negative, *_ones(positive, negative)).recall_at(false_positive_rate))
 
 
-def calibration_error(scores: Floats, is_virus: Bools) -> float:
+def calibration_error(scores: Floats, is_virus: Bools, weights: Floats | None = None) -> float:
     """Return the expected calibration error: mean |share of viruses - mean score| over ten bins of equal width.
 
     Bins weigh as much as they hold (Guo et al. 2017). Scores are taken for probabilities of virus, so the figure
-    holds for the mix of viruses and hosts that is measured and no other.
+    holds for the mix of viruses and hosts that is measured, or that `weights` (n,) make of them, and no other.
     """
-    return _single(_calibration_error(scores, is_virus, np.ones((1, len(scores)))))
+    return _single(
+        _calibration_error(scores, is_virus, np.ones((1, len(scores))) if weights is None else weights[None])
+    )
 
 
 def _single(values: Floats) -> float:

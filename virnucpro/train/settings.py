@@ -23,6 +23,8 @@ class DataSettings:
     `class_share` gives each class its part of a batch. `fixed_lengths` are drawn with probability
     `fixed_share`, otherwise a length between `min_length` and `max_length` nt. Each window gets its own rates of
     errors, up to `max_substitution` letters replaced, `max_indel` left out or doubled, `max_unknown` made N.
+    A share `shuffled` of the windows, of any class, is shuffled with its dinucleotides kept, and a share `simple` is
+    replaced by simple repeats and adapters; both are then no virus.
     """
 
     directory: str
@@ -36,6 +38,14 @@ class DataSettings:
     max_substitution: float = 0.04
     max_indel: float = 0.0
     max_unknown: float = 0.0
+    shuffled: float = 0.0
+    simple: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.shuffled, self.simple) < 0 or self.shuffled + self.simple > 1:
+            raise ConfigError(
+                f"shuffled and simple are shares of at most 1 together, got {self.shuffled}, {self.simple}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

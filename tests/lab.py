@@ -1,6 +1,5 @@
-"""A tiny random model on disk, an input of many small units, and the two ways to run the command line."""
+"""A tiny random model on disk, an input of many small units, and the command line to run on them."""
 
-import logging
 import random
 import signal
 import subprocess
@@ -10,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pytest
 import torch
 
-from virnucpro.cli.main import main
 from virnucpro.config import FrameRule
 from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.registry import Model, build_model, save_weights
@@ -113,7 +110,7 @@ class Lab:
     unit: int = 4
     n_units: int = 75
 
-    # Test modules cannot import from here.
+    # So that a test needs the fixture alone.
     tables = staticmethod(tables)
     reports = staticmethod(reports)
     fasta = staticmethod(fasta)
@@ -148,9 +145,8 @@ class Lab:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory) -> Lab:
-    folder = tmp_path_factory.mktemp("lab")
+def make_lab(folder: Path) -> Lab:
+    """Write a model and an input, and run the local engine on them."""
     model = write_model(make_model(), folder / "model")
     (folder / "input.fa").write_text(fasta(make_records(300)))
     made = Lab(folder, model, folder / "input.fa", {})
@@ -159,22 +155,3 @@ def lab(tmp_path_factory) -> Lab:
     made.expected = tables(folder / "unbroken")
     assert {path.name for path in (folder / "unbroken").iterdir()} == {*TABLES, *REPORTS, "run.json"}
     return made
-
-
-@pytest.fixture
-def call(capfd):
-    """Run a command in this process; return its exit code and what it said on stderr."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    threads = torch.get_num_threads()
-
-    def run(arguments: list[str]) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        return end.value.code or 0, capfd.readouterr().err
-
-    yield run
-    torch.set_num_threads(threads)
-    root.handlers[:] = handlers
-    root.setLevel(level)

@@ -1,0 +1,247 @@
+"""Runs on a Ray cluster of three nodes end with the bytes of the local engine, whatever is killed meanwhile."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+
+import pytest
+import torch
+
+from virnucpro.config import ray_address
+from virnucpro.distributed import cluster, worker, workers
+from virnucpro.distributed.cluster import Plan, Scale, make_plan
+from virnucpro.errors import ConfigError, ModelError, OutputError, VirnucproError
+from virnucpro.pipeline.predict import Options
+
+
+def told(directory):
+    return json.loads((directory / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def long_lab(lab):
+    """An input of 40 units that take a while, and the local engine's tables."""
+    letters = random.Random(3)
+    path, output = lab.folder / "long.fa", lab.folder / "long"
+    records = [(f"long_{i}", "".join(letters.choices("ACGT", k=9_000))) for i in range(40)]
+    path.write_text(lab.fasta(records))
+    code, err = lab.ended(lab.start(output, "--unit-records", 1, source=path))
+    assert code == 0, err
+    return path, output
+
+
+def test_a_run_on_three_nodes(lab, call, nodes, on_ray, tmp_path):
+    output = tmp_path / "out"
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    code, err = call(lab.arguments(output, *on_ray))
+    assert code == 0, err
+    assert "Ray starts 3 workers with 1 CPU core each" in err
+    assert lab.tables(output) == lab.expected
+    assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
+    found, whole = told(output), told(lab.folder / "unbroken")
+    for entry in ("status", "fingerprint", "counts", "units", "recovered"):
+        assert found[entry] == whole[entry]
+    assert sum(row["records"] for row in found["workers"]) == 300
+    assert sum(row["units"] for row in found["workers"]) == lab.n_units
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    code, err = call(lab.arguments(output, "--resume"))  # the local engine knows it for its own
+    assert (code, err.endswith("is complete; nothing is left to do\n")) == (0, True)
+
+
+def test_a_node_leaves_and_another_joins(lab, long_lab, nodes, on_ray, tmp_path):
+    source, expected = long_lab
+    text, output = source.read_bytes(), tmp_path / "out"
+    process = lab.start(output, "--unit-records", 1, *on_ray, source="-", stdin=subprocess.PIPE)
+    cut = text.index(b">long_28")
+    process.stdin.write(text[:cut])
+    process.stdin.flush()
+    leaving = nodes.nodes.pop()
+    lab.wait_for(lambda: nodes.workers(leaving, "do"), process)
+    nodes.remove(leaving)
+    joined = nodes.add()
+    nodes.nodes.append(joined)
+    lab.wait_for(lambda: nodes.workers(joined, ""), process)  # its model is loaded
+    process.stdin.write(text[cut:])
+    process.stdin.close()
+    process.stdin = None
+    lab.wait_for(lambda: nodes.workers(joined, "do"), process)
+    assert process.poll() is None
+    code, err = lab.ended(process)
+    assert code == 0, err
+    assert "was lost; what it had is done elsewhere" in err
+    assert lab.tables(output) == lab.tables(expected)
+    rows = told(output)["workers"]
+    assert sorted(row["starts"] for row in rows) == [1, 1, 2]
+    assert sum(row["units"] for row in rows) == 40
+
+
+def test_the_driver_is_killed_and_stopped_a_worker_is_killed_and_the_run_goes_on(
+    lab, long_lab, nodes, on_ray, tmp_path
+):
+    source, expected = long_lab
+    output = tmp_path / "out"
+    arguments = [output, "--unit-records", 1, "--resume", *on_ray, "--workers", 2]
+    process = lab.start(*arguments, source=source)
+    lab.wait_for(lambda: len(lab.units_of(output)) >= 5, process)
+    lab.kill(process)
+    process = lab.start(*arguments, source=source)
+    done = len(lab.units_of(output))
+    assert 5 <= done < 35
+    lab.wait_for(lambda: len(lab.units_of(output)) > done + 2, process)
+    process.terminate()
+    code, err = lab.ended(process)
+    assert (code, "stopped by SIGTERM; run it again with --resume to go on" in err) == (75, True)
+    process = lab.start(*arguments, source=source)
+    lab.wait_for(lambda: nodes.workers(doing="do"), process)
+    os.kill(nodes.workers(doing="do")[0], signal.SIGKILL)
+    code, err = lab.ended(process)
+    assert code == 0, err
+    assert "was lost; what it had is done elsewhere" in err
+    assert "of 40 units were done before" in err
+    assert told(output)["units"]["kept"] >= done
+    assert lab.tables(output) == lab.tables(expected)
+    assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
+
+
+def test_a_record_that_makes_the_model_fail_is_isolated(lab, call, on_ray, tmp_path):
+    """The embedding of GGT is NaN, so that only records with one get no number."""
+    model = lab.make_model()
+    with torch.no_grad():
+        model.nucleotide.model.embedding.weight[model.nucleotide.tokenizer([b"GGT"])[0][1]] = float("nan")
+    poisoned = lab.write_model(model, tmp_path / "poisoned")
+    path = tmp_path / "input.fa"
+    path.write_text(lab.fasta([("bad", "GGT" * 40) if i == 5 else (f"r{i}", "ACGTTCA" * 20) for i in range(12)]))
+    code, err = call(lab.arguments(tmp_path / "local", "--model", poisoned, source=path))
+    assert code == 0, err
+    code, err = call(lab.arguments(tmp_path / "ray", "--model", poisoned, *on_ray, "--workers", 1, source=path))
+    assert code == 0, err
+    assert "1 failed" in err
+    assert lab.tables(tmp_path / "ray") == lab.tables(tmp_path / "local")
+
+
+def test_a_unit_that_loses_worker_after_worker_stops_the_run(lab, call, long_lab, nodes, on_ray, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "MOST_LOST", 1)
+    over = threading.Event()
+
+    def kill_a_worker() -> None:
+        while not over.wait(0.01):
+            for pid in nodes.workers(doing="do"):
+                os.kill(pid, signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    try:
+        arguments = lab.arguments(tmp_path / "out", "--unit-records", 1, *on_ray, "--workers", 1, source=long_lab[0])
+        code, err = call(arguments)
+    finally:
+        over.set()
+        killer.join()
+    assert code == 1
+    assert re.search(r"error: unit \d+ lost 1 workers, the last with: .*; its records kill the process", err), err
+
+
+def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
+    from virnucpro.distributed.engine import started
+
+    (tmp_path / ".lock").touch()
+    settings = {"job": "predict", "model": str(lab.model), "legacy": False, "paired": False}
+    scale, same = Scale(nodes.address, 1), {"SHA-256 of protein.safetensors": "0" * 64}
+    with pytest.raises(ConfigError, match=r"as the driver: SHA-256 of protein.safetensors was 0{64} and is \w{64}"):  # noqa: SIM117
+        with started(scale, Options(), tmp_path, settings, same):
+            pass
+    with pytest.raises(ModelError, match=r"the worker on .*: there is no model '/nowhere'"):  # noqa: SIM117
+        with started(scale, Options(), tmp_path, {**settings, "model": "/nowhere"}, {}):
+            pass
+    with pytest.raises(VirnucproError, match="worker 1 could not start: KeyError: 'no such job'"):  # noqa: SIM117
+        with started(scale, Options(), tmp_path, {**settings, "job": "no such job"}, {}):
+            pass
+
+
+def settings(folder, **changes):
+    given = {"virnucpro": worker.__version__, "level": 30, "job": "predict", "output": str(folder)}
+    return {**given, **changes}
+
+
+def test_a_worker_that_cannot_work_says_why_where_it_is(tmp_path):
+    for changes, error, message in (
+        ({"virnucpro": "0.0.1"}, ConfigError, f"virnucpro {worker.__version__} is here and 0.0.1 there"),
+        ({}, OutputError, f"{tmp_path} is not here; the run directory must be on a file system of all nodes"),
+    ):
+        with pytest.raises(error, match=f"the worker on .*: {message}"):
+            worker.Worker(settings(tmp_path, **changes)).start()
+
+
+GPU_NODE, CPU_NODE = {"CPU": 16, "GPU": 4}, {"CPU": 8}
+
+
+@pytest.mark.parametrize(
+    ("scale", "options", "plan"),
+    [
+        (Scale(), Options(), Plan(8, 1, 1, "cuda")),
+        (Scale(gpus=0), Options(), Plan(40, 1, 0, "cpu")),
+        (Scale(), Options(device="cpu", threads=3), Plan(12, 3, 0, "cpu")),
+        (Scale(gpus=2), Options(threads=4), Plan(2, 4, 1, "cuda")),
+        (Scale(workers=12, gpus=4), Options(), Plan(12, 1, 1 / 3 * 1, "cuda")),
+        (Scale(workers=100), Options(), Plan(100, 1, 1, "cuda")),
+    ],
+    ids=str,
+)
+def test_a_plan_fills_the_nodes_or_does_what_it_is_told(scale, options, plan):
+    assert make_plan(scale, options, [GPU_NODE, CPU_NODE, GPU_NODE]) == plan
+
+
+@pytest.mark.parametrize(
+    ("scale", "options", "message"),
+    [
+        (Scale(), Options(device="cuda"), "no node has 1 CPU cores and a GPU .*: 8 CPU, 0 GPU"),
+        (Scale(), Options(threads=9), "no node has 9 CPU cores for a worker"),
+        (Scale(), Options(device="cuda:1"), "auto, cpu or cuda, got 'cuda:1'"),
+        (Scale(gpus=1), Options(device="cpu"), "exclude each other"),
+        (Scale(workers=3, gpus=2), Options(), "do not come out even"),
+    ],
+    ids=str,
+)
+def test_a_plan_without_room_is_refused(scale, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_plan(scale, options, [CPU_NODE])
+
+
+def test_without_ray_the_error_says_what_to_install(lab, call, tmp_path, monkeypatch):
+    missing = cluster.RAY.__class__("no-such-distribution", "ray", "2.30", "ray", "")
+    monkeypatch.setattr(cluster, "RAY", missing)
+    code, err = call(lab.arguments(tmp_path / "out", "--engine", "ray"))
+    assert (code, "--engine ray needs Ray, which is not installed: pip install 'virnucpro[ray]'" in err) == (2, True)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_an_error(lab, call, tmp_path, nodes, address):
+    code, err = call(lab.arguments(tmp_path / "out", "--engine", "ray", "--ray-address", address))
+    assert (code, f"no Ray cluster could be joined at {address}: " in err) == (1, True), err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_address_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert (ray_address(None), ray_address("auto")) == ("10.0.0.1:6379", "auto")
+
+
+def test_embeddings(lab, call, nodes, on_ray, tmp_path):
+    proteins = tmp_path / "p.faa"
+    proteins.write_text("".join(f">p{i}\n{'MKVLWAGTRE' * (1 + i % 9)}\n" for i in range(5000)))
+    given = ["embed", proteins, "--model", lab.model, "--precision", "fp32", "-t", 1]
+    found = {}
+    for name, more in (("local", []), ("ray", [*on_ray, "--workers", 2])):
+        code, err = call([str(argument) for argument in (*given, "-o", tmp_path / name, *more)])
+        assert code == 0, err
+        found[name] = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir() if p.name != "run.json"}
+    assert len(found["ray"]) == 3  # ids and two shards
+    assert found["ray"] == found["local"]
+    assert told(tmp_path / "ray")["fingerprint"] == told(tmp_path / "local")["fingerprint"]
+    (tmp_path / "ray" / "embeddings_00001.safetensors").unlink()
+    code, err = call([str(argument) for argument in (*given, "-o", tmp_path / "ray", "--resume")])
+    assert (code, "1 shards were done before" in err) == (0, True)

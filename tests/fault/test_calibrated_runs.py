@@ -1,0 +1,246 @@
+"""Runs of a calibrated model, of single records and of pairs: the same bytes whatever happens on the way."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from virnucpro import Options, Predictor, load_model, read_pairs, read_records
+from virnucpro.models.calibration import PRESETS, Calibration, Knot, OperatingPoint
+from virnucpro.models.registry import Model
+from virnucpro.pipeline.composition import Composition, evidence
+from virnucpro.pipeline.run_directory import RunDirectory
+
+POINTS = (OperatingPoint(50, -0.5, 0.5, 0.05), OperatingPoint(400, 0.5, 0.5, 0.05))
+PLAIN = Calibration(0.5, (Knot(1, 1.0, 0.0, 0.4),), dict.fromkeys(PRESETS, POINTS))
+
+
+def everything(directory: Path) -> dict[str, bytes]:
+    """Return the bytes of all files of a complete run but run.json, which holds timings."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix not in (".json", ".html")}
+
+
+def rows(directory: Path) -> list[dict[str, str]]:
+    text = (directory / "records.tsv").read_text()
+    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.fixture(scope="module")
+def model(lab) -> Path:
+    """A model of random weights with slopes and intercepts by which its scores are of all sizes."""
+    made = lab.make_model()
+
+    def calibrated(calibration: Calibration) -> Model:
+        return replace(made, description=replace(made.description, calibration=calibration, max_repetition=0.2))
+
+    results = Predictor(calibrated(PLAIN), Options(device="cpu", threads=1)).run(read_records([lab.input]))
+    margins = [
+        chunk.call.log_ratio for result in results for chunk in result.chunks if chunk.call.log_ratio is not None
+    ]
+    slope = 2 / float(np.std(margins))
+    knots = (
+        Knot(50, slope, -slope * float(np.mean(margins)), 0.8),
+        Knot(100, 2 * slope, -slope * 2 * float(np.mean(margins)), 0.4),
+    )
+    return lab.write_model(calibrated(replace(PLAIN, knots=knots)), lab.folder / "calibrated_model")
+
+
+@pytest.fixture(scope="module")
+def mates(lab) -> tuple[Path, Path]:
+    """Two files of mates; among them are empty, short and ambiguous ones, and ids repeat."""
+    paths = (lab.folder / "R1.fa", lab.folder / "R2.fa")
+    for number, path in enumerate(paths, start=1):
+        records = lab.make_records(120, seed=number)
+        path.write_text("".join(f">pair_{i % 50}/{number} x\n{s}\n" for i, (_, s) in enumerate(records)))
+    return paths
+
+
+@pytest.fixture(scope="module", params=["single", "paired"])
+def arguments(request, lab, model, mates):
+    """Make the command line of a run in a directory."""
+    inputs = ["--paired", *mates] if request.param == "paired" else [lab.input]
+
+    def make(output: object, *more: object) -> list[str]:
+        given = ["predict", *inputs, "-o", output, "--model", model, "-t", 1, "--unit-records", 4, *more]
+        return [str(argument) for argument in given]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def unbroken(arguments, lab, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("unbroken") / "out"
+    command = [Path(sys.executable).with_name("virnucpro"), *arguments(output)]
+    code, err = lab.ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    assert code == 0, err
+    assert "; estimated share of virus " in err
+    return output
+
+
+def test_a_resumed_run_has_the_same_bytes(arguments, call, unbroken, tmp_path, monkeypatch):
+    with monkeypatch.context() as kept:
+        kept.setattr(RunDirectory, "remove_units", lambda self: None)
+        assert call(arguments(tmp_path / "out"))[0] == 0
+    units = sorted((tmp_path / "out" / "units").iterdir())
+    assert len(units) >= 30
+    for unit in units[3::2]:
+        unit.unlink()
+    for name in everything(unbroken):
+        (tmp_path / "out" / name).unlink()
+    code, err = call(arguments(tmp_path / "out", "--resume"))
+    assert code == 0
+    assert f"{len(units) - len(units[3::2])} of {len(units)} units were done before" in err
+    assert everything(tmp_path / "out") == everything(unbroken)
+
+
+@pytest.mark.parametrize(
+    "more", [["-t", 2], ["--max-tokens", 300], ["--unit-records", 1], ["--unit-records", 500]], ids=str
+)
+def test_threads_token_budget_and_units_change_nothing(arguments, call, unbroken, tmp_path, more):
+    assert call(arguments(tmp_path / "out", *more))[0] == 0
+    assert everything(tmp_path / "out") == everything(unbroken)
+
+
+def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, lab, model, mates):
+    paired = (unbroken / "viral_1.fasta").exists()
+    predictor = Predictor(load_model(str(model)), Options(device="cpu", threads=1))
+    calls = [r.call for r in predictor.run(read_pairs(*mates) if paired else read_records([lab.input]))]
+    composition = Composition.of(Counter(evidence(call) for call in calls if call.log_ratio is not None))
+    expected = ["NA" if c.log_ratio is None else f"{composition.fdr[evidence(c)]:.4f}" for c in calls]
+    found = rows(unbroken)
+    assert [row["fdr"] for row in found] == expected
+    assert len(set(expected)) > 20
+    assert [row["virus_score"] for row in found] == [
+        "NA" if c.virus_score is None else f"{c.virus_score:.4f}" for c in calls
+    ]
+    told = json.loads((unbroken / "run.json").read_text())
+    assert told["prevalence"] == round(composition.prevalence, 6)
+    assert (told["options"]["preset"], told["options"]["prevalence"]) == ("balanced", 0.5)
+    scored = sorted((float(row["virus_score"]), -float(row["fdr"])) for row in found if row["fdr"] != "NA")
+    assert [fdr for _, fdr in scored] == sorted(fdr for _, fdr in scored)  # the higher the score, the lower
+
+
+def test_prevalence_moves_scores_but_neither_calls_nor_fdr(arguments, call, unbroken, tmp_path):
+    assert call(arguments(tmp_path / "rare", "--prevalence", 0.01))[0] == 0
+    usual, rare = rows(unbroken), rows(tmp_path / "rare")
+    for name in ("seq_name", "prediction", "fdr", "status"):
+        assert [row[name] for row in rare] == [row[name] for row in usual]
+    moved = [
+        (float(u["virus_score"]), float(r["virus_score"]))
+        for u, r in zip(usual, rare, strict=True)
+        if u["fdr"] != "NA" and 0.01 < float(u["virus_score"]) < 0.99
+    ]
+    assert moved
+    for before, after in moved:
+        odds = before / (1 - before) / 99
+        # The decimals that the first one lacks come back 25-fold where it is 0.99.
+        assert after == pytest.approx(odds / (1 + odds), abs=2e-3)
+
+
+def test_standard_output_has_no_fdr(arguments, call, unbroken, capfd, model):
+    from virnucpro.cli.main import main
+
+    with pytest.raises(SystemExit):
+        main(arguments("-"))
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    expected = [line.split("\t") for line in (unbroken / "records.tsv").read_text().splitlines()]
+    assert lines[0] == expected[0]
+    fdr = expected[0].index("fdr")
+    assert lines[1:] == [[*cells[:fdr], "NA", *cells[fdr + 1 :]] for cells in expected[1:]]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--preset", "strict"], "--preset was balanced and is strict"),
+        (["--prevalence", 0.1], "--prevalence was 0.5 and is 0.1"),
+        (["--min-score", 0.7], "--min-score was None and is 0.7"),
+    ],
+    ids=str,
+)
+def test_a_changed_decision_is_named(arguments, call, unbroken, more, message):
+    code, err = call(arguments(unbroken, "--resume", *more))
+    assert code == 2
+    assert message in err
+
+
+def test_pairs_have_one_row_and_their_hits_two_files(call, lab, model, mates, tmp_path):
+    given = ["predict", "--paired", *mates, "-o", tmp_path / "out", "--model", model, "--preset", "sensitive"]
+    assert call([str(argument) for argument in given])[0] == 0
+    found = rows(tmp_path / "out")
+    assert [row["seq_name"] for row in found] == [f"pair_{i % 50}" for i in range(120)]
+    sequences = [[s for _, s in lab.make_records(120, seed=n)] for n in (1, 2)]
+    assert [int(row["length"]) for row in found] == [len(a) + len(b) for a, b in zip(*sequences, strict=True)]
+    hits = [i for i, row in enumerate(found) if row["prediction"] == "virus"]
+    assert 0 < len(hits) < 100
+    for number, texts in enumerate(sequences, start=1):
+        written = (tmp_path / "out" / f"viral_{number}.fasta").read_text()
+        entries = [(lines[0], "".join(lines[1:])) for lines in (e.split("\n") for e in written.split(">")[1:])]
+        assert entries == [(f"pair_{i % 50}/{number} x", texts[i]) for i in hits]
+    assert not (tmp_path / "out" / "viral.fasta").exists()
+    for row in found:
+        assert row["status"] in ("ok", "empty", "too_short", "too_ambiguous", "low_complexity", "no_frame")
+    partial = [row for row in found if row["status"] == "ok" and "have no score" in row["reason"]]
+    assert partial  # one mate is short or empty, the other tells
+
+
+def test_a_restart_with_other_inputs_leaves_no_old_table(call, lab, model, mates, tmp_path):
+    common = ["-o", tmp_path, "--model", model, "-t", 1]
+    for inputs, names in (([lab.input], {"viral.fasta"}), (["--paired", *mates], {"viral_1.fasta", "viral_2.fasta"})):
+        assert call([str(a) for a in ("predict", *inputs, *common, "--restart")])[0] == 0
+        assert {path.name for path in tmp_path.glob("viral*")} == names
+    code, err = call([str(a) for a in ("predict", *mates, *common, "--resume")])
+    assert code == 2
+    assert "--paired was True and is False" in err
+
+
+def test_pairs_that_do_not_fit(call, model, mates, tmp_path):
+    common = ["-o", tmp_path / "out", "--model", model]
+    short = tmp_path / "short.fa"
+    short.write_text("".join(mates[1].read_text().splitlines(keepends=True)[:200]))
+    code, err = call([str(a) for a in ("predict", "--paired", mates[0], short, *common)])
+    assert code == 65
+    assert f"{short} ends after 100 records, but {mates[0]} goes on with 'pair_0/1 x'" in err
+    assert not list((tmp_path / "out").glob("*.tsv"))
+    shutil.rmtree(tmp_path / "out")
+    for inputs, message in (
+        ([mates[0]], "--paired takes two files, those of reads 1 and of reads 2, got 1"),
+        ([mates[0], mates[0]], "is given as both files of a pair"),
+    ):
+        code, err = call([str(a) for a in ("predict", "--paired", *inputs, *common)])
+        assert code == 2
+        assert message in err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--preset", "bold"], "--preset must be sensitive, balanced, strict, got 'bold'"),
+        (["--preset", "strict", "--min-score", 0.5], "--preset and --min-score exclude each other"),
+        (["--prevalence", 1], "--prevalence must lie between 0 and 1, got 1"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked(call, lab, model, tmp_path, more, message):
+    code, err = call(lab.arguments(tmp_path / "out", "--model", model, *more))
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("more", [["--preset", "strict"], ["--prevalence", 0.1]], ids=str)
+def test_a_model_that_is_not_calibrated_has_neither(call, lab, tmp_path, more):
+    code, err = call(lab.arguments(tmp_path / "out", *more))
+    assert code == 2
+    assert f"{more[0]} needs a calibrated model, tiny is not; leave it out" in err
+
+
+def test_without_a_calibration_fdr_is_not_available(lab):
+    assert {row["fdr"] for row in rows(lab.folder / "unbroken")} == {"NA"}
+    assert json.loads((lab.folder / "unbroken" / "run.json").read_text())["prevalence"] is None

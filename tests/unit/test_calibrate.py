@@ -1,0 +1,260 @@
+"""Fitting evidence and thresholds on margins whose likelihood ratio is known, and the command on a tiny model."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from virnucpro.cli.main import main
+from virnucpro.config import FrameRule
+from virnucpro.errors import ConfigError
+from virnucpro.models.calibration import PRESETS, Knot, probability
+from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.models.registry import build_model, load_model, save_weights
+from virnucpro.pipeline.predict import Options
+from virnucpro.train.calibrate import (
+    PREVALENCE,
+    Scored,
+    Scorer,
+    fit_knot,
+    fit_pooling,
+    held_out_error,
+    log_loss,
+    operating_point,
+)
+from virnucpro.train.evaluate import calibration_error
+from virnucpro.train.genomes import read_genomes
+
+HOSTS = ("archaea", "bacteria", "fungi")
+
+
+def scored(number: int, chunks: int = 1, seed: int = 0, scale: float = 1.0, shift: float = 0.0) -> Scored:
+    """Return `number` windows of each host and three times as many of virus.
+
+    Before `scale` and `shift` a margin is normal with variance 1 and mean 1 for virus, -1 for host, so that its log
+    likelihood ratio is twice the margin.
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.repeat(["virus", *HOSTS], [3 * number, number, number, number])
+    values = rng.normal(np.where(classes == "virus", 1.0, -1.0)[:, None], size=(len(classes), chunks))
+    taxa = np.array([f"{name}|{i % 10}" for i, name in enumerate(classes)])
+    return Scored(values * scale + shift, classes, taxa)
+
+
+def test_the_fit_finds_the_likelihood_ratio():
+    knot = fit_knot(300, scored(20_000, scale=0.5, shift=3.0))
+    assert knot.length == 300
+    assert knot.slope == pytest.approx(4.0, abs=0.1)
+    assert knot.intercept == pytest.approx(-12.0, abs=0.3)
+
+
+def test_every_host_class_counts_alike():
+    """Many more windows of one class, margins of another kind: the fit is that of equal numbers."""
+    few = scored(4000)
+    fungi = few.classes == "fungi"
+    few.values[fungi] += 1.0
+    repeats = np.where(fungi, 5, 1)
+    many = Scored(np.repeat(few.values, repeats, axis=0), np.repeat(few.classes, repeats), np.repeat(few.taxa, repeats))
+    assert many.weights.sum() == pytest.approx(1)
+    assert many.weights[many.is_virus].sum() == pytest.approx(0.5)
+    assert many.weights[many.classes == "fungi"].sum() == pytest.approx(0.5 / 3)
+    one, other = fit_knot(1, few), fit_knot(1, many)
+    assert (one.slope, one.intercept) == pytest.approx((other.slope, other.intercept), abs=2e-4)
+
+
+def test_windows_without_a_margin_are_left_out_of_the_fit():
+    whole = scored(500)
+    lacking = replace(whole, values=whole.values.copy())
+    lacking.values[::7] = np.nan
+    chosen = np.ones(len(whole.classes), dtype=bool)
+    chosen[::7] = False
+    assert fit_knot(1, lacking) == fit_knot(1, whole.take(chosen))
+
+
+def test_windows_that_are_all_told_apart_have_a_finite_slope():
+    knot = fit_knot(1, replace(scored(50), values=np.where(scored(50).is_virus, 2.0, -2.0)[:, None]))
+    assert 1 < knot.slope < 100
+
+
+def test_the_calibration_error_is_that_of_taxa_that_were_not_fitted():
+    honest = scored(5000)
+    assert held_out_error(1, honest) < 0.02
+    second = np.unique(honest.taxa, return_inverse=True)[1] % 2 == 1
+    strange = replace(honest, values=np.where(second[:, None], -honest.values, honest.values))
+    assert held_out_error(1, strange) > 0.3  # each half says the contrary of the other
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(8.0, 0.0), (0.2, 0.0), (1.0, 2.0)])
+def test_scores_of_a_miscalibrated_model_become_probabilities(scale, shift):
+    """Margins too large, too small, or off by a constant: the fit to one half of them mends the other."""
+    wrong = scored(4000, scale=scale, shift=shift)
+    first = np.arange(len(wrong.classes)) % 2 == 0
+    knot, rest = fit_knot(300, wrong.take(first)), wrong.take(~first)
+
+    def error(one: Knot) -> float:
+        scores = probability(rest.evidence(one).values[:, 0], PREVALENCE)
+        return calibration_error(scores, rest.is_virus, rest.weights)
+
+    assert error(Knot(300, 1.0, 0.0, 0.0)) > 0.08
+    assert error(knot) < 0.02
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.2, 0.5, 1.0])
+def test_the_exponent_tells_how_much_chunks_err_alike(shared):
+    """Of four chunks' errors the share `shared` of the variance is common to them: the mean has a variance of
+    shared + (1 - shared) / 4, and its log likelihood ratio is that of one chunk divided by it."""
+    few, common = scored(4000, chunks=4), scored(4000, seed=1)
+    mean = np.where(few.is_virus, 1.0, -1.0)[:, None]
+    errors = (1 - shared) ** 0.5 * (few.values - mean) + shared**0.5 * (common.values - mean)
+    found = fit_pooling(Knot(500, 2.0, 0.0, 0.0), [replace(few, values=mean + errors)])
+    assert found.pooling == pytest.approx(-np.log(shared + (1 - shared) / 4) / np.log(4), abs=0.07)
+    assert (found.length, found.slope, found.intercept) == (500, 2.0, 0.0)
+
+
+def test_log_loss_equals_a_plain_loop():
+    few = scored(30)
+    evidence = few.evidence(Knot(1, 2.0, 0.0, 0.0))
+    p = probability(evidence.values[:, 0], 0.5)
+    plain = sum(w * -np.log(q if v else 1 - q) for w, v, q in zip(few.weights, few.is_virus, p, strict=True))
+    assert log_loss(evidence) == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("pooling", [0.0, 0.5, 1.0])
+def test_evidence_of_a_record_is_pooled_over_the_chunks_that_have_any(pooling):
+    values = np.array([[1.0, 2.0, 4.0, np.nan], [np.nan] * 4])
+    found = Scored(values, np.array(["virus", "fungi"]), np.array(["a", "b"])).evidence(Knot(1, 2.0, 1.0, pooling))
+    assert found.values[0, 0] == pytest.approx((2 * 7 / 3 + 1) * 3**pooling)
+    assert np.isnan(found.values[1, 0])
+
+
+def test_pieces_of_a_window():
+    pieces = scored(2, chunks=5).pieces(2)
+    assert pieces.values.shape == (24, 2)
+    np.testing.assert_array_equal(pieces.values[:2].ravel(), scored(2, chunks=5).values[0, :4])
+    assert pieces.classes[:13].tolist() == ["virus"] * 12 + ["archaea"]
+
+
+@pytest.mark.parametrize("rate", PRESETS.values())
+def test_a_threshold_lets_as_many_hosts_pass_as_it_may(rate):
+    windows = scored(2000).evidence(Knot(1, 2.0, 0.0, 0.0))
+    point = operating_point(300, rate, windows)
+    called = windows.values[:, 0] >= point.log_ratio
+    passed = np.mean([called[windows.classes == host].mean() for host in HOSTS])
+    assert rate - 0.002 < passed < rate + 1e-9
+    assert point.false_positive_rate == pytest.approx(passed, abs=1e-4)
+    assert point.recall == pytest.approx(called[windows.is_virus].mean(), abs=1e-4)
+    assert point.shuffled is None
+
+
+def test_shuffled_windows_raise_a_threshold():
+    windows = scored(2000).evidence(Knot(1, 2.0, 0.0, 0.0))
+    odd = replace(windows, values=windows.values + 1.0)
+    plain, guarded = operating_point(300, 0.05, windows), operating_point(300, 0.05, windows, odd)
+    assert guarded.log_ratio > plain.log_ratio
+    assert 0.048 < guarded.shuffled <= 0.05
+    assert guarded.shuffled == pytest.approx(odd.weights @ (odd.values[:, 0] >= guarded.log_ratio), abs=1e-4)
+    harmless = operating_point(300, 0.05, windows, replace(windows, values=windows.values - 9.0))
+    assert (harmless.log_ratio, harmless.shuffled) == (plain.log_ratio, 0.0)
+
+
+def test_a_threshold_is_never_below_even_odds():
+    windows = scored(500, shift=-1.0).evidence(Knot(1, 2.0, 0.0, 0.0))
+    assert operating_point(5000, 0.10, windows).log_ratio == 0.0
+
+
+def test_hosts_too_few_for_a_rate_all_stay_below():
+    windows = scored(20).evidence(Knot(1, 2.0, 0.0, 0.0))
+    assert operating_point(300, 0.01, windows).false_positive_rate == 0.0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Virus and a host that differ in composition."""
+    directory = tmp_path_factory.mktemp("data")
+    (directory / "val").mkdir()
+    rng = np.random.default_rng(0)
+    for name, letters in (("virus", "ACGTAA"), ("bacteria", "ACGTCC")):
+        entries = [f">{name}{i}\n{''.join(rng.choice(list(letters), 3000))}\n" for i in range(4)]
+        (directory / "val" / f"{name}.fna").write_text("".join(entries))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A model of random weights that are large enough to tell the two apart by chance."""
+    directory = tmp_path_factory.mktemp("model")
+    torch.manual_seed(3)
+    shape = {"layers": 1, "width": 16, "heads": 2, "token_dropout": False}
+    description = ModelDescription(
+        name="tiny",
+        chunk_length=100,
+        min_length=75,
+        frame_rule=FrameRule("longest_segments", segments=2, min_aa=5),
+        nucleotide=EncoderDescription("esm2", {**shape, "vocabulary": 69, "mask_token": 68}, "kmer-3", 1, 1),
+        protein=EncoderDescription("esm2", shape, "esm2", 1, 1, limit=1024),
+        classifier=ClassifierDescription("gated", 34, 8),
+        vote="weighted",
+        metrics={"kept": 1},
+    )
+    made = build_model(description, directory)
+    with torch.no_grad():
+        for part in made.parts().values():
+            for parameter in part.parameters():
+                parameter.normal_(std=0.5)
+    replace(description, checksums=save_weights(made, directory)).write_json(directory / "model.json")
+    return directory
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return end.value.code or 0
+
+
+def test_the_command_writes_a_calibrated_model_and_a_table(model, data, tmp_path, capfd):
+    texts = []
+    for name in ("one", "two"):
+        asked = ("calibrate", model, "--data", data, "-o", tmp_path / name, "--windows", 20, "-t", 1)
+        assert run(*asked) == 0
+        texts.append(((tmp_path / name / "model.json").read_text(), capfd.readouterr().out))
+    assert texts[0] == texts[1]
+    made, before = load_model(str(tmp_path / "one")).description, load_model(str(model)).description
+    assert made == replace(
+        before, calibration=made.calibration, metrics=made.metrics, max_repetition=made.max_repetition
+    )
+    assert [knot.length for knot in made.calibration.knots] == [75, 100]
+    for rate, points in zip(PRESETS.values(), made.calibration.presets.values(), strict=True):
+        assert [point.length for point in points] == [75, 100, 200, 400, 1000]
+        assert all(point.false_positive_rate <= rate for point in points)
+    assert made.metrics["kept"] == 1
+    assert all(point.shuffled <= rate for point in points)
+    told = made.metrics["calibration"]
+    assert told["windows"] == {"75": 80, "100": 80}
+    assert told["pairs"].keys() == {"2 x 75"}
+    assert told["pairs"]["2 x 75"].keys() == {"calibration_error", *PRESETS}
+    assert told["adapters_called"].keys() == {"75", "100"}
+    assert made.max_repetition == 0.15
+    lines = texts[0][1].splitlines()
+    assert [line.count("|") for line in lines] == [14] * 7 + [0, 0, 0] + [4] * 3 + [0, 0, 0] + [9] * 3 + [0, 0, 0] + [
+        4
+    ] * 5
+    assert lines[2].startswith("| 75 | ")
+    # Once more, from a model that has a calibration: it changes nothing.
+    assert run("calibrate", tmp_path / "one", "--data", data, "-o", tmp_path / "three", "--windows", 20, "-t", 1) == 0
+    assert json.loads((tmp_path / "three" / "model.json").read_text()) == json.loads(texts[0][0])
+
+
+def test_what_cannot_be_calibrated(model, data, tmp_path, capfd):
+    (tmp_path / "val").mkdir()
+    shutil.copy(data / "val" / "virus.fna", tmp_path / "val")
+    assert run("calibrate", model, "--data", tmp_path, "-o", tmp_path / "out") == 2
+    assert "calibration needs genomes of class virus and of hosts, found virus" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+    loaded = load_model(str(model))
+    published = replace(loaded, description=replace(loaded.description, vote="max"))
+    with pytest.raises(ConfigError, match="only the vote weighted"):
+        Scorer(published, read_genomes(data, "val"), Options(device="cpu"), 20, print)

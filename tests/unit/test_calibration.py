@@ -1,0 +1,147 @@
+"""Evidence, scores, thresholds and how a run decides, against plain arithmetic."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from virnucpro.errors import ConfigError, ModelError
+from virnucpro.models.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
+from virnucpro.models.description import ModelDescription
+from virnucpro.models.registry import BUNDLED
+from virnucpro.pipeline.decision import Decision
+
+ROUNDING = 1e-12
+KNOTS = (Knot(100, 0.5, -1.0, 1.0), Knot(400, 1.5, 2.0, 0.4))
+POINTS = tuple(OperatingPoint(length, ratio, 0.5, 0.05) for length, ratio in ((100, 1.0), (400, 2.0), (1600, 4.0)))
+CALIBRATION = Calibration(0.5, KNOTS, dict.fromkeys(PRESETS, POINTS))
+
+
+@pytest.fixture
+def described() -> ModelDescription:
+    return dataclasses.replace(ModelDescription.from_json(BUNDLED / "model.json"), calibration=CALIBRATION)
+
+
+@pytest.mark.parametrize("prevalence", [0.5, 0.01, 0.999])
+def test_probability_is_bayes_rule(prevalence):
+    for ratio in (-3.0, 0.0, 0.7, 8.0):
+        odds = math.exp(ratio) * prevalence / (1 - prevalence)
+        assert float(probability(ratio, prevalence)) == pytest.approx(odds / (1 + odds), abs=ROUNDING)
+
+
+def test_probability_does_not_overflow():
+    assert probability(np.array([-5000.0, 0.0, 5000.0]), 0.5).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_slope_and_intercept_follow_the_logarithm_of_the_length():
+    lengths = np.array([1, 100, 200, 400, 9999])
+    found = CALIBRATION.log_ratios(np.full(5, 2.0), lengths)
+    np.testing.assert_allclose(found, [0.0, 0.0, 2.5, 5.0, 5.0], atol=ROUNDING)  # 200 is half-way
+
+
+def test_thresholds_by_length():
+    found = CALIBRATION.thresholds("balanced")
+    assert len(found) == 1601
+    assert [found[n] for n in (0, 50, 100, 200, 400, 800, 1600)] == pytest.approx([1, 1, 1, 1.5, 2, 3, 4])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0])
+def test_pooling(exponent):
+    calibration = dataclasses.replace(CALIBRATION, knots=(Knot(1, 1.0, 0.0, exponent),))
+    assert calibration.pool([1.3], [77]) == pytest.approx(1.3, abs=ROUNDING)
+    assert calibration.pool([1.0, 2.0, -0.5], [500] * 3) == pytest.approx(2.5 / 3 * 3**exponent, abs=ROUNDING)
+    uneven = calibration.pool([1.0, 4.0], [500, 100])
+    assert uneven == pytest.approx((500 + 400) / 600 * (600**2 / (500**2 + 100**2)) ** exponent, abs=ROUNDING)
+
+
+def test_the_exponent_follows_the_length_of_the_chunks():
+    for length, exponent in ((50, 1.0), (100, 1.0), (200, 0.7), (400, 0.4), (500, 0.4)):
+        assert CALIBRATION.pool([1.0, 3.0], [length] * 2) == pytest.approx(2 * 2**exponent, abs=ROUNDING)
+    typical = (400**2 + 100**2) / 500
+    exponent = 1 - 0.6 * math.log(typical / 100) / math.log(4)
+    expected = (400 + 3 * 100) / 500 * (500 / typical) ** exponent
+    assert CALIBRATION.pool([1.0, 3.0], [400, 100]) == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_what_the_bundled_model_calls_at_a_strict_preset_it_calls_at_all():
+    calibration = ModelDescription.from_json(BUNDLED / "model.json").calibration
+    strict, balanced, sensitive = (calibration.thresholds(name) for name in ("strict", "balanced", "sensitive"))
+    assert len(strict) == len(balanced) == len(sensitive) > 1000
+    assert all(a >= b >= c for a, b, c in zip(strict, balanced, sensitive, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prevalence": 0.0}, "prevalence of a calibration must lie between 0 and 1"),
+        ({"presets": {"balanced": POINTS}}, "has the presets sensitive, balanced, strict, got balanced"),
+        ({"knots": ()}, "must ascend"),
+        ({"knots": KNOTS[::-1]}, r"must ascend from at least 1 nt, got \[400, 100\]"),
+        ({"presets": dict.fromkeys(PRESETS, (POINTS[0], POINTS[0]))}, "must ascend"),
+    ],
+)
+def test_calibrations_that_cannot_be(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(CALIBRATION, **changes)
+
+
+def test_a_calibration_comes_back_from_a_file(described, tmp_path):
+    described.write_json(tmp_path / "model.json")
+    assert ModelDescription.from_json(tmp_path / "model.json") == described
+    text = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(text.replace('"slope": 1.5', '"slope": "steep"'))
+    with pytest.raises(ModelError, match=r"model\.calibration\.knots\.slope must be a number"):
+        ModelDescription.from_json(tmp_path / "model.json")
+
+
+def test_the_published_vote_is_not_calibrated(described):
+    with pytest.raises(ConfigError, match="only the vote weighted can be calibrated, got max"):
+        dataclasses.replace(described, vote="max")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"prevalence": 0.0}, "--prevalence must lie between 0 and 1, got 0"),
+        ({"prevalence": 1.0}, "--prevalence must lie between 0 and 1"),
+        ({"preset": "bold"}, "--preset must be sensitive, balanced, strict, got 'bold'"),
+        ({"preset": "strict", "min_score": 0.5}, "exclude each other"),
+    ],
+)
+def test_what_cannot_be_asked(described, asked, message):
+    with pytest.raises(ConfigError, match=message):
+        Decision.choose(described, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"prevalence": 0.1}, {"preset": "balanced"}])
+def test_a_model_without_a_calibration_says_so(described, asked):
+    described = dataclasses.replace(described, calibration=None)
+    with pytest.raises(ConfigError, match=f"--{next(iter(asked))} needs a calibrated model, virnucpro-small is not"):
+        Decision.choose(described, **asked)
+
+
+def test_without_a_calibration_the_least_score_decides(described):
+    described = dataclasses.replace(described, calibration=None, threshold=0.7)
+    by_model, by_user = Decision.choose(described), Decision.choose(described, min_score=0.4)
+    assert [by_model.is_virus(score, None, 500) for score in (0.69, 0.7)] == [False, True]
+    assert [by_user.is_virus(score, None, 500) for score in (0.39, 0.4)] == [False, True]
+    margins = np.array([-2.0, 0.0, 3.0])
+    np.testing.assert_allclose(by_model.scores(margins), 1 / (1 + np.exp(-margins)), atol=ROUNDING)
+
+
+def test_a_preset_decides_by_evidence_and_length_whatever_the_prevalence(described):
+    for prevalence in (None, 0.001, 0.9):
+        decision = Decision.choose(described, prevalence=prevalence)
+        assert decision.preset == "balanced"
+        for length, least in ((75, 1.0), (200, 1.5), (1600, 4.0), (10**6, 4.0)):
+            for ratio in (least - 0.001, least + 0.001):
+                score = float(decision.scores(ratio))
+                assert decision.is_virus(score, ratio, length) == (ratio > least)
+
+
+def test_a_least_score_decides_by_the_score_at_the_prevalence(described):
+    decision = Decision.choose(described, prevalence=0.1, min_score=0.5)
+    for ratio in (math.log(9) - 0.001, math.log(9) + 0.001):
+        score = float(decision.scores(ratio))
+        assert decision.is_virus(score, ratio, 500) == (score >= 0.5) == (ratio > math.log(9))

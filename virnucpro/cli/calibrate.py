@@ -1,0 +1,63 @@
+"""virnucpro calibrate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+from virnucpro.config import make_sums_reproducible
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Name or directory of a model.", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", help="Data directory with SPLIT/CLASS.fna files.")],
+    output: options.OutputDirectory,
+    split: Annotated[str, typer.Option("--split", help="Which split: not the one it was trained on.")] = "val",
+    windows: Annotated[
+        int, typer.Option("--windows", min=20, help="Windows of each host class and length; of virus three times.")
+    ] = 250,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random numbers.")] = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    restart: options.Restart = False,
+) -> None:
+    """Calibrate a model on labelled genomes and write a model that has the calibration.
+
+    Scores become probabilities and presets get their thresholds, for each length. Prints what
+    each preset finds and passes as the tables of a model card. docs/scores.md says what is computed.
+    """
+    make_sums_reproducible()
+    import shutil
+    from dataclasses import replace
+
+    from virnucpro.models.registry import find_model, load_model
+    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.pipeline.predict import Options
+    from virnucpro.train.calibrate import MAX_REPETITION, Scorer
+    from virnucpro.train.calibrate import calibrate as fit
+    from virnucpro.train.card import card_tables
+    from virnucpro.train.genomes import read_genomes
+
+    source, loaded = find_model(model), load_model(model)
+    how = Options(device=device, precision=precision, threads=threads)
+    genomes = read_genomes(data, split, ["viroid"])
+    scorer = Scorer(loaded, genomes, how, windows, lambda line: print(line, file=sys.stderr, flush=True))
+    prepare_directory(output, restart)
+    calibration, figures = fit(scorer, seed)
+    settings = {"split": split, "windows_per_host_class": windows, "seed": seed}
+    described = replace(
+        loaded.description,
+        calibration=calibration,
+        max_repetition=MAX_REPETITION,
+        metrics={**loaded.description.metrics, "calibration": {**settings, **figures}},
+    )
+    for file in described.files():
+        shutil.copyfile(source / file, output / file)
+    described.write_json(output / "model.json")
+    print(card_tables(calibration, figures))
+    options.report(f"the calibrated model is in {output}")

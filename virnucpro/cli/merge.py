@@ -1,0 +1,31 @@
+"""virnucpro merge."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from virnucpro.cli import options
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Output directories of all shards.", show_default=False)],
+    output: options.OutputDirectory,
+    restart: options.Restart = False,
+) -> None:
+    """Make one run of the shards that `predict --shard` did: the same tables as without shards.
+
+    Shards that are missing, given twice, not complete or of different runs are refused. Theirs stay as they are.
+
+    Example: virnucpro merge shard_1 shard_2 shard_3 shard_4 -o calls
+    """
+    from virnucpro.pipeline.run_directory import Begin
+    from virnucpro.pipeline.shards import merge_shards
+    from virnucpro.report.write import write_report
+
+    tally = merge_shards(runs, output, Begin.RESTART if restart else Begin.NEW, sys.argv)
+    write_report(output)
+    options.report(f"{tally.records} records of {len(runs)} shards; tables and report.html are in {output}")

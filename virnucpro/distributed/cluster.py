@@ -1,0 +1,138 @@
+"""Join a Ray cluster, or start one on this machine, and plan how many workers it holds."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from virnucpro._optional import RAY
+from virnucpro.config import default_threads, ray_address, silence_ray
+from virnucpro.errors import ConfigError, VirnucproError
+from virnucpro.pipeline.predict import Options
+from virnucpro.pipeline.progress import say
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Which cluster (`auto`, HOST:PORT, or None: RAY_ADDRESS or this machine), and how many workers and GPUs of it."""
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """So many workers, each with so many CPU cores and GPUs, on a device cpu or cuda."""
+
+    workers: int
+    cpus: int
+    gpus: float
+    device: str
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        return f"{self.workers} workers with {self.cpus} CPU core{'s' * (self.cpus > 1)}{gpus} each"
+
+
+@contextmanager
+def connected(scale: Scale) -> Iterator[None]:
+    """Join the cluster for the block; a connection that was there before is used and left.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        VirnucproError: there is no such cluster.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield
+        return
+    address = ray_address(scale.address)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _reach(address)
+        # Of this machine, Ray would take all cores, whatever a batch system allots.
+        cores = {} if address else {"num_cpus": default_threads()}
+        context = ray.init(address, logging_level=logging.WARNING, **cores)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VirnucproError(
+            f"no Ray cluster could be {'joined at ' + address if address else 'started'}: {reason}; "
+            "see `ray status` there, or leave --ray-address out to use this machine alone"
+        ) from error
+    finally:
+        for number, handler in handlers.items():  # Ray has its own for SIGTERM
+            signal.signal(number, handler)
+    try:
+        dashboard = context.dashboard_url
+        say(f"Ray's dashboard: http://{dashboard}" if dashboard else "Ray has no dashboard; pip install 'ray[default]'")
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Connect to HOST:PORT once: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def import_ray() -> Any:
+    """Import Ray, which then reports nothing to its makers unless RAY_USAGE_STATS_ENABLED says so.
+
+    Raises:
+        ConfigError: it is not installed, or too old.
+    """
+    version = RAY.version
+    if version is None or RAY.is_older(version):
+        found = "is not installed" if version is None else f"is {version} here"
+        raise ConfigError(f"--engine ray needs Ray, which {found}: {RAY.install_command}")
+    silence_ray()
+    import ray
+
+    return ray
+
+
+def make_plan(scale: Scale, options: Options, nodes: Sequence[dict[str, float]]) -> Plan:
+    """Return how many workers to start, by default as many as the nodes have room for, and what each gets.
+
+    `nodes` are the resources CPU and GPU of each node.
+
+    `options.threads` is the number of CPU cores of a worker, by default 1.
+
+    Raises:
+        ConfigError: the cluster has no room for a worker, or the options contradict each other.
+    """
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"with --engine ray, the device is auto, cpu or cuda, got {options.device!r}; use --gpus")
+    cores, n_gpus = options.threads or 1, int(sum(node.get("GPU", 0) for node in nodes))
+    on_gpus = options.device == "cuda" or (options.device == "auto" and (scale.gpus or (scale.gpus is None and n_gpus)))
+    if not on_gpus:
+        if scale.gpus:
+            raise ConfigError(f"--gpus {scale.gpus} and --device {options.device} exclude each other")
+        room = sum(int(node.get("CPU", 0)) // cores for node in nodes)
+        return Plan(_some(scale.workers or room, cores, "", nodes), cores, 0, "cpu")
+    room = sum(min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0))) for node in nodes)
+    gpus = _some(scale.gpus or scale.workers or room, cores, " and a GPU", nodes)
+    workers = scale.workers or gpus
+    if workers % gpus:
+        raise ConfigError(f"each GPU has one or more workers: {workers} workers on {gpus} GPUs do not come out even")
+    return Plan(workers, cores, gpus / workers, "cuda")
+
+
+def _some(number: int, cores: int, gpu: str, nodes: Sequence[dict[str, float]]) -> int:
+    if number < 1:
+        found = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise ConfigError(
+            f"no node has {cores} CPU cores{gpu} for a worker; the cluster has: {found}. Use fewer --threads, another "
+            "--device, or give --workers to wait for nodes that will join"
+        )
+    return number

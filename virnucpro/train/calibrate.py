@@ -1,0 +1,291 @@
+"""Calibrate a model on labelled genomes: evidence by length, how it adds up, the presets' thresholds.
+
+N windows of K chunks. Virus weighs as much as all hosts, and each host class as much as another: that is what all
+likelihood ratios, rates and errors here are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.errors import ConfigError
+from virnucpro.models.calibration import PRESETS, Calibration, Floats, Knot, OperatingPoint, probability
+from virnucpro.models.registry import Model
+from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.train.evaluate import auroc, calibration_error
+from virnucpro.train.genomes import VIRUS, Genomes, Window, sample_windows
+from virnucpro.train.shuffle import adapters, shuffle_dinucleotides
+from virnucpro.types import Record
+
+PREVALENCE = 0.5
+CHUNK_LENGTHS = (75, 100, 150, 200, 300, 400)  # nt, and the model's chunk length
+RECORD_CHUNKS = (2, 4, 10)
+POOLING = [step / 20 for step in range(21)]  # exponents that are tried
+# Such chunks say nothing of their origin; every repeat of a unit of up to 6 nt is more repetitive.
+MAX_REPETITION = 0.15
+_IDENTITY = Calibration(
+    PREVALENCE, (Knot(1, 1.0, 0.0, 0.0),), dict.fromkeys(PRESETS, (OperatingPoint(1, 0.0, 0.0, 0.0),))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Values (N, K) of windows' chunks, NaN where there is none, and the windows' classes (N,) and taxa (N,)."""
+
+    values: Floats
+    classes: npt.NDArray[np.str_]
+    taxa: npt.NDArray[np.str_]
+
+    @property
+    def is_virus(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.classes == VIRUS)
+
+    @property
+    def hosts(self) -> list[str]:
+        return sorted(set(self.classes[~self.is_virus].tolist()))
+
+    @property
+    def weights(self) -> Floats:
+        """Weights (N,) that add up to 1, half of it for virus and the rest shared out over the host classes."""
+        names, number, counts = np.unique(self.classes, return_inverse=True, return_counts=True)
+        return np.asarray((np.where(names == VIRUS, 0.5, 0.5 / (len(names) - 1)) / counts)[number])
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Scored:
+        """Return the chosen windows."""
+        return Scored(self.values[chosen], self.classes[chosen], self.taxa[chosen])
+
+    def known(self) -> Scored:
+        """Return the windows that have a value."""
+        return self.take(np.asarray(~np.isnan(self.values).all(axis=1)))
+
+    def pieces(self, n: int) -> Scored:
+        """Cut every window into windows of `n` chunks; what is left over at its end is not used."""
+        times = self.values.shape[1] // n
+        values = self.values[:, : times * n].reshape(-1, n)
+        return Scored(values, np.repeat(self.classes, times), np.repeat(self.taxa, times))
+
+    def evidence(self, knot: Knot) -> Scored:
+        """Return the log likelihood ratio (N, 1) of each window by `Calibration.pool`, if the values are margins."""
+        ratios = knot.slope * self.values + knot.intercept
+        n = (~np.isnan(ratios)).sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            mean = np.nansum(ratios, axis=1, keepdims=True) / np.where(n, n, np.nan)
+        return Scored(mean * n**knot.pooling, self.classes, self.taxa)
+
+
+class Scorer:
+    """Draws windows and gives their chunks' margins by a model, whatever calibration it has.
+
+    Args:
+        model: with the vote `weighted`.
+        genomes: where the windows are from.
+        options: how to compute.
+        windows: number of each host class; of virus three times as many.
+        log: told what is being done.
+
+    Raises:
+        ConfigError: the model's vote cannot be calibrated, or the genomes lack virus or hosts.
+    """
+
+    def __init__(self, model: Model, genomes: Genomes, options: Options, windows: int, log: Callable[[str], None]):
+        classes = sorted(set(genomes.classes.tolist()))
+        if VIRUS not in classes or len(classes) < 2:
+            raise ConfigError(f"calibration needs genomes of class {VIRUS} and of hosts, found {', '.join(classes)}")
+        described = replace(model.description, calibration=_IDENTITY, max_repetition=MAX_REPETITION)
+        self.predictor = Predictor(replace(model, description=described), options)
+        self.genomes, self.log = genomes, log
+        self.counts = {name: windows * (3 if name == VIRUS else 1) for name in classes}
+
+    def draw(self, length: int, seed: int) -> list[Window]:
+        """Draw windows of `length` nt; a genome that is shorter gives none."""
+        drawn = sample_windows(self.genomes, length, self.counts, seed)
+        return [window for window in drawn if len(window.sequence) == length]
+
+    def score(self, windows: Sequence[Window], shuffled: bool = False, halves: bool = False) -> Scored:
+        """Return the margins of windows of one length, each of them shuffled before, or cut into a pair, if asked for.
+
+        Raises:
+            ConfigError: no genome is as long.
+        """
+        if not windows:
+            raise ConfigError(
+                "calibration needs longer genomes: none has as many chunks as a record is calibrated with"
+            )
+        self.log(f"{len(windows)} windows of {len(windows[0].sequence)} nt{', shuffled' * shuffled}{', cut' * halves}")
+        rng = np.random.default_rng(0)
+        sequences = [window.sequence for window in windows]
+        if shuffled:
+            sequences = [shuffle_dinucleotides(np.frombuffer(s, np.uint8), rng).tobytes() for s in sequences]
+        margins = self._margins(_pair(s) if halves else Record("", s) for s in sequences)
+        classes, taxa = (np.array([getattr(w, name) for w in windows]) for name in ("class_name", "taxon"))
+        return Scored(margins, classes, taxa)
+
+    def score_adapters(self, length: int, number: int = 300) -> Floats:
+        """Return the margins (`number`, 1) of sequences of `length` nt that are adapters."""
+        rng = np.random.default_rng(0)
+        return self._margins(Record("", adapters(length, rng).tobytes()) for _ in range(number))
+
+    def _margins(self, records: Iterable[Record]) -> Floats:
+        """Return the margins (N, K) of records of K chunks each."""
+        results = self.predictor.run(records)
+        return np.array([[chunk.call.log_ratio for chunk in result.chunks] for result in results], dtype=np.float64)
+
+
+def _pair(sequence: bytes) -> Record:
+    middle = len(sequence) // 2
+    return Record("", b"", mates=(Record("", sequence[:middle]), Record("", sequence[middle:])))
+
+
+def fit_knot(length: int, scored: Scored) -> Knot:
+    """Fit the log likelihood ratio to margins (N, 1) by weighted logistic regression, with Newton's method."""
+    scored = scored.known()
+    design = np.column_stack((scored.values, np.ones(len(scored.values))))  # (N, 2)
+    weights, labels, fitted = scored.weights, scored.is_virus, np.zeros(2)
+    ridge = np.eye(2) * 1e-6  # without it, the slope has no limit where all windows are told apart
+    for _ in range(50):
+        p = probability(design @ fitted, PREVALENCE)
+        gradient = design.T @ (weights * (labels - p)) - ridge @ fitted
+        fitted += np.linalg.solve((design.T * (weights * p * (1 - p))) @ design + ridge, gradient)
+    slope, intercept = fitted.round(4).tolist()
+    return Knot(length, slope, intercept, 0.0)
+
+
+def fit_pooling(knot: Knot, records: Sequence[Scored]) -> Knot:
+    """Return the knot with the exponent that has the least log loss on records (N, K) of several chunks."""
+    tried = [replace(knot, pooling=exponent) for exponent in POOLING]
+    return min(tried, key=lambda one: sum(log_loss(scored.evidence(one)) for scored in records))
+
+
+def held_out_error(length: int, scored: Scored) -> float:
+    """Return the calibration error of margins (N, 1), those of either half of the taxa by a fit to the other half."""
+    scored = scored.known()
+    half = np.unique(scored.taxa, return_inverse=True)[1] % 2  # taxa are in order of their class
+    evidence = np.zeros(len(half))
+    for fold in (0, 1):
+        knot = fit_knot(length, scored.take(half != fold))
+        evidence[half == fold] = scored.take(half == fold).evidence(knot).values[:, 0]
+    return _error(replace(scored, values=evidence[:, None]))
+
+
+def _error(scored: Scored) -> float:
+    scores = probability(scored.values[:, 0], PREVALENCE)
+    return round(calibration_error(scores, scored.is_virus, scored.weights), 4)
+
+
+def log_loss(scored: Scored) -> float:
+    """Return the mean of -ln(probability of the true class) of windows with this evidence (N, 1)."""
+    scored = scored.known()
+    return float(scored.weights @ np.logaddexp(0, np.where(scored.is_virus, -1, 1) * scored.values[:, 0]))
+
+
+def operating_point(length: int, rate: float, scored: Scored, shuffled: Scored | None = None) -> OperatingPoint:
+    """Return the least threshold on evidence (N, 1) that lets at most `rate` of the hosts pass, and of shuffled ones.
+
+    It is not negative: evidence against virus makes no virus, however few hosts have as much. Windows without evidence
+    are never called, and count.
+    """
+    values, virus = scored.values[:, 0], scored.is_virus
+    threshold = max(0.0, _least(values[~virus], 2 * scored.weights[~virus], rate))
+    if shuffled is not None:
+        threshold = max(threshold, _least(shuffled.values[:, 0], shuffled.weights, rate))
+    return measured(length, round(threshold, 4), scored, shuffled)
+
+
+def measured(length: int, threshold: float, scored: Scored, shuffled: Scored | None = None) -> OperatingPoint:
+    """Return what a threshold does to windows with this evidence (N, 1), and to shuffled ones."""
+    called, virus = scored.values[:, 0] >= threshold, scored.is_virus
+    false_positives = np.mean([called[scored.classes == host].mean() for host in scored.hosts])
+    recall, false_positives = round(float(called[virus].mean()), 4), round(float(false_positives), 4)
+    if shuffled is None:
+        return OperatingPoint(length, threshold, recall, false_positives)
+    passed = float(shuffled.weights @ (shuffled.values[:, 0] >= threshold))
+    return OperatingPoint(length, threshold, recall, false_positives, round(passed, 4))
+
+
+def _least(evidence: Floats, weights: Floats, rate: float) -> float:
+    """Return a threshold in the gap below which the weights add up to more than `rate`."""
+    evidence = np.nan_to_num(evidence, nan=-30.0)
+    order = np.argsort(-evidence, kind="stable")
+    n = int((np.cumsum(weights[order]) <= rate + 1e-9).sum())  # a sum of equal parts may be a little too large
+    bounded = np.concatenate(([evidence.max() + 0.2], evidence[order], [-30.0]))
+    return float(bounded[n] + bounded[n + 1]) / 2
+
+
+def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, dict[str, Any]]:
+    """Return the calibration of the scorer's model, and figures of it as JSON-able values.
+
+    Slope and intercept of each length, then the exponents that have the least log loss over pairs of chunks of each
+    length and over records of chunks of the full length, then the thresholds.
+    """
+    model = scorer.predictor.description
+    longest = model.chunk_length
+    shorter = [length for length in CHUNK_LENGTHS if model.min_length <= length < longest]
+    windows = {length: scorer.draw(length, seed) for length in (*shorter, longest)}
+    single = {length: scorer.score(drawn) for length, drawn in windows.items()}
+    shuffled = {length: scorer.score(drawn[::3], shuffled=True) for length, drawn in windows.items()}
+    pairs = {length: scorer.score(scorer.draw(2 * length, seed)[::3], halves=True) for length in shorter}
+    drawn = scorer.draw(max(RECORD_CHUNKS) * longest, seed)[::5]
+    whole, whole_shuffled = scorer.score(drawn), scorer.score(drawn, shuffled=True)
+    records = {n * longest: (whole.pieces(n), whole_shuffled.pieces(n)) for n in RECORD_CHUNKS}
+
+    several = {**{length: [pair] for length, pair in pairs.items()}, longest: [both[0] for both in records.values()]}
+    knots = {length: fit_pooling(fit_knot(length, scored), several[length]) for length, scored in single.items()}
+    evidence = {
+        length: (single[length].evidence(knot), shuffled[length].evidence(knot)) for length, knot in knots.items()
+    }
+    last = knots[longest]
+    evidence |= {length: (one.evidence(last), other.evidence(last)) for length, (one, other) in records.items()}
+    presets = {
+        name: tuple(operating_point(length, rate, *both) for length, both in evidence.items())
+        for name, rate in PRESETS.items()
+    }
+    calibration = Calibration(PREVALENCE, tuple(knots.values()), presets)
+    figures = {
+        "windows": {str(length): len(drawn) for length, drawn in windows.items()},
+        "held_out_calibration_error": {str(n): held_out_error(n, scored) for n, scored in single.items()},
+        "records": {str(length): _compare_rules(one, last) for length, (one, _) in records.items()},
+        "pairs": {f"2 x {n}": _pair_figures(pair.evidence(knots[n]), n, calibration) for n, pair in pairs.items()},
+        "adapters_called": {
+            str(n): _share_called(knot.slope * scorer.score_adapters(n) + knot.intercept, n, calibration)
+            for n, knot in knots.items()
+        },
+    }
+    return calibration, figures
+
+
+def _pair_figures(evidence: Scored, length: int, calibration: Calibration) -> dict[str, Any]:
+    """Return the calibration error of pairs of `length` nt a mate, and what each preset's threshold does to them."""
+    figures: dict[str, Any] = {"calibration_error": _error(evidence.known())}
+    for name in PRESETS:
+        point = measured(2 * length, calibration.thresholds(name)[2 * length], evidence)
+        figures[name] = {"recall": point.recall, "false_positive_rate": point.false_positive_rate}
+    return figures
+
+
+def _share_called(evidence: Floats, length: int, calibration: Calibration) -> dict[str, float]:
+    return {name: round(float((evidence >= calibration.thresholds(name)[length]).mean()), 4) for name in PRESETS}
+
+
+def _compare_rules(scored: Scored, knot: Knot) -> dict[str, dict[str, float]]:
+    """Return figures of several ways to make one value of a record's chunks; `chosen` is `Calibration.pool`."""
+    scored = scored.known()
+    ratios = knot.slope * scored.values + knot.intercept
+    mean_score = np.nanmean(probability(ratios, PREVALENCE), axis=1, keepdims=True)
+    ways = {
+        "mean score": replace(scored, values=np.log(mean_score / (1 - mean_score))),
+        "largest": replace(scored, values=np.nanmax(ratios, axis=1, keepdims=True)),
+        "mean": scored.evidence(replace(knot, pooling=0.0)),
+        "sum": scored.evidence(replace(knot, pooling=1.0)),
+        "chosen": scored.evidence(knot),
+    }
+    figures = {}
+    for name, way in ways.items():
+        by_host = [auroc(way.values[way.is_virus, 0], way.values[way.classes == host, 0]) for host in way.hosts]
+        macro = round(float(np.mean(by_host)), 4)
+        figures[name] = {"macro_auroc": macro, "log_loss": round(log_loss(way), 4), "calibration_error": _error(way)}
+    return figures
