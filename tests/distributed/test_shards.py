@@ -32,7 +32,7 @@ def test_merged_shards_are_the_run(lab, call, shards, tmp_path):
     output = tmp_path / "out"
     assert merge(call, [shards[i] for i in (2, 0, 3, 1)], output) == (
         0,
-        f"virnucpro: 300 records of 4 shards; tables are in {output}\n",
+        f"virnucpro: 300 records of 4 shards; tables and report.html are in {output}\n",
     )
     assert lab.tables(output) == lab.expected
     whole, found = told(lab.folder / "unbroken"), told(output)
