@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, pad, prefetch, unpad
-from virnucpro.errors import NumericalError
+from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
 from virnucpro.models.registry import Encoder
@@ -77,6 +77,7 @@ class AsyncInferenceRunner:
         self.max_tokens = default_tokens(encoder.model, self.device) if max_tokens is None else max_tokens
         self._layer = encoder.model.n_layers if encoder.layer is None else encoder.layer
         self.n_out_of_memory = self.n_redone = 0  # batches halved for want of memory; vectors redone in float32
+        self.stopped = False
         self._exact: PackedEncoder | None = None
         self.packing = packing
         self.depth = depth
@@ -89,9 +90,12 @@ class AsyncInferenceRunner:
 
         Raises:
             NumericalError: a vector is not finite.
+            StoppedError: `stopped` has been set.
         """
         pending: deque[_Pending] = deque()
         for batch in prefetch(iter_packed(items, self.collator, self.max_tokens), self.depth):
+            if self.stopped:
+                raise StoppedError("stopped", 75)
             for launched in self._launched(batch):
                 pending.append(launched)
                 if len(pending) > self.depth:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
 
 from virnucpro.errors import ConfigError
 from virnucpro.models.description import ModelDescription
 from virnucpro.models.registry import load_model
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.isolation import score_isolated
-from virnucpro.pipeline.predict import Predictor
+from virnucpro.pipeline.predict import Predictor, RecordResult
 from virnucpro.pipeline.progress import Counter
 from virnucpro.pipeline.provenance import describe_predictor
 from virnucpro.pipeline.run_directory import RunDirectory
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from virnucpro.pipeline.run import Request
 
 logger = logging.getLogger(__name__)
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -57,8 +64,10 @@ class LocalEngine:
     def score(
         self, units: Iterator[Unit], directory: RunDirectory, begin: Callable[[], None], counter: Counter
     ) -> Iterator[Tally]:
-        for unit in units:
-            results = score_isolated(self.predictor.run, unit.records)
+        def score(unit: Unit) -> tuple[Unit, list[RecordResult]]:
+            return unit, score_isolated(self.predictor.run, unit.records)
+
+        for unit, results in _overlapped(score, units, in_flight(self.predictor.device), self.predictor.stop):
             begin()
             yield directory.write_unit(unit, results)
             counter.advance(len(unit.records))
@@ -67,10 +76,39 @@ class LocalEngine:
         return {"recovered": recovered([self.predictor.nucleotide, self.predictor.protein])}
 
 
+def in_flight(device: torch.device) -> int:
+    """Return how many units a device is given at a time: with two, text and tables of one are made while a GPU works
+    on the other. Each unit has batches of its own, so that its scores do not depend on the company."""
+    return 2 if device.type == "cuda" else 1
+
+
+def _overlapped(function: Callable[[S], T], items: Iterable[S], n: int, stop: Callable[[], object]) -> Iterator[T]:
+    """Yield the results of `function`, in order, with `n` items at work in as many threads; `stop` ends them early."""
+    if n == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        pending: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) == n:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BaseException:
+            stop()
+            raise
+
+
 @contextmanager
 def open_local(request: Request) -> Iterator[Engine]:
     """Give the engine of this process."""
-    yield LocalEngine(request)
+    engine = LocalEngine(request)
+    try:
+        yield engine
+    finally:
+        engine.predictor.stop()  # what a thread may still work on when a run is stopped
 
 
 def load_predictor(request: Request) -> Predictor:

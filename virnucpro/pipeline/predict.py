@@ -127,6 +127,10 @@ class Predictor:
         encoder.model.place(self.device, PRECISIONS[self.precision], self.options.attention).eval()
         return AsyncInferenceRunner(encoder, self.device, self.options.max_tokens, self.options.packing)
 
+    def stop(self) -> None:
+        """Make whatever thread runs this one end with its batch, by a StoppedError."""
+        self.nucleotide.stopped = self.protein.stopped = True
+
     def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
         """Yield one result for every record, in input order."""
         chunks: list[ChunkResult] = []

@@ -1,0 +1,52 @@
+"""Two units at a time, as on a GPU: the same bytes, and an orderly end."""
+
+import threading
+import time
+from itertools import count
+
+import pytest
+
+from virnucpro.errors import StoppedError
+from virnucpro.pipeline import engine
+from virnucpro.pipeline.predict import Predictor
+from virnucpro.types import Record
+
+
+def test_units_that_overlap_give_the_same_bytes(lab, call, tmp_path, monkeypatch):
+    score, numbers = Predictor.run, count()
+    both = threading.Barrier(2, timeout=60)
+
+    def watched(self, records):
+        if next(numbers) < 2:
+            both.wait()  # for the other unit
+        return score(self, records)
+
+    monkeypatch.setattr(engine, "in_flight", lambda device: 2)
+    monkeypatch.setattr(Predictor, "run", watched)
+    assert call(lab.arguments(tmp_path / "out"))[0] == 0
+    assert lab.tables(tmp_path / "out") == lab.expected
+
+
+def test_an_interruption_ends_what_is_at_work():
+    stopped = threading.Event()
+
+    def work(item):
+        if item and not stopped.wait(60):
+            raise AssertionError("nobody stopped it")
+        return item
+
+    results = engine._overlapped(work, range(10), 2, stopped.set)
+    assert next(results) == 0
+    begin = time.monotonic()
+    results.close()
+    assert stopped.is_set()
+    assert time.monotonic() - begin < 30
+
+
+def test_a_stopped_predictor_stops(lab):
+    predictor = Predictor(lab.make_model())
+    records = [Record(str(i), b"ACGGCTAAG" * 12) for i in range(3)]
+    assert len(list(predictor.run(records))) == 3
+    predictor.stop()
+    with pytest.raises(StoppedError):
+        list(predictor.run(records))
