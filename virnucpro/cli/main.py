@@ -25,6 +25,7 @@ from virnucpro.cli import (
     predict,
     report,
     sample,
+    scan,
     selftest,
     train,
 )
@@ -47,6 +48,7 @@ app.command("predict", epilog=EXIT_CODES)(predict.predict)
 app.command("report")(report.report)
 app.command("explain")(explain.explain)
 app.command("compare")(compare.compare)
+app.command("scan")(scan.scan)
 app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("merge")(merge.merge)
 app.command("embed")(embed.embed)

@@ -16,12 +16,13 @@ _MOST = 30.0  # evidence beyond it changes nothing that a float could show
 @dataclass(frozen=True, slots=True)
 class Landscape:
     """What is expected along a record: mean lengths (nt) of regions of virus and of what lies between, and how the
-    evidence of a window counts: `weight` for each unit of it (neighbours overlap and agree) above `neutral`."""
+    evidence of a window counts: `weight` for each unit of it (neighbours overlap and agree) above `neutral`, which is
+    below 0 since the genes of a prophage look less like a virus than those of a free phage. See docs/regions.md."""
 
     virus_length: float = 30_000
     other_length: float = 100_000
     weight: float = 0.3
-    neutral: float = 0.0
+    neutral: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)

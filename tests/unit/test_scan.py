@@ -1,0 +1,94 @@
+"""Scans: windows, files, figures, and a phage's genes found between a bacterium's."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from virnucpro.cli.main import main
+from virnucpro.errors import ConfigError
+from virnucpro.pipeline.regions import Region
+from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
+from virnucpro.report.tracks import draw_track
+from virnucpro.seq import read_records
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("length", [0, 1, 499, 500, 501, 750, 1100, 10_007])
+def test_windows_cover_the_record(length):
+    starts = window_starts(length, 500, 250)
+    bounds = window_bounds(starts, length, 500)
+    assert len(bounds) == len(starts) + 1
+    assert (bounds[0], bounds[-1]) == (0, length)
+    assert bounds == sorted(set(bounds))
+    covered = np.zeros(length, bool)
+    for start in starts:
+        assert start + 500 <= max(length, 500)
+        covered[start : start + 500] = True
+    assert covered.all()
+
+
+def test_files(tmp_path):
+    track = Track(
+        "a;b=c", 1000, [0, 400, 700, 1000], np.array([0.2, np.nan, 0.9]), np.array([0.1, 0.75, 0.9]),
+        [Region(400, 1000, 2, 0.825)],
+    )  # fmt: skip
+    with ExitStack() as stack:
+        files = ScanFiles(stack, tmp_path)
+        files.write(track)
+        files.write(Track("empty", 0, [0], np.array([]), np.array([]), []))
+    assert (files.n_regions, files.n_records) == (1, 2)
+    text = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+    assert text["regions.tsv"][1:] == ["region_1\ta;b=c\t400\t1000\t600\t2\t0.8250\t0.9000"]
+    assert text["regions.bed"] == ["a;b=c\t400\t1000\tregion_1\t825\t."]
+    assert text["regions.gff3"] == [
+        "##gff-version 3",
+        "##sequence-region a%3Bb%3Dc 1 1000",
+        "a%3Bb%3Dc\tvirnucpro\tprophage\t401\t1000\t0.8250\t.\t.\tID=region_1;Name=region_1;mean_virus_score=0.9000",
+    ]
+    spans = ["a;b=c\t0\t400\t0.1000", "a;b=c\t400\t700\t0.7500", "a;b=c\t700\t1000\t0.9000"]
+    assert text["scores.bedgraph"][1:] == spans
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_figures(tmp_path, suffix, magic):
+    n = 9000  # more than are drawn one by one
+    scores = np.where(np.arange(n) % 7 == 0, np.nan, 0.3)
+    track = Track("long", n * 250, list(range(0, n * 250 + 1, 250)), scores, np.full(n, 0.2), [Region(0, 500, 2, 0.9)])
+    draw_track(tmp_path / f"figure.{suffix}", track)
+    assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize("settings", [ScanSettings(step=501), ScanSettings(step=0), ScanSettings(threshold=1.0)])
+def test_settings_without_sense_are_refused(settings):
+    with pytest.raises(ConfigError):
+        Scanner(settings)
+
+
+def test_phage_genes_are_found_between_those_of_a_bacterium(tmp_path):
+    host, phage = (b"".join(record.sequence for record in read_records([EXAMPLES / name])) for name in (
+        "ecoli.fa.gz", "lambda.fa",
+    ))  # fmt: skip
+    (tmp_path / "genome.fa").write_bytes(b">genome with lambda\n" + host + phage + host + b"\n>short\nACGT\n>none\n")
+    main_code = run(["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out"), "--plots", "svg"])
+    assert main_code == 0
+    rows = [line.split("\t") for line in (tmp_path / "out" / "regions.tsv").read_text().splitlines()[1:]]
+    called = np.zeros(2 * len(host) + len(phage), bool)
+    for row in rows:
+        assert row[1] == "genome"
+        called[int(row[2]) : int(row[3])] = True
+    inside = slice(len(host), len(host) + len(phage))
+    assert called[inside].mean() > 0.8
+    assert called[inside].sum() / called.sum() > 0.8
+    assert [path.name for path in (tmp_path / "out").glob("*.svg")] == ["record_00001.svg"]
+    assert run(["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]) == 1  # not empty
+
+
+def run(arguments: list[str]) -> int:
+    try:
+        main(arguments)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0

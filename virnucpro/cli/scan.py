@@ -1,0 +1,73 @@
+"""virnucpro scan."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from virnucpro.cli import options
+
+
+def scan(
+    inputs: options.Inputs,
+    output: options.OutputDirectory,
+    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
+    step: Annotated[
+        int | None,
+        typer.Option("--step", min=1, help="From window to window, nt; default: half a window.", show_default=False),
+    ] = None,
+    min_posterior: Annotated[
+        float, typer.Option("--min-posterior", help="Least probability of virus of each window of a region.")
+    ] = 0.5,
+    min_length: Annotated[int, typer.Option("--min-length", min=0, help="Shortest region, nt.")] = 1000,
+    neutral: Annotated[
+        float,
+        typer.Option(
+            "--neutral", help="Log likelihood ratio of a window that tells nothing; lower finds more and more wrongly."
+        ),
+    ] = -1.0,
+    plots: Annotated[
+        Literal["png", "svg", "pdf", "none"], typer.Option("--plots", help="A figure of each record with a region.")
+    ] = "png",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    attention: options.Attention = "auto",
+    threads: options.Threads = None,
+    max_tokens: options.MaxTokens = None,
+    restart: options.Restart = False,
+) -> None:
+    """Find regions of virus, such as prophages, along genomes and long contigs.
+
+    Writes regions.tsv, regions.bed, regions.gff3, scores.bedgraph and a figure of each record that has a region.
+
+    Example: virnucpro scan genome.fa -o regions
+    """
+    from contextlib import ExitStack
+
+    from virnucpro.config import make_sums_reproducible
+
+    make_sums_reproducible()
+    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.pipeline.predict import Options
+    from virnucpro.pipeline.regions import Landscape
+    from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings
+    from virnucpro.report.plots import new_figure
+    from virnucpro.report.tracks import draw_track
+    from virnucpro.seq import read_records
+
+    if plots != "none":
+        new_figure()  # says what is missing before the work
+    run_options = Options(
+        device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
+    )
+    landscape = Landscape(neutral=neutral)
+    scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
+    prepare_directory(output, restart)
+    with ExitStack() as stack:
+        files = ScanFiles(stack, output)
+        for track in scanner.scan(read_records(inputs)):
+            files.write(track)
+            if plots != "none" and track.regions:
+                draw_track(output / f"record_{files.n_records:05d}.{plots}", track)
+    options.report(f"{files.n_regions} regions in {files.n_records} records; files are in {output}")
