@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from virnucpro.data import TokenSequence, pack, pack_by_tokens, pad
 from virnucpro.models import ESM2, ESM2Config
+from virnucpro.models.float8 import FLOAT8, Float8Linear, quantise
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.packed_attention import explain_backends
 
 CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants", of what was tried in the engine
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": FLOAT8}  # fp8: of ours and the bound alone
 BUDGETS = (4096, 8192, 16384, 32768, 65536, 131072, 262144)  # tokens a batch
 MOST_WORK = 8e12  # tokens x layers x width^2 in a batch: 32 k tokens of 3B, whose batches then take a third of a second
 
@@ -74,19 +75,20 @@ def padded_batches(
 
 def gemm_bound(config: ESM2Config, dtype: torch.dtype, device: torch.device) -> Contender:
     with torch.device(device):
-        d = config.width
+        d, half = config.width, torch.bfloat16 if dtype == FLOAT8 else dtype
         shapes = [(3, 1), (1, 1), (4, 1), (1, 4)]  # out and in, in widths
-        weights = [
-            [torch.randn(d * o, d * i, dtype=dtype) * (d * i) ** -0.5 for o, i in shapes] for _ in range(config.layers)
-        ]
+        linears = [[nn.Linear(d * i, d * o, dtype=half) for o, i in shapes] for _ in range(config.layers)]
+    quantised = [[Float8Linear(linear) for linear in layer] for layer in linears] if dtype == FLOAT8 else []
 
-    def step(x: Tensor, wide: Tensor) -> None:
-        for qkv, out, up, down in weights:
-            F.linear(x, qkv), F.linear(x, out), F.linear(x, up), F.linear(wide, down)
+    def step(x: Any, wide: Any) -> None:
+        for qkv, out, up, down in quantised:
+            qkv.product(x, None), out.product(x, None), up.product(x, None), down.product(wide, None)
+        for qkv, out, up, down in [] if quantised else linears:
+            F.linear(x, qkv.weight), F.linear(x, out.weight), F.linear(x, up.weight), F.linear(wide, down.weight)
 
     def batches(sequences: list[TokenSequence], budget: int) -> list[Batch]:
-        x, wide = (torch.randn(budget, config.width * n, device=device, dtype=dtype) for n in (1, 4))
-        return [Batch(budget, (x, wide))]
+        inputs = (torch.randn(budget, config.width * n, device=device, dtype=half) for n in (1, 4))
+        return [Batch(budget, tuple(quantise(x) if quantised else x for x in inputs))]
 
     return Contender(step, batches, budgets_for(config))
 
@@ -172,11 +174,14 @@ def entries(config: ESM2Config, kinds: list[str], precisions: list[str], device:
         if "bound" in kinds:
             yield "gemm-bound", precision, lambda dtype=dtype: gemm_bound(config, dtype, device)
         if "ours" in kinds:
-            for name, reason in explain_backends(device, dtype, config.width // config.heads):
+            half = torch.bfloat16 if dtype == FLOAT8 else dtype
+            for name, reason in explain_backends(device, half, config.width // config.heads):
                 if reason:
                     print(f"skipped: ours {name} {precision}: it {reason}", flush=True)
                     continue
                 yield f"ours {name}", precision, lambda name=name, dtype=dtype: ours(config, dtype, device, name)
+        if dtype == FLOAT8:
+            continue
         if "variants" in kinds and device.type == "cuda":
             for rows, half in ((1024, False), (2048, False), (4096, False), (None, True), (2048, True)):
                 name = f"ours, feed-forward by {rows or 'batch'}, {'half' if half else 'float32'} residual"

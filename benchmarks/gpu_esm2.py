@@ -7,7 +7,8 @@ at the best of several batch sizes, which a short run each finds, for at least -
 of five parts of that time. Inputs lie on the GPU before the clock starts. Writes benchmarks/results/NAME.json.
 
 contenders (--contenders)
-    bound   the four products of every layer and nothing else, without bias: what ratio_to_bound refers to
+    bound   the four products of every layer and nothing else, without bias: what ratio_to_bound refers to; in fp8 of
+            numbers that are quantised already
     ours    forward_packed with each attention backend that the device offers
     plain   ours without the fused kernels, with the preferred backend
     variants  ours with the feed-forward part done by so many tokens at a time, or a half-precision residual stream

@@ -1,5 +1,6 @@
 """The Triton kernels on a CUDA device: against their plain twins, in a whole model, without waiting."""
 
+import copy
 import importlib.util
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from virnucpro.data import TokenSequence, pack
 from virnucpro.models import ESM2, ESM2Config
+from virnucpro.models.float8 import FLOAT8
 from virnucpro.models.kernels import PLAIN, kernels_for
 from virnucpro.models.packed_attention import BACKENDS
 from virnucpro.models.rotary import rotary_table
@@ -106,6 +108,46 @@ def test_feed_forward(fused, width, heads, dtype):
         found = [fused.feed_forward(x, up, down), feed_forward(x, up, down, 256)]
         expected = PLAIN.feed_forward(x.double(), up.double(), down.double())
     assert max(error(one, expected) for one in found) <= 3 * ROUNDING[dtype]  # three roundings
+
+
+@shapes
+def test_quantise(width, heads):
+    from virnucpro.models.triton_kernels import TRITON, quantise
+
+    x, bias = 3 * random(TOKENS, width).bfloat16(), random(width, seed=1).bfloat16()
+    x[0] = 0
+    norm = nn.LayerNorm(width, device=CUDA)
+    with torch.inference_mode():
+        gelu = F.gelu(x.float() + bias.float())
+        pairs = [(quantise(x), PLAIN.quantise(x)), (quantise(x, bias), PLAIN.quantise(gelu))]
+        one, other = (k.add_layer_norm(x.float(), x.clone(), norm, FLOAT8)[1] for k in (TRITON, PLAIN))
+    for found, expected in (*pairs, (one, other)):
+        assert torch.allclose(found.scale, expected.scale, rtol=1e-5)
+        differs = found.values.float() != expected.values.float()
+        assert differs.float().mean() <= 0.01  # the middle between two steps may go to either
+        one, other = (q.values.float() * q.scale for q in (found, expected))
+        assert ((one - other).norm() / other.norm()).item() <= 0.01
+
+
+@torch.inference_mode()
+def test_float8_is_the_plain_path_in_float8_and_near_float32():
+    if torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("needs compute capability 8.9")
+    torch.manual_seed(0)
+    exact = ESM2(ESM2Config(layers=3, width=320, heads=20)).eval().to(CUDA)
+    batch = make_batch()
+    arguments = (batch.input_ids, batch.cu_seqlens, batch.max_seqlen)
+    expected = exact.forward_packed(*arguments)[3]
+    model = copy.deepcopy(exact).place(CUDA, FLOAT8)
+    assert model.kernels.name == "triton"
+    found = model.forward_packed(*arguments)[3]
+    model.kernels = PLAIN
+    plain = model.forward_packed(*arguments)[3]
+    assert ((found - plain).norm() / plain.norm()).item() <= 0.02
+    assert ((found - expected).norm() / expected.norm()).item() <= 0.08
+    alone = pack([TokenSequence("0", batch.input_ids[: LENGTHS[0]].cpu().numpy())]).to(CUDA)
+    one = model.forward_packed(alone.input_ids, alone.cu_seqlens, alone.max_seqlen)[3]
+    assert error(one, plain[: LENGTHS[0]]) <= 0.02  # neighbours and the number of tokens do not matter
 
 
 def test_offsets_beyond_two_to_the_31():

@@ -10,6 +10,7 @@ from torch import nn
 from virnucpro.data import TokenSequence, pack, pad
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models import triton_kernels as triton
+from virnucpro.models.float8 import Quantised
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.rotary import rotary_table
 from virnucpro.models.triton_kernels import TRITON
@@ -92,6 +93,22 @@ def test_feed_forward(rows, inner, width, dtype):
         found = [triton.feed_forward(x.to(dtype), up, down, part) for part in (None, 4)]
         twin = PLAIN.feed_forward(x.to(dtype).double(), up.double(), down.double())
     assert max(error(one, twin) for one in found) <= 3 * TOLERANCE[dtype]  # three roundings to that dtype
+
+
+@pytest.mark.parametrize(("rows", "width"), [(7, 48), (3, 320), (1, 2560)])
+def test_quantise_before_rounding(rows, width, monkeypatch):
+    """The interpreter rounds to e4m3 wrongly (1.96 becomes 1), so the kernels store float32 here."""
+    monkeypatch.setattr(triton, "FLOAT8", torch.float32)
+    x, bias, norm = 3 * random(rows, width).bfloat16(), random(width).bfloat16(), nn.LayerNorm(width)
+    x[0] = 0
+    given = torch.nn.functional.gelu(x.float() + bias.float())
+    _, normed = triton.add_layer_norm(torch.zeros(rows, width), x, norm, torch.float32)
+    expected_normed = norm(x.float())
+    for found, expected in ((triton.quantise(x), x), (triton.quantise(x, bias), given), (normed, expected_normed)):
+        assert isinstance(found, Quantised)
+        scale = (expected.float().abs().amax(1, keepdim=True) / 448).clamp_min(1e-12)
+        assert torch.allclose(found.scale, scale, rtol=1e-5)
+        assert torch.allclose(found.values * found.scale, expected.float(), rtol=1e-5, atol=1e-5)
 
 
 # ---- the whole model

@@ -18,7 +18,7 @@ OutputDirectory = Annotated[Path, typer.Option("-o", "--output", help="Output di
 Restart = Annotated[bool, typer.Option("--restart", help="Replace what is in the output directory.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
-    str, typer.Option("--precision", help="auto, fp32, bf16 or fp16; auto: bf16 if the device has it.")
+    str, typer.Option("--precision", help="auto, fp32, bf16, fp16 or fp8 (GPU); auto: bf16 if the device has it.")
 ]
 Attention = Annotated[str, typer.Option("--attention", help="auto or a backend named by `virnucpro doctor`.")]
 MaxTokens = Annotated[

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from virnucpro.models.float8 import FLOAT8, from_float8, to_float8
 from virnucpro.models.grouped_sdpa import alibi_bias
 from virnucpro.models.kernels import PLAIN, Kernels, kernels_for
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
@@ -36,6 +37,7 @@ class PackedEncoder(nn.Module, ABC):
     head_width: int
     pad_token: int
     uses_alibi = False
+    takes_float8 = False  # else the dense layers are in bfloat16 where e4m3 is asked for
     backend: AttentionBackend
     kernels: Kernels = PLAIN
     dtype = torch.float32  # of the dense layers
@@ -50,7 +52,12 @@ class PackedEncoder(nn.Module, ABC):
     def place(
         self, device: torch.device | str, dtype: torch.dtype = torch.float32, attention: str = "auto"
     ) -> PackedEncoder:
-        """Move to `device`, the dense layers to `dtype`, choose attention backend and kernels; return self."""
+        """Move to `device`, the dense layers to `dtype`, choose attention backend and kernels; return self.
+
+        In e4m3 (torch.float8_e4m3fn) all but the dense products is in bfloat16, as with that dtype.
+        """
+        float8, dtype = dtype == FLOAT8 and self.takes_float8, torch.bfloat16 if dtype == FLOAT8 else dtype
+        from_float8(self)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.to(device, dtype)  # one by one: neither host nor device ever holds both precisions of all
@@ -58,6 +65,8 @@ class PackedEncoder(nn.Module, ABC):
         self.dtype = dtype
         self.select_attention(device, dtype, attention)
         self.kernels = kernels_for(torch.device(device), dtype)
+        if float8:
+            to_float8(self, self.kernels.quantise)
         self.tile = _TILES[torch.device(device).type]
         return self
 

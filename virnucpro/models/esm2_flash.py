@@ -86,6 +86,8 @@ class ESM2Layer(nn.Module):
 class ESM2(PackedEncoder):
     """An ESM-2 encoder of any size; layer L of `repr_layers` is the output after the final LayerNorm."""
 
+    takes_float8 = True
+
     def __init__(self, config: ESM2Config) -> None:
         super().__init__()
         self.config = config
@@ -118,5 +120,7 @@ class ESM2(PackedEncoder):
                 if number in wanted and number < self.n_layers:
                     hidden[number] = x + y
             if self.n_layers in wanted:
-                _, hidden[self.n_layers] = kernels.add_layer_norm(x, y, self.norm, x.dtype)
+                _, last = kernels.add_layer_norm(x, y, self.norm, x.dtype)
+                assert isinstance(last, Tensor)
+                hidden[self.n_layers] = last
         return hidden

@@ -1,4 +1,4 @@
-"""The elementwise work between the dense products, as a table of three functions: plain, or fused on a GPU.
+"""The elementwise work between the dense products, as a table of four functions: plain, or fused on a GPU.
 
 The plain functions are the specification: they serve every device and dtype, and autograd. The fused ones
 (`triton_kernels`) are for inference on CUDA in half precision; they may overwrite their arguments, so callers use
@@ -16,9 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from virnucpro.models.float8 import FLOAT8, Float8Linear, Quantise, Quantised, quantise
 from virnucpro.models.rotary import apply_rotary
 
 logger = logging.getLogger(__name__)
+
+
+Normed = Tensor | Quantised
+Dense = nn.Linear | Float8Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +31,26 @@ class Kernels:
     """One way to do the elementwise work of a pre-LayerNorm layer with rotary positions.
 
     add_layer_norm(x, y, norm, dtype): x (..., D), the residual stream; y (..., D) to be added to it, or None;
-        norm, a LayerNorm over D. Returns x + y in the dtype of x, and its norm in `dtype`.
+        norm, a LayerNorm over D. Returns x + y in the dtype of x, and its norm in `dtype`, for e4m3 `Quantised`.
     rotary_qk(qkv, cos, sin): qkv (..., 3, H, Dh), contiguous; cos and sin (..., 1, Dh/2) float32, see
         `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), perhaps views of qkv.
     feed_forward(x, up, down): x (..., D), up a linear layer from D to F, down one back. Returns
-        down(gelu(up(x))) with the exact (erf) GELU, (..., D).
+        down(gelu(up(x))) with the exact (erf) GELU, (..., D). The layers may be `Float8Linear`, x then `Quantised`.
+    quantise(x): x (..., D) in e4m3, a scale a row, see `float8`.
     differentiable: whether they serve autograd; where they do not, training takes the plain ones.
     """
 
     name: str
-    add_layer_norm: Callable[[Tensor, Tensor | None, nn.LayerNorm, torch.dtype], tuple[Tensor, Tensor]]
+    add_layer_norm: Callable[[Tensor, Tensor | None, nn.LayerNorm, torch.dtype], tuple[Tensor, Normed]]
     rotary_qk: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-    feed_forward: Callable[[Tensor, nn.Linear, nn.Linear], Tensor]
+    feed_forward: Callable[[Normed, Dense, Dense], Tensor]
+    quantise: Quantise = quantise
     differentiable: bool = False
 
 
-def _add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Normed]:
     x = x if y is None else x + y
-    return x, norm(x).to(dtype)
+    return x, quantise(norm(x)) if dtype == FLOAT8 else norm(x).to(dtype)
 
 
 def _rotary_qk(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +58,7 @@ def _rotary_qk(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, T
     return apply_rotary(q, cos, sin), apply_rotary(k, cos, sin), v
 
 
-def _feed_forward(x: Tensor, up: nn.Linear, down: nn.Linear) -> Tensor:
+def _feed_forward(x: Normed, up: Dense, down: Dense) -> Tensor:
     return down(F.gelu(up(x)))  # type: ignore[no-any-return]
 
 

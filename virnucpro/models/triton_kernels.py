@@ -11,12 +11,23 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from virnucpro.models.kernels import Kernels
+from virnucpro.models.float8 import FLOAT8, LARGEST, SMALLEST_SCALE, Float8Linear, Quantised
+from virnucpro.models.kernels import Dense, Kernels, Normed
+
+_LARGEST = tl.constexpr(LARGEST)
+_SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
+
+
+@triton.jit
+def _quantised(row):
+    """Return a row times its scale, and the scale, as `float8.quantise` has them."""
+    scale = tl.maximum(tl.max(tl.abs(row), axis=0) / _LARGEST, _SMALLEST_SCALE)
+    return row / scale, scale
 
 
 @triton.jit
 def _add_layer_norm_kernel(
-    x, y, weight, bias, h, eps, D: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr
+    x, y, weight, bias, h, scales, eps, D: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr, QUANTISE: tl.constexpr
 ):  # one row a program, held in registers; BLOCK is the power of two from D on
     column = tl.arange(0, BLOCK)
     inside = column < D
@@ -30,19 +41,24 @@ def _add_layer_norm_kernel(
     scale = tl.rsqrt(tl.sum(centred * centred, axis=0) / D + eps)
     w = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(bias + column, mask=inside, other=0.0).to(tl.float32)
-    tl.store(h + at, (centred * scale * w + b).to(h.dtype.element_ty), mask=inside)
+    normed = centred * scale * w + b
+    if QUANTISE:
+        normed, scale = _quantised(normed)
+        tl.store(scales + tl.program_id(0), scale)
+    tl.store(h + at, normed.to(h.dtype.element_ty), mask=inside)
 
 
-def add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch.dtype) -> tuple[Tensor, Normed]:
     """Add y to x in place and return x with its LayerNorm in `dtype`; x and y (T, D) contiguous."""
     width = x.shape[-1]
     h = torch.empty_like(x, dtype=dtype)
+    scales = x.new_empty(*x.shape[:-1], 1, dtype=torch.float32) if dtype == FLOAT8 else None
     block = triton.next_power_of_2(width)
     _add_layer_norm_kernel[(x.numel() // width,)](
-        x, x if y is None else y, norm.weight, norm.bias, h, norm.eps,
-        D=width, BLOCK=block, ADD=y is not None, num_warps=max(1, min(16, block // 512)),
+        x, x if y is None else y, norm.weight, norm.bias, h, scales, norm.eps,
+        D=width, BLOCK=block, ADD=y is not None, QUANTISE=scales is not None, num_warps=max(1, min(16, block // 512)),
     )  # fmt: skip
-    return x, h
+    return x, h if scales is None else Quantised(h, scales)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -108,11 +124,37 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     return x
 
 
-def feed_forward(x: Tensor, up: nn.Linear, down: nn.Linear, rows: int | None = None) -> Tensor:
+@triton.jit
+def _quantise_kernel(x, bias, q, scales, D: tl.constexpr, BLOCK: tl.constexpr, GELU: tl.constexpr):
+    column = tl.arange(0, BLOCK)
+    inside = column < D
+    at = tl.program_id(0).to(tl.int64) * D + column
+    row = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    if GELU:
+        row = _gelu(row + tl.load(bias + column, mask=inside, other=0.0).to(tl.float32))
+    row, scale = _quantised(row)
+    tl.store(scales + tl.program_id(0), scale)
+    tl.store(q + at, row.to(q.dtype.element_ty), mask=inside)
+
+
+def quantise(x: Tensor, gelu_bias: Tensor | None = None) -> Quantised:
+    """Return x (T, D), contiguous, in e4m3 with a scale a row; with `gelu_bias` (D,) gelu(x + bias) instead."""
+    width, block = x.shape[-1], triton.next_power_of_2(x.shape[-1])
+    out = Quantised(torch.empty_like(x, dtype=FLOAT8), x.new_empty(*x.shape[:-1], 1, dtype=torch.float32))
+    _quantise_kernel[(x.numel() // width,)](
+        x, gelu_bias, *out, D=width, BLOCK=block, GELU=gelu_bias is not None, num_warps=max(1, min(16, block // 512))
+    )
+    return out
+
+
+def feed_forward(x: Normed, up: Dense, down: Dense, rows: int | None = None) -> Tensor:
     """Return down(gelu(up(x))) of x (T, D): the first product without bias, one pass over it, the second product.
 
     With `rows`, as many tokens at a time, so that what lies between the products may stay in the L2 cache.
     """
+    if isinstance(up, Float8Linear):
+        return down(quantise(up.product(x, None), up.bias))  # type: ignore[no-any-return]
+    assert isinstance(x, Tensor)
     tokens = x.flatten(0, -2)
     out = torch.empty_like(tokens)
     rows = rows or len(tokens)
@@ -121,7 +163,7 @@ def feed_forward(x: Tensor, up: nn.Linear, down: nn.Linear, rows: int | None = N
     return out.view(x.shape)
 
 
-TRITON = Kernels("triton", add_layer_norm, rotary_qk, feed_forward)
+TRITON = Kernels("triton", add_layer_norm, rotary_qk, feed_forward, quantise)
 
 
 def probe(device: torch.device, dtype: torch.dtype) -> None:

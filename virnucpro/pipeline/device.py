@@ -8,7 +8,7 @@ import torch
 
 from virnucpro.errors import ConfigError
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,13 +31,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return fp32, bf16 or fp16; auto is bf16 on a GPU and on a CPU with bf16 instructions, else fp32.
+    """Return fp32, bf16, fp16 or fp8; auto is bf16 on a GPU and on a CPU with bf16 instructions, else fp32.
 
     Raises:
-        ConfigError: there is no such precision.
+        ConfigError: there is no such precision, or the device cannot do it.
     """
     if name == "auto":
         return "bf16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "fp32"
     if name not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, got {name!r}")
+    if name == "fp8" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9)):
+        raise ConfigError(f"precision fp8 needs a GPU of compute capability 8.9 or later, not {device}; take bf16")
     return name
