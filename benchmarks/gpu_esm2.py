@@ -11,7 +11,7 @@ contenders (--contenders)
             numbers that are quantised already
     ours    forward_packed with each attention backend that the device offers
     plain   ours without the fused kernels, with the preferred backend
-    variants  ours with the feed-forward part done by so many tokens at a time, or a half-precision residual stream
+    variants  ours with the first half of the feed-forward part done by so many tokens at a time, or a float16 residual
     hf      transformers EsmModel with sdpa, padded, in file order and sorted by length
     fair    fair-esm: float32 at 2 k tokens a batch in file order, and float16 autocast sorted by length
 workloads (--workloads)
@@ -152,7 +152,9 @@ def rows_of(
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else ""
     flop_per_s = next((value for name, value in PEAKS.items() if name in gpu), None)
     bounds: dict[str, float] = {}
-    for name, precision, factory in entries(config, arguments.contenders, arguments.precisions, device):
+    for name, precision, factory in entries(
+        config, arguments.contenders, arguments.precisions, device, arguments.attention
+    ):
         contender = factory()
         is_bound = name == "gemm-bound"  # the products know no sequences
         for workload in ["all"] if is_bound else arguments.workloads:
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--workloads", type=listed, default=list(WORKLOADS))
     parser.add_argument("--contenders", type=listed, default=list(CONTENDERS))
     parser.add_argument("--precisions", type=listed, default=list(PRECISIONS))
+    parser.add_argument("--attention", type=listed, default=[], help="backends of ours; all that there are")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each contender, model and workload")
     parser.add_argument("--name", default="gpu_esm2", help="the JSON is benchmarks/results/NAME.json")
     parser.add_argument("--smoke", action="store_true", help="a tiny model on the CPU; writes nothing")

@@ -6,7 +6,6 @@ width, D width, F width of the feed-forward layer. Shapes below write (T,) for a
 """
 
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from virnucpro.models.float8 import FLOAT8, LARGEST, SMALLEST_SCALE, Float8Linear, Quantised
 from virnucpro.models.kernels import Dense, Kernels, Normed
 
+PART_BYTES = 1 << 40
 _LARGEST = tl.constexpr(LARGEST)
 _SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
 
@@ -150,17 +150,18 @@ def quantise(x: Tensor, gelu_bias: Tensor | None = None) -> Quantised:
 def feed_forward(x: Normed, up: Dense, down: Dense, rows: int | None = None) -> Tensor:
     """Return down(gelu(up(x))) of x (T, D): the first product without bias, one pass over it, the second product.
 
-    With `rows`, as many tokens at a time, so that what lies between the products may stay in the L2 cache.
+    The first two are done for `rows` tokens at a time, so that the pass finds its numbers in the L2 cache: by default
+    as many as make PART_BYTES of them.
     """
     if isinstance(up, Float8Linear):
         return down(quantise(up.product(x, None), up.bias))  # type: ignore[no-any-return]
     assert isinstance(x, Tensor)
     tokens = x.flatten(0, -2)
-    out = torch.empty_like(tokens)
-    rows = rows or len(tokens)
-    for part, result in zip(tokens.split(rows), out.split(rows), strict=True):
-        torch.addmm(down.bias, bias_gelu(F.linear(part, up.weight), up.bias), down.weight.T, out=result)
-    return out.view(x.shape)
+    wide = tokens.new_empty(len(tokens), up.out_features)
+    rows = rows or max(128, PART_BYTES // wide.element_size() // up.out_features // 128 * 128)
+    for part, result in zip(tokens.split(rows), wide.split(rows), strict=True):
+        bias_gelu(torch.mm(part, up.weight.T, out=result), up.bias)
+    return down(wide).view(x.shape)  # type: ignore[no-any-return]
 
 
 TRITON = Kernels("triton", add_layer_norm, rotary_qk, feed_forward, quantise)
