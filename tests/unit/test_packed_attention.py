@@ -240,7 +240,7 @@ def test_the_cpu_gets_sdpa(dtype, alibi):
 
 def test_explanations_name_every_backend():
     reasons = dict(module.explain_backends(CPU, torch.float32, 64))
-    names = ["torch-varlen", "flash-attn", "torch-flash", "fa3", "sdpa"]
+    names = ["torch-varlen", "flash-attn", "fa3", "sdpa"]
     assert list(reasons) == [backend.name for backend in module.BACKENDS] == names
     assert reasons["sdpa"] == ""
     assert all(reasons[name] for name in names[:-1])
@@ -273,7 +273,7 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ("fastest", "one of torch-varlen, flash-attn, torch-flash, fa3, sdpa, got 'fastest'"),
+        ("fastest", "one of torch-varlen, flash-attn, fa3, sdpa, got 'fastest'"),
         ("torch-varlen", "cannot be used: it needs"),
     ],
 )

@@ -297,37 +297,8 @@ class FlashAttention3:
         return out
 
 
-class TorchFlash:
-    """The operator beneath `varlen_attn`, called directly, since it alone takes ALiBi slopes.
-
-    It is private to torch: used where its schema has what is needed, and only where flash-attn is missing.
-    """
-
-    name = "torch-flash"
-
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        if reason := _half_on_gpu(device, dtype, head_width):
-            return reason
-        arguments = {argument.name for argument in torch.ops.aten._flash_attention_forward.default._schema.arguments}
-        return "" if {"cum_seq_q", "alibi_slopes"} <= arguments else f"has no ALiBi in torch {torch.__version__}"
-
-    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
-        return cu_seqlens, max_seqlen
-
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
-    ) -> Tensor:
-        cu_seqlens, longest = plan
-        out: Tensor = torch.ops.aten._flash_attention_forward(
-            q, k, v, cu_seqlens, cu_seqlens, longest, longest, 0.0, False, False, alibi_slopes=alibi_slopes
-        )[0]
-        return out
-
-
 # In order of preference.
-BACKENDS: tuple[AttentionBackend, ...] = (
-    TorchVarlen(), FlashAttention(), TorchFlash(), FlashAttention3(), GroupedSDPA(),
-)  # fmt: skip
+BACKENDS: tuple[AttentionBackend, ...] = (TorchVarlen(), FlashAttention(), FlashAttention3(), GroupedSDPA())
 
 
 def explain_backends(
