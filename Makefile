@@ -24,7 +24,7 @@ EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check format bench lock audit clean distclean
+.PHONY: help env install dev demo test check format bench model lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
@@ -34,6 +34,7 @@ help:
 	@echo "make check      format check, lint and strict types"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make bench      run every benchmarks/bench_*.py; JSON goes to benchmarks/results/"
+	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
 	@echo "make lock       make requirements.lock anew from pyproject.toml and constraints.txt"
 	@echo "make audit      look up known vulnerabilities of what is in requirements.lock (needs a network)"
 	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"
@@ -86,6 +87,12 @@ bench: $(DEV_STAMP)
 	@mkdir -p benchmarks/results
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
 		echo "== $$script"; $(BIN)/python "$$script"; done
+
+# The bundled model anew, from labelled genomes: make model DATA=DIRECTORY OUT=NEW_DIRECTORY
+model: $(DEV_STAMP)
+	$(BIN)/virnucpro train docs/training/first.toml --data "$(DATA)" -o "$(OUT)/first"
+	$(BIN)/virnucpro train docs/training/second.toml --data "$(DATA)" --init "$(OUT)/first" -o "$(OUT)/second"
+	$(BIN)/virnucpro calibrate "$(OUT)/second" --data "$(DATA)" -o "$(OUT)/model"
 
 # The comment at the top of requirements.lock stays; torch is named by the version that all its builds share.
 lock: $(TOOLS_STAMP)

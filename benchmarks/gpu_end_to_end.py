@@ -10,8 +10,10 @@ Writes benchmarks/results/gpu_end_to_end.json. --smoke runs tiny shapes, also on
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +27,10 @@ from virnucpro.models import ESM2_SHAPES, DNABERTConfig, ESM2Config
 from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.registry import Model, build_model
 from virnucpro.pipeline.device import choose_device
+from virnucpro.pipeline.engine import LocalEngine
 from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.provenance import describe_predictor
+from virnucpro.pipeline.run import Request, run
 from virnucpro.seq import read_records
 
 MAX_TOKENS = 16384
@@ -76,6 +81,13 @@ def model_only(predictor: Predictor, seconds: float) -> float:
     return tokens / (time.perf_counter() - begin)
 
 
+class Made(LocalEngine):
+    """The engine of `virnucpro predict` with a model that is in no directory."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.told = predictor, describe_predictor("bundled", predictor)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, required=True)
@@ -95,16 +107,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "chunks.fa"
         write_chunks(path, arguments.chunks)
+        output = Path(directory) / "run"
         begin = time.perf_counter()
-        frames = [f for result in predictor.run(read_records([path])) for c in result.chunks for f in c.predictions]
+        run(Request([str(path)], output), lambda request: nullcontext(Made(predictor)))
         wall = time.perf_counter() - begin
+        frames = json.loads((output / "run.json").read_text())["counts"]["frames"]
         sequences = [record.sequence for record in read_records([path])]
         begin = time.perf_counter()
         predictor.nucleotide.embed(sequences)
-        dnabert = (time.perf_counter() - begin) * len(frames) / len(sequences)
-    tokens = 168 * len(frames)
+        dnabert = (time.perf_counter() - begin) * frames / len(sequences)
+    tokens = 168 * frames
     row = {
-        "protein": arguments.protein, "chunks": arguments.chunks, "frames": len(frames), "seconds": round(wall, 1),
+        "protein": arguments.protein, "chunks": arguments.chunks, "frames": frames, "seconds": round(wall, 1),
         "protein_tokens_per_s": round(tokens / wall), "model_only_tokens_per_s": round(alone),
         "ratio": round(tokens / wall / alone, 3), "dnabert_share_of_wall": round(dnabert / wall, 3),
         "precision": predictor.precision, "attention": predictor.protein.encoder.model.backend.name,

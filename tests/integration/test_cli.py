@@ -740,6 +740,10 @@ def test_train_sample_predict_evaluate(call, tmp_path):
     assert shown["name"] == "tiny"
     assert shown["training"]
     assert shown["metrics"]["val"]
+    further = call("train", tmp_path / "tiny.toml", "--init", tmp_path / "model", "-o", tmp_path / "further")
+    assert further.code == 0, further.err
+    settings = json.loads(call("models", "show", tmp_path / "further").out)["training"]["settings"]
+    assert settings["fit"]["init"] == str(tmp_path / "model")
 
     sample = ["sample", tmp_path / "data", "--length", 200, "--virus", 6, "--host", 4]
     assert call(*sample, "-o", tmp_path / "windows").code == 0

@@ -17,6 +17,9 @@ def train(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data directory, instead of the file's.", show_default=False)
     ] = None,
+    init: Annotated[
+        str, typer.Option("--init", help="Model of the same shape to start from, instead of the file's.")
+    ] = "",
     device: options.Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in the output directory.")
@@ -40,6 +43,8 @@ def train(
     settings = TrainSettings.from_toml(config)
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
+    if init:
+        settings = replace(settings, fit=replace(settings.fit, init=init))
     if resume and restart:
         raise ConfigError("--resume goes on and --restart begins anew; give one of them")
     prepare_directory(output, restart or resume)
