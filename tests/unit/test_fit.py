@@ -20,7 +20,7 @@ from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
 from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
 from virnucpro.train.genomes import read_genomes
 from virnucpro.train.network import Network, initialise, loss_of
-from virnucpro.train.settings import DataSettings, FitSettings, ModelSettings, TrainSettings
+from virnucpro.train.settings import DataSettings, FitSettings, ModelSettings, TrainSettings, read_settings
 from virnucpro.types import Chunk
 
 CPU = torch.device("cpu")
@@ -282,11 +282,11 @@ steps = 5
 def test_settings_are_read_from_toml(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text(TOML)
-    settings = TrainSettings.from_toml(path)
+    settings = read_settings(path)
     assert settings.data.directory == str(tmp_path / "here")
     assert settings.model.frame_rule.segments == 4
     with pytest.raises(MissingInputError):
-        TrainSettings.from_toml(tmp_path / "none.toml")
+        read_settings(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -302,4 +302,4 @@ def test_broken_settings_are_refused(tmp_path, change, message):
     path = tmp_path / "a.toml"
     path.write_text(TOML.replace(*change))
     with pytest.raises(ConfigError, match=message):
-        TrainSettings.from_toml(path)
+        read_settings(path)

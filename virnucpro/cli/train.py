@@ -12,7 +12,9 @@ from virnucpro.cli import options
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file with [data], [model] and [fit].", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(help="TOML file with [data], [model] and [fit], or [classifier].", show_default=False)
+    ],
     output: options.OutputDirectory,
     data: Annotated[
         Path | None, typer.Option("--data", help="Data directory, instead of the file's.", show_default=False)
@@ -38,9 +40,23 @@ def train(
     from virnucpro.pipeline.device import choose_device
     from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.train.fit import fit
-    from virnucpro.train.settings import TrainSettings
+    from virnucpro.train.settings import ClassifierSettings, read_settings
 
-    settings = TrainSettings.from_toml(config)
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    settings = read_settings(config)
+    if isinstance(settings, ClassifierSettings):
+        from virnucpro.pipeline.predict import Options
+        from virnucpro.train.published import train_classifier
+
+        if resume:
+            raise ConfigError("a classifier is trained in minutes and has no checkpoint; begin anew with --restart")
+        if data is not None:
+            settings = replace(settings, directory=str(data))
+        prepare_directory(output, restart)
+        train_classifier(replace(settings, model=init or settings.model), output, Options(device=device), log)
+        return
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
     if init:
@@ -50,4 +66,4 @@ def train(
     prepare_directory(output, restart or resume)
     if restart:
         shutil.rmtree(output / "checkpoint", ignore_errors=True)
-    fit(settings, output, choose_device(device), log=lambda line: print(line, file=sys.stderr, flush=True))
+    fit(settings, output, choose_device(device), log)

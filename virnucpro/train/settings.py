@@ -99,6 +99,33 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassifierSettings:
+    """The published recipe, see `train.published`: a table [classifier] instead of the three others.
+
+    `model` names the model whose encoders and frame rule are used, `windows` how many of virus are drawn from train,
+    and as many of all hosts; of val and of test a tenth.
+    """
+
+    directory: str
+    name: str
+    model: str = "published-500"
+    exclude: tuple[str, ...] = ("viroid",)
+    windows: int = 20_000
+    batch: int = 32
+    epochs: int = 200
+    patience: int = 5
+    learning_rate: float = 2e-4
+    momentum: float = 0.9
+    decay_every: int = 10
+    decay: float = 0.85
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if min(self.windows, self.epochs, self.patience, self.decay_every) < 1 or self.windows < 10 or self.batch < 2:
+            raise ConfigError("windows is at least 10, batch at least 2, epochs, patience and decay_every at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSettings:
     """The three tables [data], [model] and [fit]."""
 
@@ -109,28 +136,31 @@ class TrainSettings:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_toml(cls, path: Path) -> TrainSettings:
-        """Read settings; a relative data directory is relative to the file.
 
-        Raises:
-            MissingInputError: the file is not there.
-            ConfigError: it is not TOML, or has unknown, missing or impossible values.
-        """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise MissingInputError(f"{path}: no such file") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from error
-        try:
-            data, model, fit = dict(values["data"]), dict(values["model"]), dict(values["fit"])
-            data["directory"] = str((path.parent / data["directory"]).resolve())
-            for name in ("exclude", "fixed_lengths"):
-                if name in data:
-                    data[name] = tuple(data[name])
-            if "frame_rule" in model:
-                model["frame_rule"] = FrameRule(**model["frame_rule"])
-            return cls(DataSettings(**data), ModelSettings(**model), FitSettings(**fit))
-        except (KeyError, TypeError, ConfigError) as error:
-            raise ConfigError(f"{path}: {error}; the tables are [data], [model] and [fit]") from error
+def read_settings(path: Path) -> TrainSettings | ClassifierSettings:
+    """Read a training's settings; a relative data directory is relative to the file.
+
+    Raises:
+        MissingInputError: the file is not there.
+        ConfigError: it is not TOML, or has unknown, missing or impossible values.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: no such file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    try:
+        if tuple(values) == ("classifier",):
+            return ClassifierSettings(**_from_file(values["classifier"], path))
+        data, model, fit = _from_file(values["data"], path), dict(values["model"]), dict(values["fit"])
+        if "frame_rule" in model:
+            model["frame_rule"] = FrameRule(**model["frame_rule"])
+        return TrainSettings(DataSettings(**data), ModelSettings(**model), FitSettings(**fit))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}; the tables are [data], [model] and [fit], or [classifier]") from error
+
+
+def _from_file(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    lists = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
+    return {**table, **lists, "directory": str((path.parent / table["directory"]).resolve())}
