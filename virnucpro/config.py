@@ -41,10 +41,19 @@ def silence_ray() -> None:
 
 
 def models_directory() -> Path:
-    """Return where downloaded models lie: VIRNUCPRO_MODELS, else virnucpro/models in the user's cache (XDG)."""
+    """Return where downloaded models lie: VIRNUCPRO_MODELS, else virnucpro/models in the user's cache (XDG).
+
+    Raises:
+        ConfigError: neither says where, and the user has no home directory, as in a container under a number only.
+    """
     if named := os.environ.get("VIRNUCPRO_MODELS"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virnucpro" / "models"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "virnucpro" / "models"
+    try:
+        return Path.home() / ".cache" / "virnucpro" / "models"
+    except RuntimeError as error:
+        raise ConfigError("there is no home directory to look for models in; set HOME or VIRNUCPRO_MODELS") from error
 
 
 def launched_rank() -> tuple[int, int, int]:

@@ -1,12 +1,14 @@
 """Configuration: what is refused, where defaults come from, fingerprints that stay."""
 
 import os
+import pwd
 from dataclasses import asdict
 
 import pytest
 
-from virnucpro.config import FrameRule, default_threads, fingerprint
+from virnucpro.config import FrameRule, default_threads, fingerprint, models_directory
 from virnucpro.errors import ConfigError
+from virnucpro.models.registry import BUNDLED, find_model
 
 
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
@@ -55,6 +57,20 @@ def test_threads_without_affinity(monkeypatch):
     assert default_threads() == 12
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_threads() == 1
+
+
+def test_the_bundled_model_needs_no_home(monkeypatch):
+    """A container may run under a number that no user has, without HOME."""
+
+    def nobody(number):
+        raise KeyError(number)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "VIRNUCPRO_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert find_model("bundled") == BUNDLED
+    with pytest.raises(ConfigError, match="set HOME or VIRNUCPRO_MODELS"):
+        models_directory()
 
 
 def test_fingerprint_stays_and_ignores_the_order_of_keys():

@@ -70,7 +70,7 @@ def list_models() -> dict[str, Path]:
     """Return the models that are here and can be named: name -> directory."""
     try:
         downloaded = sorted(path for path in models_directory().iterdir() if description_file(path))
-    except OSError:
+    except (OSError, ConfigError):  # nothing was downloaded, or there is no home to look in
         downloaded = []
     return {DEFAULT_MODEL: BUNDLED} | {path.name: path for path in downloaded if path.name != DEFAULT_MODEL}
 
