@@ -1,0 +1,42 @@
+"""Snakemake wrapper of `virnucpro predict`."""
+
+__author__ = "The virnucpro developers"
+__copyright__ = "Copyright 2026, The virnucpro developers"
+__license__ = "MIT"
+
+import shutil
+from pathlib import Path
+
+from snakemake.shell import shell
+
+FILES = {
+    "records": "records.tsv",
+    "chunks": "chunks.tsv",
+    "frames": "frames.tsv",
+    "fasta": "viral.fasta",
+    "fasta_1": "viral_1.fasta",
+    "fasta_2": "viral_2.fasta",
+    "fastq": "viral.fastq",
+    "fastq_1": "viral_1.fastq",
+    "fastq_2": "viral_2.fastq",
+    "report": "report.html",
+    "run": "run.json",
+    "multiqc": "virnucpro_mqc.json",
+}
+if unknown := set(snakemake.output.keys()) - set(FILES):
+    raise ValueError(f"unknown output {', '.join(sorted(unknown))}; choose among {', '.join(FILES)}")
+
+# Not among the outputs, which Snakemake removes when a job fails: so what is done outlasts a retry.
+run_directory = Path(f"{snakemake.output[0]}.run")
+extra = snakemake.params.get("extra", "")
+model = f"--model {model}" if (model := snakemake.params.get("model", "")) else ""
+log = snakemake.log_fmt_shell(stdout=True, stderr=True, append=True)
+
+shell(
+    "virnucpro predict {snakemake.input:q} --output {run_directory} --resume"
+    " --threads {snakemake.threads} {model} {extra} {log}"
+)
+
+for name, path in snakemake.output.items():
+    shutil.move(run_directory / FILES[name], path)
+shutil.rmtree(run_directory)
