@@ -1,0 +1,97 @@
+version 1.0
+
+struct Sample {
+    String id
+    Array[File]+ reads
+    Boolean paired
+}
+
+workflow virnucpro {
+    meta {
+        description: "Find viral sequences in each of several samples"
+    }
+
+    input {
+        Array[Sample]+ samples
+        String preset = "balanced"
+        String docker = "virnucpro:0.1.0"
+    }
+
+    scatter (sample in samples) {
+        call predict {
+            input:
+                id = sample.id,
+                reads = sample.reads,
+                paired = sample.paired,
+                preset = preset,
+                docker = docker
+        }
+    }
+
+    output {
+        Array[File] records = predict.records
+        Array[Array[File]] fasta = predict.fasta
+        Array[Array[File]] fastq = predict.fastq
+        Array[File] report = predict.report
+        Array[File] run = predict.run
+        Array[File] multiqc = predict.multiqc
+        String version = predict.version[0]
+    }
+}
+
+task predict {
+    meta {
+        description: "Call every record of the input virus or other"
+    }
+
+    parameter_meta {
+        id: "name of the sample and of the output directory"
+        reads: "FASTA or FASTQ files, plain or compressed"
+        paired: "the two files are mates; each pair gets one call"
+        preset: "sensitive, balanced or strict"
+        docker: "image made from integrations/container/Dockerfile"
+        retries: "how often a task that was stopped, as on a preempted machine, is begun anew"
+    }
+
+    input {
+        String id
+        Array[File]+ reads
+        Boolean paired = false
+        String preset = "balanced"
+        String docker = "virnucpro:0.1.0"
+        Int cpu = 4
+        Int memory_gb = 8
+        Int disk_gb = ceil(3 * size(reads, "GiB")) + 10
+        Int retries = 2
+    }
+
+    command <<<
+        set -euo pipefail
+        virnucpro --version > version.txt
+        virnucpro predict \
+            --output '~{id}' \
+            --preset '~{preset}' \
+            --threads ~{cpu} \
+            ~{if paired then "--paired" else ""} \
+            '~{sep="' '" reads}'
+    >>>
+
+    output {
+        File records = "~{id}/records.tsv"
+        Array[File] fasta = glob("~{id}/viral*.fasta")
+        Array[File] fastq = glob("~{id}/viral*.fastq")
+        File report = "~{id}/report.html"
+        File run = "~{id}/run.json"
+        File multiqc = "~{id}/virnucpro_mqc.json"
+        String version = read_string("version.txt")
+    }
+
+    runtime {
+        docker: docker
+        cpu: cpu
+        memory: "~{memory_gb} GiB"
+        disks: "local-disk ~{disk_gb} SSD"
+        maxRetries: retries
+        preemptible: retries
+    }
+}
