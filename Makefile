@@ -18,13 +18,18 @@ RUN_STAMP   := $(VENV)/.stamp-install
 DEV_STAMP   := $(VENV)/.stamp-install-dev
 TOOLS       := $(VENV)/tools
 TOOLS_STAMP := $(VENV)/.stamp-tools
+INTEGRATIONS       := $(VENV)/integrations
+INTEGRATIONS_STAMP := $(VENV)/.stamp-integrations
+BUILD_LOCK  := integrations/container/build.lock
+LOCK        := $(TOOLS)/bin/uv pip compile -c constraints.txt --generate-hashes --no-header --quiet \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 INSTALL_DEPS := $(VENV_STAMP) pyproject.toml $(CONSTRAINTS)
 
 EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check format bench model lock audit clean distclean
+.PHONY: help env install dev demo test check check-integrations format bench model lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
@@ -32,11 +37,12 @@ help:
 	@echo "make demo       install, classify the records in examples/, print the calls"
 	@echo "make test       install, run the tests"
 	@echo "make check      format check, lint and strict types"
+	@echo "make check-integrations  install what checks integrations/ (planemo, snakemake, ...: 2 GB) and run it all"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make bench      run every benchmarks/bench_*.py; JSON goes to benchmarks/results/"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
-	@echo "make lock       make requirements.lock anew from pyproject.toml and constraints.txt"
-	@echo "make audit      look up known vulnerabilities of what is in requirements.lock (needs a network)"
+	@echo "make lock       make requirements.lock and $(BUILD_LOCK) anew from pyproject.toml and constraints.txt"
+	@echo "make audit      look up known vulnerabilities of what is in both locks (needs a network)"
 	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"
 
 $(VENV_STAMP):
@@ -59,6 +65,13 @@ $(TOOLS_STAMP): $(VENV_STAMP)
 	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet uv pip-audit
 	@touch $@
 
+# npm-groovy-lint is taken for the Groovy in it.
+$(INTEGRATIONS_STAMP): $(VENV_STAMP) integrations/tools.txt
+	$(BIN)/python -m venv $(INTEGRATIONS)
+	$(INTEGRATIONS)/bin/python -m pip install --disable-pip-version-check --quiet -r integrations/tools.txt
+	cd $(INTEGRATIONS) && bin/npm pack --silent npm-groovy-lint@18.0.0 && tar -xzf npm-groovy-lint-18.0.0.tgz
+	@touch $@
+
 env: dev
 dev: $(DEV_STAMP)
 install: $(RUN_STAMP)
@@ -79,6 +92,10 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict -p virnucpro
 
+check-integrations: $(DEV_STAMP) $(INTEGRATIONS_STAMP)
+	VIRNUCPRO_TOOLS=$(abspath $(INTEGRATIONS)) MULTIQC=$(abspath $(INTEGRATIONS))/bin/multiqc \
+		$(BIN)/python -m pytest tests/pipelines tests/integration/test_multiqc.py $(PYTEST_ARGS)
+
 format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -94,16 +111,18 @@ model: $(DEV_STAMP)
 	$(BIN)/virnucpro train docs/training/second.toml --data "$(DATA)" --init "$(OUT)/first" -o "$(OUT)/second"
 	$(BIN)/virnucpro calibrate "$(OUT)/second" --data "$(DATA)" -o "$(OUT)/model"
 
-# The comment at the top of requirements.lock stays; torch is named by the version that all its builds share.
+# The comments at the top of the locks stay; torch is named by the version that all its builds share.
 lock: $(TOOLS_STAMP)
-	$(TOOLS)/bin/uv pip compile pyproject.toml -c constraints.txt --generate-hashes --no-header --quiet $(LOCK_TORCH) \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o $(TOOLS)/packages > /dev/null
+	$(LOCK) pyproject.toml $(LOCK_TORCH) -o $(TOOLS)/packages > /dev/null
 	@grep '^#' requirements.lock > $(TOOLS)/header
 	@sed '/^torch==/s/+cpu//' $(TOOLS)/packages | cat $(TOOLS)/header - > requirements.lock
+	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(LOCK) - -o $(TOOLS)/packages > /dev/null
+	@head -n 1 $(BUILD_LOCK) | cat - $(TOOLS)/packages > $(TOOLS)/build && mv $(TOOLS)/build $(BUILD_LOCK)
 
 # Strict: a package that cannot be looked up is a failure, not a pass.
 audit: $(TOOLS_STAMP)
-	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock \
+		-r $(BUILD_LOCK)
 
 clean:
 	rm -rf $(DEMO_DIR) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
