@@ -33,7 +33,7 @@ model = f"--model {model}" if (model := snakemake.params.get("model", "")) else 
 log = snakemake.log_fmt_shell(stdout=True, stderr=True, append=True)
 
 shell(
-    "virnucpro predict {snakemake.input:q} --output {run_directory} --resume"
+    "virnucpro predict {snakemake.input:q} --output {run_directory:q} --resume"
     " --threads {snakemake.threads} {model} {extra} {log}"
 )
 
