@@ -7,15 +7,19 @@ import re
 import signal
 import subprocess
 import threading
+from dataclasses import asdict
 
 import pytest
 import torch
 
-from virnucpro.config import ray_address
+from virnucpro.config import fingerprint, ray_address
 from virnucpro.distributed import cluster, worker, workers
 from virnucpro.distributed.cluster import Plan, Scale, make_plan
 from virnucpro.errors import ConfigError, ModelError, OutputError, VirnucproError
 from virnucpro.pipeline.predict import Options
+from virnucpro.pipeline.run_directory import RunDirectory
+from virnucpro.pipeline.units import iter_units
+from virnucpro.types import Record
 
 
 def told(directory):
@@ -174,6 +178,41 @@ def test_a_worker_that_cannot_work_says_why_where_it_is(tmp_path):
     ):
         with pytest.raises(error, match=f"the worker on .*: {message}"):
             worker.Worker(settings(tmp_path, **changes)).start()
+
+
+def test_want_of_memory_lowers_the_budget_of_one_worker_alone(lab, tmp_path, monkeypatch):
+    """Two workers, here in one process; one has room for 40 tokens at a time."""
+    (tmp_path / ".lock").touch()
+    directory = RunDirectory(tmp_path)
+    directory.units.mkdir()
+    told = settings(
+        tmp_path,
+        model=str(lab.model),
+        legacy=False,
+        paired=False,
+        options=asdict(Options(device="cpu", precision="fp32")),
+    )
+    small, large = worker.Worker(told), worker.Worker(told)
+    runner = small.job._predictor.protein
+    launch, budget = runner._launch, runner.max_tokens
+
+    def with_little_memory(batch):
+        if batch.num_tokens > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return launch(batch)
+
+    monkeypatch.setattr(runner, "_launch", with_little_memory)
+    letters = random.Random(1)
+    records = [Record(f"r{i}", "".join(letters.choices("ACGT", k=100)).encode()) for i in range(20)]
+    (unit,) = iter_units(records, 32)
+    found = []
+    for one in (small, large):
+        reply = one.do(unit, fingerprint(one.start()[2]))
+        found.append((reply.recovered["batches_halved_for_memory"] > 0, directory.unit_path(0).read_bytes()))
+        directory.unit_path(0).unlink()
+    assert [halved for halved, _ in found] == [True, False]
+    assert found[0][1] == found[1][1]  # and the same bytes
+    assert runner.max_tokens <= 40 < budget == large.job._predictor.protein.max_tokens
 
 
 GPU_NODE, CPU_NODE = {"CPU": 16, "GPU": 4}, {"CPU": 8}
