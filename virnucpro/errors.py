@@ -1,14 +1,14 @@
 """The exceptions a user can meet, and the exit code each becomes in the command line.
 
-VirnucproError                  1   the run failed
-├── ConfigError (ValueError)    2   an option or a configuration value makes no sense
-├── InputError                 65   the input cannot be read as sequences
-│   └── MissingInputError      66   the input is not there
-├── OutputError                 1   the output cannot be written
-├── ModelError                  1   a model is missing, damaged or does not fit
-├── PackedFormatError           1   cu_seqlens does not describe a packed batch (AssertionError and ValueError)
-├── NumericalError              1   a model produced values that are not finite
-└── StoppedError         75, 130   a signal stopped the run, which can be resumed
+    VirnucproError                  1   the run failed
+    ├── ConfigError (ValueError)    2   an option or a configuration value makes no sense
+    ├── InputError                 65   the input cannot be read as sequences
+    │   └── MissingInputError      66   the input is not there
+    ├── OutputError                 1   the output cannot be written
+    ├── ModelError                  1   a model is missing, damaged or does not fit
+    ├── PackedFormatError           1   cu_seqlens does not describe a packed batch (AssertionError and ValueError)
+    ├── NumericalError              1   a model produced values that are not finite
+    └── StoppedError         75, 130   a signal stopped the run, which can be resumed
 
 Every message says what was wrong, what was found and what to do about it.
 """

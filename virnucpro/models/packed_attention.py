@@ -153,7 +153,9 @@ def flash_attn_varlen_wrapper(
     batch and calls the backend beneath.
 
     Args:
-        q, k, v: (T, H, Dh) float16 or bfloat16, all alike, on CUDA.
+        q: (T, H, Dh) float16 or bfloat16, on CUDA.
+        k: as q.
+        v: as q.
         cu_seqlens: (N+1,) int32, first 0, strictly increasing, last T.
         max_seqlen: length of the longest sequence, or more.
         dropout_p: attention dropout probability.
