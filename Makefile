@@ -29,7 +29,7 @@ EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check check-integrations format bench model lock audit clean distclean
+.PHONY: help env install dev demo test check check-integrations format docs build bench model lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
@@ -39,6 +39,8 @@ help:
 	@echo "make check      format check, lint and strict types"
 	@echo "make check-integrations  install what checks integrations/ (planemo, snakemake, ...: 2 GB) and run it all"
 	@echo "make format     rewrite the sources in the project's format"
+	@echo "make docs       build the documentation into site/; open site/index.html"
+	@echo "make build      make sdist and wheel in dist/, install the wheel in an empty environment and run it"
 	@echo "make bench      run every benchmarks/bench_*.py; JSON goes to benchmarks/results/"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
 	@echo "make lock       make requirements.lock and $(BUILD_LOCK) anew from pyproject.toml and constraints.txt"
@@ -62,7 +64,7 @@ $(DEV_STAMP): $(INSTALL_DEPS)
 # In an environment of their own, so that what they need does not mix with what is tested.
 $(TOOLS_STAMP): $(VENV_STAMP)
 	$(BIN)/python -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet uv pip-audit
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet build uv pip-audit
 	@touch $@
 
 # npm-groovy-lint is taken for the Groovy in it.
@@ -100,6 +102,15 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(DEV_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
+
+# The wheel is made of what the sdist holds.
+build: $(TOOLS_STAMP)
+	rm -rf dist
+	$(TOOLS)/bin/python -m build --outdir dist
+	$(BIN)/python tests/release/try_wheel.py dist $(addprefix -c ,$(CONSTRAINTS))
+
 bench: $(DEV_STAMP)
 	@mkdir -p benchmarks/results
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
@@ -125,7 +136,7 @@ audit: $(TOOLS_STAMP)
 		-r $(BUILD_LOCK)
 
 clean:
-	rm -rf $(DEMO_DIR) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO_DIR) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find virnucpro tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

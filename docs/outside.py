@@ -1,0 +1,30 @@
+"""A hook of mkdocs: files outside docs/ that a page links to by `../` become part of the site, under the same names.
+
+So one link serves the pages as they lie in the repository and those of the site.
+"""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+_OUTSIDE = re.compile(r"(?<=\]\()\.\./([^)#]+)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what is linked to."""
+    pages = [page for page in files.documentation_pages()]
+    linked = {name: page.src_uri for page in pages for name in _OUTSIDE.findall(page.content_string)}
+    for name, page in sorted(linked.items()):
+        if not (ROOT / name).is_file():
+            raise PluginError(f"{page} links to ../{name}, which is no file")
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Point the links at the copies; every page of docs/ lies at the top of the site."""
+    return _OUTSIDE.sub(r"\1", markdown)
