@@ -89,8 +89,9 @@ def _check_borders(cu_seqlens: Tensor) -> None:
 def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
     """Return position ids that restart at 0 at every border of a packed batch.
 
-    >>> create_position_ids_packed(torch.tensor([0, 3, 7, 10])).tolist()
-    [0, 1, 2, 0, 1, 2, 3, 0, 1, 2]
+    Examples:
+        >>> create_position_ids_packed(torch.tensor([0, 3, 7, 10])).tolist()
+        [0, 1, 2, 0, 1, 2, 3, 0, 1, 2]
 
     Args:
         cu_seqlens: (N+1,) integer, cumulative lengths: first 0, strictly increasing, last T.

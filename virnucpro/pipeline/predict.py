@@ -254,7 +254,8 @@ def predict(
 ) -> Iterator[Call]:
     """Yield one call for every record of FASTA or FASTQ input, in order.
 
-    >>> calls = predict("reads.fastq.gz")  # doctest: +SKIP
+    Examples:
+        >>> calls = predict("reads.fastq.gz")  # doctest: +SKIP
 
     Args:
         source: a path, or several; `-` is standard input.
