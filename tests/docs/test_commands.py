@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -35,21 +34,17 @@ def _fastq(path: Path, reads: list[list[str]], mate: str) -> None:
 def stand_ins(tmp_path_factory) -> Path:
     """Files by the names that the pages use, cut from the examples so that they are soon done."""
     made = tmp_path_factory.mktemp("stand_ins")
-    with gzip.open(EXAMPLES / "reads.fastq.gz", "rt") as file:
-        lines = iter(file)
-        reads = [read for read in iter(lambda: list(islice(lines, 4)), [])][::4]
+    lines = gzip.decompress((EXAMPLES / "reads.fastq.gz").read_bytes()).decode().splitlines(keepends=True)
+    reads = [lines[i : i + 4] for i in range(0, len(lines), 16)]
     for name in ("reads.fastq.gz", "reads.fq.gz", "reads.fq", "reads_1.fastq.gz", "left.fq", "other.fq.gz"):
         _fastq(made / name, reads, "")
     for name, mate in (("R1.fq.gz", "/1"), ("R2.fq.gz", "/2"), ("left_1.fq", "/1"), ("left_2.fq", "/2")):
         _fastq(made / name, reads, mate)
-    lambda_, ecoli = (
-        (EXAMPLES / "lambda.fa").read_text(),
-        gzip.decompress((EXAMPLES / "ecoli.fa.gz").read_bytes()).decode(),
-    )
-    contigs = [
-        f">contig_{number}\n{part.partition(chr(10))[2]}" for number, part in enumerate((lambda_ + ecoli).split(">"))
-    ]
-    (made / "contigs.fa").write_text("".join(contigs[1:18]))
+    lambda_ = (EXAMPLES / "lambda.fa").read_text()
+    ecoli = gzip.decompress((EXAMPLES / "ecoli.fa.gz").read_bytes()).decode()
+    sequences = [entry.partition("\n")[2] for entry in (lambda_ + ecoli).split(">")[1:18]]
+    contigs = [f">contig_{number}\n{sequence}" for number, sequence in enumerate(sequences, start=1)]
+    (made / "contigs.fa").write_text("".join(contigs))
     letters = ["".join(line for line in text.splitlines() if line[0] != ">") for text in (ecoli, lambda_, ecoli)]
     (made / "genome.fa").write_text(f">genome with a piece of lambda\n{letters[0]}{letters[1]}{letters[2]}\n")
     names = [read[0][1:].split()[0] for read in reads]
