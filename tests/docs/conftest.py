@@ -26,6 +26,7 @@ def shell(tmp_path_factory) -> Iterator[dict[str, str]]:
     environment = {
         "HOME": str(home), "PATH": f"{home / 'bin'}:/usr/bin:/bin", "WARM_SOCKET": str(home / "socket"),
         "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "COLUMNS": "120",
+        "SLURM_CPUS_PER_TASK": "1",  # threads of such small work wait for each other where others are busy
     }  # fmt: skip
     inherited = {name: value for name, value in os.environ.items() if name not in ("PATH", "HOME")}
     server = subprocess.Popen([sys.executable, str(WARM), environment["WARM_SOCKET"]], env=inherited | environment)
