@@ -1,7 +1,7 @@
 """What `virnucpro scan` should expect of a window: python benchmarks/fit_scan.py DATA [--model bundled] [--split val].
 
-Genomes are put together of labelled ones: pieces of 60 kb of bacteria and archaea, a piece of a virus of 10 to 40 kb
-after every third. Windows are scored as by `virnucpro scan`; for each pair of `neutral` and `weight` of a grid,
+Genomes are put together of labelled ones: pieces of 20 kb of bacteria and archaea, a piece of a virus of 10 to 30 kb
+after every ninth. Windows are scored as by `virnucpro scan`; for each pair of `neutral` and `weight` of a grid,
 recall and precision of bases. Writes benchmarks/results/fit_scan.json, the best first by their harmonic mean (F1).
 """
 
@@ -19,9 +19,9 @@ from virnucpro import Options, Predictor, Record, load_model
 from virnucpro.pipeline.regions import Landscape, posteriors
 from virnucpro.train.genomes import VIRUS, Genomes, read_genomes
 
-HOST_PIECES, HOST_NT, EVERY = 36, 60_000, 3
-VIRUS_NT = (10_000, 40_000)
-NEUTRAL = (0.0, -0.5, -1.0, -1.5, -2.0, -2.5)
+HOST_PIECES, HOST_NT, EVERY = 90, 20_000, 9
+VIRUS_NT = (10_000, 30_000)
+NEUTRAL = (1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, -2.5)
 WEIGHT = (0.1, 0.2, 0.3, 0.5, 1.0)
 
 

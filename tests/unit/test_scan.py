@@ -1,5 +1,7 @@
 """Scans: windows, files, figures, and a phage's genes found between a bacterium's."""
 
+import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,6 +52,16 @@ def test_files(tmp_path):
     ]
     spans = ["a;b=c\t0\t400\t0.1000", "a;b=c\t400\t700\t0.7500", "a;b=c\t700\t1000\t0.9000"]
     assert text["scores.bedgraph"][1:] == spans
+    for tool, *arguments in (
+        ("bedtools", "intersect", "-u", "-a", "scores.bedgraph", "-b", "regions.bed"),
+        ("bedtools", "intersect", "-u", "-a", "regions.gff3", "-b", "regions.bed"),
+        ("gt", "gff3validator", "regions.gff3"),
+    ):
+        if shutil.which(tool):
+            found = subprocess.run([tool, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert (found.returncode, found.stderr) == (0, ""), tool
+            if tool == "bedtools":
+                assert len(found.stdout.splitlines()) == (2 if arguments[3] == "scores.bedgraph" else 0)  # GFF3 escapes
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
