@@ -144,6 +144,13 @@ class Lab:
         command = [Path(sys.executable).with_name("virnucpro"), *self.arguments(output, *more, source=source)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
 
+    def start_on_part(self, output: Path, *more: object, share: float = 0.5) -> subprocess.Popen:
+        """Start on a part of the input, on stdin that stays open: it waits for the rest, however slow the test is."""
+        process, text = self.start(output, *more, source="-", stdin=subprocess.PIPE), self.input.read_bytes()
+        process.stdin.write(text[: int(share * len(text))])
+        process.stdin.flush()
+        return process
+
 
 def make_lab(folder: Path) -> Lab:
     """Write a model and an input, and run the local engine on them."""

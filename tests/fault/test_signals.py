@@ -13,9 +13,7 @@ import torch
 @pytest.mark.parametrize("waiting", [False, True], ids=["at work", "waiting for input"])
 def test_a_signal_stops_a_run_that_goes_on_later(lab, call, tmp_path, number, code, waiting):
     output, text = tmp_path / "out", lab.input.read_bytes()
-    process = lab.start(output, source="-", stdin=subprocess.PIPE)
-    process.stdin.write(text[: len(text) // 2] if waiting else text)
-    process.stdin.flush()
+    process = lab.start_on_part(output, share=0.5 if waiting else 1)
     lab.wait_for(lambda: len(lab.units_of(output)) >= (30 if waiting else 5), process)
     begin = time.monotonic()
     process.send_signal(number)
@@ -89,9 +87,7 @@ def test_a_directory_that_may_not_be_written(lab, tmp_path, unprivileged):
 @pytest.mark.parametrize("place", ["", "units"], ids=["the directory", "its units"])
 def test_a_run_that_may_write_no_more_goes_on_later(lab, tmp_path, unprivileged, place):
     output, text = tmp_path / "out", lab.input.read_bytes()
-    part = lab.start(output, source="-", stdin=subprocess.PIPE)
-    part.stdin.write(text[: len(text) // 2])
-    part.stdin.flush()
+    part = lab.start_on_part(output)
     lab.wait_for(lambda: len(lab.units_of(output)) >= 20, part)
     lab.kill(part)
     done = {path: path.read_bytes() for path in lab.units_of(output)}
