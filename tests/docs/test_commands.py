@@ -88,9 +88,9 @@ def alike(shown: str, printed: str) -> bool:
 
 
 def _same(shown: str, printed: str) -> bool:
-    numbers = [re.fullmatch(r"(\d+\.\d+)(%?)", word) for word in (shown, printed)]
-    if numbers[0] and numbers[1]:
-        scale = 100 if numbers[0][2] else 1
+    numbers = [re.fullmatch(r"(\d+\.\d+)(%?[,;:]?)", word) for word in (shown, printed)]
+    if numbers[0] and numbers[1] and numbers[0][2] == numbers[1][2]:
+        scale = 100 if "%" in numbers[0][2] else 1
         return abs(float(numbers[0][1]) - float(numbers[1][1])) <= CLOSE * scale
     return shown in ("...", printed)
 
@@ -99,6 +99,7 @@ def _same(shown: str, printed: str) -> bool:
     ("shown", "printed", "expected"),
     [
         ("a 0.51 b", "a  0.52\nb", True), ("a 0.51", "a 0.59", False), ("took ... s", "took 2.8 s", True),
+        ("0.51,", "0.52,", True), ("0.51,", "0.52%", False),
         ("52.3%", "54.1%", True), ("52.3%", "0.52", False), ("12 records", "13 records", False), ("a", "a b", False),
     ],
 )  # fmt: skip
