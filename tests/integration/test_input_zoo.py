@@ -172,6 +172,7 @@ ZOO: dict[str, Specimen] = {
     "FASTA records in a FASTQ file": wrong(fastq(b"a") + fasta(b"b") + fastq(b"c")),
     "no quality line": wrong(fastq(b"a") + b"@b\nACGTAC\n+\n" + fastq(b"c")),
     "no quality line at the end of the file": wrong(fastq(b"a") + b"@b\nACGTAC\n+\n"),
+    "no quality line after an empty sequence at the end of the file": wrong(fastq(b"a") + b"@b\n\n+\n"),
     "too few qualities": wrong(fastq(b"a") + b"@b\nACGTAC\n+\nIIIII\n" + fastq(b"c")),
     "several records at fault": wrong(
         b"@a\nACGTAC\n+\n@@@@@\n" + fastq(b"b") + b"@c\nACGTAC\n+\nIIIIIII\n@d\nAC!\n+\nIII\n" + fastq(b"e")

@@ -196,6 +196,7 @@ def test_binary_that_starts_like_text(tmp_path: Path, first: bytes) -> None:
         (b"@d\n", "line 13: record 'd': expected '+' on its third line, the file ends"),
         (b"@d\nACGT\nACGT\n+\nIIIIIIII\n", "line 13: record 'd': expected '+' on its third line, found 'A'"),
         (b"@d\nACGT\n+\n", "line 13: record 'd': 4 bases but 0 qualities"),
+        (b"@d\n\n+\n", "line 13: record 'd': no bases and no line of qualities, the file ends"),
         (b"@d\nACGT\n+\nII\n", "line 13: record 'd': 4 bases but 2 qualities"),
         (b"@d\nACGT\n+\n@e\nAC\n+\nII\n", "line 13: record 'd': 4 bases but 2 qualities"),
         (b">d\nACGT\n+\nIIII\n", "line 13: expected '@' to begin a record, found '>'"),

@@ -287,6 +287,8 @@ def _fastq_fault(lines: list[bytes]) -> str:
     if len(sequence) != len(quality) and len(sequence.rstrip()) != len(quality.rstrip()):
         found = f"{len(sequence.rstrip())} bases but {len(quality.rstrip())} qualities"
         return f"{found}; make or fetch the file again"
+    if not quality:
+        return "no bases and no line of qualities, the file ends; make or fetch the file again"
     return ""
 
 
