@@ -1,22 +1,28 @@
-"""Peak memory by the number of reads, and what resumability costs: python benchmarks/memory.py [--reads N ...].
+"""Peak memory by the number of reads, and what resumability costs.
 
-Each run is `virnucpro predict` in a process of its own on random 100 bp reads; with `--model tiny` (the
-default) a random model of one layer, so that a million reads take minutes on a CPU. `--long N` adds one record
-of N bases. The cost of unit files is the time of the same run with its units scored only, next to the whole.
-Writes benchmarks/results/memory.json.
+    python benchmarks/memory.py peak    # benchmarks/results/memory.json
+    python benchmarks/memory.py cost    # benchmarks/results/resumability.json
+
+Each run is `virnucpro predict` on one thread in a process of its own, on random reads of 100 nt. The model `tiny` is
+random and has one layer, so that ten million reads take less than an hour on a CPU; `bundled` is what users run. What
+resumability costs is the difference to the same command that writes its rows into the tables at once: no digests of
+the input, no unit files, no merging.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from timing import write_results
@@ -26,33 +32,58 @@ from virnucpro.models.description import ClassifierDescription, EncoderDescripti
 from virnucpro.models.registry import build_model, save_weights
 
 READ = 100
+PREDICT = [sys.executable, "-m", "virnucpro"]
+OPTIONS = ["--threads", "1", "--precision", "fp32", "--restart"]
 
-# Called in a child: everything that `predict` does with its units but the writing of them.
-WITHOUT_UNIT_FILES = """
-import sys
-from pathlib import Path
-from virnucpro import Options, Predictor, load_model, read_records
-from virnucpro.pipeline.isolation import score_isolated
-from virnucpro.pipeline.outputs import table_lines
-from virnucpro.pipeline.units import iter_units
-from virnucpro.data import prefetch
-predictor = Predictor(load_model(sys.argv[2]), Options())
-with open(sys.argv[3], "w") as out:
-    for unit in prefetch(iter_units(read_records([sys.argv[1]])), depth=1):
-        for lines in table_lines(score_isolated(predictor.run, unit.records)):
-            out.writelines(lines)
+# The rate of others (`fdr`), which follows from all records, takes a second pass over records.tsv either way.
+NOT_RESUMABLE = """
+import shutil
+from virnucpro.cli.main import main
+from virnucpro.pipeline import units
+from virnucpro.pipeline.outputs import fill_fdr, table_lines
+from virnucpro.pipeline.run_directory import RunDirectory
+from virnucpro.pipeline.tally import Tally
+
+files = []
+
+def write_unit(self, unit, results):
+    if not files:
+        for name, first_line in self.first_lines.items():
+            files.append((self.path / name).open("w+b"))
+            files[-1].write(first_line.encode())
+    for lines, file in zip(table_lines(results), files):
+        file.write("".join(lines).encode())
+    tally = Tally()
+    for result in results:
+        tally.add(result)
+    return tally
+
+def merge(self, paths, composition):
+    for file in files:
+        file.flush()
+    if composition is None:
+        return
+    files[0].seek(0)
+    with (self.path / "filled").open("wb") as table:
+        table.write(files[0].readline())
+        shutil.copyfileobj(files[0], fill_fdr(table, composition), 1 << 20)
+    (self.path / "filled").replace(self.path / "records.tsv")
+
+units._digest = lambda records: ""
+RunDirectory.write_unit, RunDirectory.merge = write_unit, merge
+main()
 """
 
 
 def write_tiny_model(directory: Path) -> Path:
-    """Write a model of random weights, so small that reading and writing take most of the time."""
+    """Write a model of random weights, so small that reading and writing take much of the time."""
     torch.manual_seed(0)
     shape = {"layers": 1, "width": 16, "heads": 2, "token_dropout": False}
     description = ModelDescription(
         name="tiny",
         chunk_length=500,
         min_length=75,
-        frame_rule=FrameRule("longest_segments", segments=1, min_aa=20),
+        frame_rule=FrameRule("longest_segments", segments=3, min_aa=20, nucleotide="longest"),
         nucleotide=EncoderDescription("esm2", {**shape, "vocabulary": 69, "mask_token": 68}, "kmer-3", 1, 1),
         protein=EncoderDescription("esm2", shape, "esm2", 1, 1, limit=1024),
         classifier=ClassifierDescription("gated", 34, 8),
@@ -65,10 +96,10 @@ def write_tiny_model(directory: Path) -> Path:
 
 
 def write_reads(path: Path, number: int, length: int = READ) -> Path:
-    """Write random records, cut from one random sequence at random places."""
+    """Write random records in gzip, cut from one random sequence at random places."""
     letters = random.Random(0)
     genome = "".join(letters.choices("ACGT", k=1 << 20))
-    with path.open("w", encoding="ascii") as file:
+    with gzip.open(path, "wt", encoding="ascii", compresslevel=1) as file:
         for index in range(number):
             file.write(f">read_{index}\n")
             for begin in range(0, length, 1 << 19):
@@ -77,47 +108,66 @@ def write_reads(path: Path, number: int, length: int = READ) -> Path:
     return path
 
 
-def measure(command: list[str]) -> tuple[float, int]:
-    """Run a command; return its wall time in seconds and its peak memory in MB."""
+def measure(command: list[str], stdin: Path | None = None) -> dict[str, float]:
+    """Run a command, with a file of gzip unpacked to its stdin; return seconds of wall and CPU and its peak in MB."""
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    unpack = subprocess.Popen(["gzip", "-dc", str(stdin)], stdout=subprocess.PIPE) if stdin else None
+    process = subprocess.Popen(command, stdin=unpack and unpack.stdout, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
+    wall = time.perf_counter() - begin
     if status:
         raise SystemExit(f"{' '.join(command)} failed with status {status}")
-    return seconds, usage.ru_maxrss // 1024
+    return {
+        "seconds": round(wall, 1), "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_mb": round(usage.ru_maxrss / 1024),
+    }  # fmt: skip
+
+
+def measure_peaks(folder: Path, model: str, arguments: argparse.Namespace) -> None:
+    """Write memory.json."""
+    rows: list[dict[str, Any]] = []
+    cases = [(number, READ, "gzip") for number in arguments.reads] + [(arguments.reads[-2], READ, "stdin")]
+    for number, length, source in [*cases, (1, arguments.long, "gzip")]:
+        reads = write_reads(folder / "reads.fa.gz", number, length)
+        streamed = reads if source == "stdin" else None
+        command = [*PREDICT, "predict", "-" if streamed else str(reads), "-o", str(folder / "out"), "--model", model]
+        rows.append({"records": number, "nt": length, "from": source, **measure([*command, *OPTIONS], streamed)})
+        print(rows[-1], flush=True)
+    write_results("memory", rows)
+
+
+def measure_cost(folder: Path, tiny: str, arguments: argparse.Namespace) -> None:
+    """Write resumability.json; the runs of either kind take turns."""
+    rows = []
+    for model, number in ((tiny, arguments.tiny_reads), ("bundled", arguments.bundled_reads)):
+        reads = write_reads(folder / "reads.fa.gz", number)
+        tail = ["predict", str(reads), "-o", str(folder / "out"), "--model", model, *OPTIONS]
+        kinds = {"resumable": [*PREDICT, *tail], "not_resumable": [sys.executable, "-c", NOT_RESUMABLE, *tail]}
+        runs = [{kind: measure(command) for kind, command in kinds.items()} for _ in range(arguments.repeats)]
+        row: dict[str, Any] = {"model": Path(model).name, "records": number, "repeats": arguments.repeats}
+        for unit in ("seconds", "cpu_seconds"):
+            medians = {kind: statistics.median(run[kind][unit] for run in runs) for kind in kinds}
+            pairs = [run["resumable"][unit] / run["not_resumable"][unit] - 1 for run in runs]
+            row |= {f"{kind}_{unit}": round(value, 2) for kind, value in medians.items()}
+            row[f"cost_{unit}"] = f"{statistics.median(pairs):.1%}"
+        rows.append(row)
+        print(row, flush=True)
+    write_results("resumability", rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reads", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--long", type=int, default=0, help="length of one long record, 0 for none")
-    parser.add_argument("--cost", type=int, default=100_000, help="reads for the cost of unit files, 0 for none")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of either kind; the quickest counts")
-    parser.add_argument("--model", default="tiny")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("peak", "cost"))
+    parser.add_argument("--reads", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--long", type=int, default=250_000_000, help="nt of one long record")
+    parser.add_argument("--tiny-reads", type=int, default=50_000, help="reads for the cost with the tiny model")
+    parser.add_argument("--bundled-reads", type=int, default=4_096, help="reads for the cost with the bundled model")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of either kind; the median counts")
     arguments = parser.parse_args()
-    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = str(write_tiny_model(folder / "model")) if arguments.model == "tiny" else arguments.model
-        predict = [str(Path(sys.executable).with_name("virnucpro")), "predict", "--model", model, "--restart"]
-        cases = [(number, READ) for number in arguments.reads] + [(1, arguments.long)] * bool(arguments.long)
-        for number, length in cases:
-            reads = write_reads(folder / "reads.fa", number, length)
-            seconds, peak = measure([*predict, str(reads), "-o", str(folder / "out")])
-            rows.append({"records": number, "nt": length, "seconds": round(seconds, 1), "peak_mb": peak})
-            print(rows[-1], flush=True)
-        if arguments.cost:
-            reads = str(write_reads(folder / "reads.fa", arguments.cost))
-            plain = [sys.executable, "-c", WITHOUT_UNIT_FILES, reads, model, str(folder / "tables")]
-            pairs = [
-                (measure(plain)[0], measure([*predict, reads, "-o", str(folder / "out")])[0])
-                for _ in range(arguments.repeats)
-            ]
-            without, whole = (min(column) for column in zip(*pairs, strict=True))
-            cost = {"without_unit_files_s": round(without, 2), "with_unit_files_s": round(whole, 2)}
-            rows.append({"records": arguments.cost, "nt": READ, **cost, "cost": f"{whole / without - 1:.1%}"})
-    write_results("memory", rows)
+        tiny = str(write_tiny_model(folder / "tiny"))
+        (measure_peaks if arguments.what == "peak" else measure_cost)(folder, tiny, arguments)
 
 
 if __name__ == "__main__":
