@@ -94,6 +94,17 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_record_may_count_as_its_windows(tmp_path):
+    (tmp_path / "a.fa").write_text(">a\nACGTACGT\n>b\nACGT\n")
+    source = Source([str(tmp_path / "a.fa")], lambda record: len(record.sequence))
+    first, last = [source.total() for _ in source]
+    assert first >= 8  # estimated from how far reading has come
+    assert last == source.total() == 12
+    with progress.shown_progress(source, "windows") as counter:
+        counter.advance(4)
+    assert " windows/s, about " in counter.words()
+
+
 def test_on_a_terminal_a_bar_has_rate_and_time_left(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

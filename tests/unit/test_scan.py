@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from virnucpro._optional import OptionalPackage
 from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.regions import Region
@@ -96,6 +98,18 @@ def test_phage_genes_are_found_between_those_of_a_bacterium(tmp_path):
     assert called[inside].sum() / called.sum() > 0.8
     assert [path.name for path in (tmp_path / "out").glob("*.svg")] == ["record_00001.svg"]
     assert run(["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]) == 1  # not empty
+
+
+def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(OptionalPackage, "version", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    (tmp_path / "genome.fa").write_text(">a\n" + "ACGT" * 200 + "\n")
+    command = ["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]
+    assert run([*command, "--plots", "png"]) == 1  # asked for, so an error before the work
+    assert not (tmp_path / "out").exists()
+    assert run(command) == 0
+    assert (tmp_path / "out" / "regions.tsv").exists()
+    assert "no figures, for want of matplotlib: pip install 'virnucpro[report]'" in capsys.readouterr().err
 
 
 def run(arguments: list[str]) -> int:

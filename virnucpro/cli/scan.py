@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Literal
 
 import typer
@@ -28,8 +29,13 @@ def scan(
         ),
     ] = -1.0,
     plots: Annotated[
-        Literal["png", "svg", "pdf", "none"], typer.Option("--plots", help="A figure of each record with a region.")
-    ] = "png",
+        Literal["png", "svg", "pdf", "none"] | None,
+        typer.Option(
+            "--plots",
+            help="A figure of each record with a region; default: png if matplotlib is installed.",
+            show_default=False,
+        ),
+    ] = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     attention: options.Attention = "auto",
@@ -45,18 +51,20 @@ def scan(
     """
     from contextlib import ExitStack
 
+    from virnucpro._optional import MATPLOTLIB
     from virnucpro.config import make_sums_reproducible
 
     make_sums_reproducible()
     from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.pipeline.predict import Options
+    from virnucpro.pipeline.progress import Source, shown_progress
     from virnucpro.pipeline.regions import Landscape
     from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings
     from virnucpro.report.plots import new_figure
     from virnucpro.report.tracks import draw_track
-    from virnucpro.seq import read_records
 
-    if plots != "none":
+    figures = plots or ("png" if MATPLOTLIB.version else "none")
+    if figures != "none":
         new_figure()  # says what is missing before the work
     run_options = Options(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
@@ -64,10 +72,13 @@ def scan(
     landscape = Landscape(neutral=neutral)
     scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
     prepare_directory(output, restart)
-    with ExitStack() as stack:
+    source = Source(inputs, scanner.windows)
+    with ExitStack() as stack, shown_progress(source, "windows") as counter:
         files = ScanFiles(stack, output)
-        for track in scanner.scan(read_records(inputs)):
+        for track in scanner.scan(source, counter):
             files.write(track)
-            if plots != "none" and track.regions:
-                draw_track(output / f"record_{files.n_records:05d}.{plots}", track)
+            if figures != "none" and track.regions:
+                draw_track(output / f"record_{files.n_records:05d}.{figures}", track)
+    if not plots and figures == "none":
+        logging.getLogger("virnucpro").warning("no figures, for want of matplotlib: %s", MATPLOTLIB.install_command)
     options.report(f"{files.n_regions} regions in {files.n_records} records; files are in {output}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -30,13 +30,17 @@ _RECORDS_A_LOOK = 64
 
 
 class Source:
-    """The records of input files, read once, and how many there may be. Any thread may ask while one reads."""
+    """The records of input files, read once, and how many there may be. Any thread may ask while one reads.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    `size` says how many a record counts as, such as its windows.
+    """
+
+    def __init__(self, names: Sequence[str], size: Callable[[Record], int] | None = None) -> None:
         self.files = [SequenceFile(name) for name in names]
         sizes = [file.size for file in self.files]
         self.bytes = None if None in sizes else sum(size or 0 for size in sizes)
         self.records, self.position, self.at_end = 0, 0, False
+        self._size = size
 
     def __iter__(self) -> Iterator[Record]:
         return self.count(read_records(self.files))
@@ -44,8 +48,8 @@ class Source:
     def count(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield records that are read from the files, and take note of how far reading has come."""
         for record in records:
-            self.records += 1
-            if self.bytes is not None and self.records % _RECORDS_A_LOOK == 0:
+            self.records += self._size(record) if self._size else 1
+            if self.bytes is not None and (self._size or self.records % _RECORDS_A_LOOK == 0):
                 self.position = sum(file.position for file in self.files)
             yield record
         self.at_end = True
@@ -82,8 +86,8 @@ class Counter:
     Those kept of an earlier run are no `new` ones and tell nothing about the pace.
     """
 
-    def __init__(self, source: Source | None = None) -> None:
-        self.source, self.began = source, time.monotonic()
+    def __init__(self, source: Source | None = None, unit: str = "records") -> None:
+        self.source, self.unit, self.began = source, unit, time.monotonic()
         self.records = self.new = 0
         self._said = self.began
         self._workers: dict[str, tuple[float, int]] = {}  # when each began, in monotonic seconds, and its records
@@ -129,22 +133,23 @@ class Counter:
     def words(self) -> str:
         """Return pace and time left for people."""
         left = "" if self.left is None else f", about {in_words(self.left)} left"
-        return f"{self.pace:,.0f} records/s{left}" if self.new else "reading"
+        return f"{self.pace:,.0f} {self.unit}/s{left}" if self.new else "reading"
 
     def _show(self, worker: str | None) -> None:
         if time.monotonic() - self._said > PLAIN_LINE_SECONDS:
             self._said = time.monotonic()
             rates = "".join(f"; {name} {rate:.0f}/s" for name, rate in self.rates().items())
-            counts = {"records": self.records, "records_per_second": round(self.pace, 3), "seconds_left": self.left}
-            say(f"{self.records:,} records done, {self.words()}{rates}", "progress", **counts)
+            pace = {f"{self.unit}_per_second": round(self.pace, 3), "seconds_left": self.left}
+            counts: dict[str, object] = {self.unit: self.records, **pace}
+            say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", "progress", **counts)
 
 
 class _Bars(Counter):
     """A bar for the run, and a line for each worker."""
 
-    def __init__(self, bars: Progress, source: Source | None) -> None:
-        super().__init__(source)
-        self._bars, self._lines = bars, {"": bars.add_task("records", total=None, words="reading")}
+    def __init__(self, bars: Progress, source: Source | None, unit: str) -> None:
+        super().__init__(source, unit)
+        self._bars, self._lines = bars, {"": bars.add_task(unit, total=None, words="reading")}
 
     def _show(self, worker: str | None) -> None:
         self._bars.update(self._lines[""], completed=self.records, total=self.total, words=self.words())
@@ -157,14 +162,14 @@ class _Bars(Counter):
 
 
 @contextmanager
-def shown_progress(source: Source | None = None) -> Iterator[Counter]:
+def shown_progress(source: Source | None = None, unit: str = "records") -> Iterator[Counter]:
     """Give a counter that shows itself: as bars on a terminal, in plain lines elsewhere."""
     if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
-        yield Counter(source)
+        yield Counter(source, unit)
         return
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed:,.0f} records, {task.fields[words]}"))
+    columns = (SpinnerColumn(), BarColumn(), TextColumn(f"{{task.completed:,.0f}} {unit}, {{task.fields[words]}}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Bars(bars, source)
+        yield _Bars(bars, source, unit)
 
 
 def writes_json() -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from virnucpro.errors import ConfigError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
 from virnucpro.pipeline.outputs import atomic_writer
-from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.predict import Options, Predictor, RecordResult
+from virnucpro.pipeline.progress import Counter
 from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions
 from virnucpro.types import Call, Record
 
@@ -65,21 +66,31 @@ class Scanner:
         if not 0 < settings.threshold < 1:
             raise ConfigError(f"--min-posterior must lie between 0 and 1, got {settings.threshold}")
 
-    def scan(self, records: Iterable[Record]) -> Iterator[Track]:
-        """Yield the track of each record in order."""
-        for record in records:
-            yield self._track(record)
+    def windows(self, record: Record) -> int:
+        """Return in how many windows a record is read."""
+        return len(window_starts(len(record.sequence), self.window, self.step))
 
-    def _track(self, record: Record) -> Track:
+    def scan(self, records: Iterable[Record], counter: Counter | None = None) -> Iterator[Track]:
+        """Yield the track of each record in order; the counter counts windows."""
+        for record in records:
+            yield self._track(record, counter or Counter())
+
+    def _track(self, record: Record, counter: Counter) -> Track:
         length, settings = len(record.sequence), self.settings
         starts = window_starts(length, self.window, self.step)
         windows = (Record(record.id, record.sequence[start : start + self.window], record.source) for start in starts)
-        pairs = np.fromiter((_numbers(result.call) for result in self.predictor.run(windows)), np.dtype((float, 2)))
-        scores, evidence = pairs.T
+        numbers = (_numbers(result.call) for result in _counted(self.predictor.run(windows), counter))
+        scores, evidence = np.fromiter(numbers, np.dtype((float, 2))).T
         found = posteriors(evidence, self.step, settings.landscape)
         bounds = window_bounds(starts, length, self.window)
         kept = list(regions(found, bounds, settings.threshold, settings.min_length))
         return Track(record.id, length, bounds, scores, found, kept)
+
+
+def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[RecordResult]:
+    for result in results:
+        counter.advance(1)
+        yield result
 
 
 def _numbers(call: Call) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def new_figure() -> Callable[..., Any]:
         from matplotlib.figure import Figure
     except ImportError:
         raise VirnucproError(
-            f"plots need matplotlib, which is not installed: {MATPLOTLIB.install_command}, or use --no-plots"
+            f"plots need matplotlib, which is not installed: {MATPLOTLIB.install_command}, or leave the plots out"
         ) from None
     make: Callable[..., Any] = Figure
     return make
