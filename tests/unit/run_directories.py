@@ -9,8 +9,13 @@ LANES = [(strand, offset) for strand in "+-" for offset in range(3)]
 REASONS = {"too_short": "40 nt, needs 75", "empty": "the record has no sequence"}
 
 
-def write_run(directory: Path, records: list[tuple[str, int, float | None]], fdr: float | None = None) -> Path:
-    """Write the files of a run of records (id, nt, score; None: too short or empty), with the column `fdr` if given."""
+def write_run(
+    directory: Path, records: list[tuple[str, int, float | None]], fdr: float | None = None, paired: bool = False
+) -> Path:
+    """Write the files of a run of records (id, nt, score; None: too short or empty), with the column `fdr` if given.
+
+    If `paired`, they are pairs of reads of `CHUNK` nt.
+    """
     directory.mkdir(parents=True)
     lines: dict[str, list[str]] = {"records": [], "chunks": [], "frames": []}
     counts: dict[str, int] = {"ok": 0, "too_short": 0, "empty": 0}
@@ -30,6 +35,7 @@ def write_run(directory: Path, records: list[tuple[str, int, float | None]], fdr
         lines["records"].append("\t".join(map(str, row)))
         for number, start in enumerate(starts, start=1):
             chunk, end = f"{name}_chunk_{number}", min(start + CHUNK, length)
+            start, end = (0, end - start) if paired else (start, end)
             lines["chunks"].append(f"{chunk}\t{name}\t{start}\t{end}\t2\t{call}\t{score:.4f}\t{chunk}F1\tok\tNA")
             for (strand, offset), value in ((LANES[0], score), (LANES[3 + number % 3], 1 - score)):
                 frame = f"{chunk}{'F' if strand == '+' else 'R'}{offset + 1}"
@@ -54,6 +60,7 @@ def write_run(directory: Path, records: list[tuple[str, int, float | None]], fdr
         "options": {"device": "cpu", "precision": "fp32", "min_length": 75, **calibrated},
         "attention": {"nucleotide": "sdpa", "protein": "sdpa"},
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "fingerprint": {"--paired": paired},
         "counts": {"records": len(records), "viral": viral, "status": counts},
         **({"prevalence": 0.125} if fdr is not None else {}),
     }  # fmt: skip

@@ -33,6 +33,14 @@ def test_a_record_without_a_call_says_which_filter_it_failed(tmp_path):
     ]
 
 
+def test_of_a_pair_the_read_is_named(tmp_path):
+    lines = list(explain(write_run(tmp_path / "run", [("a", 1000, 0.9)], paired=True), "a"))
+    assert lines[0] == "a: pair 1 of the run, 1,000 nt"
+    windows = [line for line in lines if "window" in line]
+    assert windows == [f"  read {mate}, window 1-500: virus, score 0.9000" for mate in (1, 2)]
+    assert sum(line.endswith("<- best frame of the pair") for line in lines) == 1
+
+
 def test_every_record_of_an_id_is_told(tmp_path):
     directory = write_run(tmp_path / "run", [("twin", 300, 0.9), ("x", 600, 0.4), ("twin", 600, 0.2)])
     lines = list(explain(directory, "twin"))

@@ -12,7 +12,7 @@ import pytest
 from unit.run_directories import random_records, write_run
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.report.html import element, text
+from virnucpro.report.html import element, table, text
 from virnucpro.report.origin import plain_command
 from virnucpro.report.run import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run
 from virnucpro.report.write import multiqc, sample_name, write_report
@@ -60,7 +60,7 @@ def test_counts_and_histogram_are_those_of_the_table(tmp_path):
     assert run.count("virus") == len(viral)
     assert run.count("NA") == sum(row[2] is None for row in records)
     assert sum(run.outcomes.values()) == 3000
-    assert run.reasons["too_short", "… nt, needs …"] == sum(row[1] == 40 for row in records)
+    assert run.reasons["too_short", "… nt, needs 75"] == sum(row[1] == 40 for row in records)
     assert run.histogram.sum() == run.count("virus") + run.count("other")
     assert run.histogram[..., 1].sum() == len(viral)
     assert run.histogram[1].sum() == sum(150 <= row[1] < 300 for row in records)
@@ -176,7 +176,7 @@ def test_an_empty_run_has_a_page(tmp_path):
 def test_a_single_record_without_a_score_has_a_page(tmp_path):
     told = Reader(page(write_run(tmp_path / "run", [("short", 40, None)]))).text
     assert "Of 1 record, 0 look viral, 0 do not, and 1 could not be called" in told
-    assert "… nt, needs … (1)" in told
+    assert "… nt, needs 75" in told
 
 
 def test_memory_does_not_grow_with_the_records(tmp_path):
@@ -259,3 +259,18 @@ def test_the_sample_is_named_after_the_first_file(tmp_path, path, name):
 )
 def test_the_command_without_what_changes_nothing(words, shown):
     assert plain_command(words) == shown
+
+
+def test_pairs_are_called_pairs(tmp_path):
+    told = Reader(page(write_run(tmp_path / "run", [("a", 1000, 0.9), ("b", 1000, 0.1)], fdr=0.1, paired=True))).text
+    assert "Of 2 pairs, 1 looks viral, 1 does not" in told
+    assert "Where every pair went" in told
+    assert "Read 2 of a pair is drawn to the right of read 1" in told
+    assert "or run with --preset strict" in told
+
+
+def test_a_column_of_numbers_aligns_right():
+    made = table("t", ["name", "share", "word", "least"], [("1", "5.9%", "a", "none"), ("2", "10%", "b", "0.7954")])
+    cells = [(tag, given.get("class")) for tag, given in Reader(made).tags if tag in ("th", "td")]
+    assert [tag for tag, _ in cells] == ["th"] * 4 + 2 * ["th", "td", "td", "td"]
+    assert [kind for _, kind in cells] == 3 * [None, "n", None, "n"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.errors import InputError
-from virnucpro.report.run import Entry, iter_details, iter_entries, read_told
+from virnucpro.report.run import Entry, iter_details, iter_entries, read_told, unit_of
 
 # The statuses that end a record's way, in the order in which a record meets them, and what it passes without them.
 _FILTERS = (
@@ -31,16 +31,19 @@ def explain(directory: Path, name: str) -> Iterator[str]:
     if not entries:
         raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of its header")
     for entry, chunks in iter_details(directory, entries):
-        yield f"{name}: record {entry.index + 1} of the run, {entry.length:,} nt"
+        unit, mate = unit_of(told), 0
+        yield f"{name}: {unit} {entry.index + 1} of the run, {entry.length:,} nt"
         yield from _filters(entry, told["counts"]["status"])
         yield f"  {_verdict(entry, told)}"
         for chunk, frames in chunks:
-            place = f"{int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
+            mate += chunk["start"] == "0"
+            place = f"read {mate}, window " if unit == "pair" else "window "
+            place += f"{int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
             score = "no score" if chunk["virus_score"] == "NA" else f"score {chunk['virus_score']}"
             why = "" if chunk["reason"] == "NA" else f" ({chunk['status']}: {chunk['reason']})"
-            yield f"  window {place}: {chunk['prediction']}, {score}{why}"
+            yield f"  {place}: {chunk['prediction']}, {score}{why}"
             for frame in frames:
-                best = "  <- best frame of the record" if frame["frame"] == entry.row["best_frame"] else ""
+                best = f"  <- best frame of the {unit}" if frame["frame"] == entry.row["best_frame"] else ""
                 lane = f"{'F' if frame['strand'] == '+' else 'R'}{int(frame['offset']) + 1}"
                 yield (
                     f"    frame {lane}: {int(frame['aa_length']):>4} aa, virus score {frame['score_virus']}, "

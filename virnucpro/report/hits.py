@@ -35,7 +35,8 @@ def hits(run: Run) -> Html:
     columns = [column for column in _COLUMNS if column[2] in run.hits[0].row]
     head = element("tr", *(_head(*column) for column in columns), element("th", "frames along the record", scope="col"))
     rows = join(*(_row(entry, [column[2] for column in columns]) for entry in run.hits))
-    lead = paragraph(which, _LANES, figures.scale(), ".")
+    mates = ". Read 2 of a pair is drawn to the right of read 1" if run.unit == "pair" else ""
+    lead = paragraph(which, mates, _LANES, figures.scale(), ".")
     return section("hits", "Hits", lead, _form(), wide("Hits; the name of a column sorts by it.", head, rows))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 # Characters that HTML does not allow, or that change the order of what stands around them.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_NUMBER = re.compile(r"\d+(\.\d+)?%?")
 _LONGEST_NAME = 120
 
 
@@ -50,15 +51,16 @@ def record_name(name: str) -> Html:
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
     """Return a table with its caption, in a box that scrolls sideways and can be reached by keyboard.
 
-    The first cell of a row names it; whole numbers align right, and so does the head of their column.
+    The first cell of a row names it; a column with numbers aligns right.
     """
     body = [list(row) for row in rows]
-    numbers = [isinstance(value, int) for value in (body or [[""] * len(head)])[0]]
+    numbers = [i > 0 and any(_NUMBER.fullmatch(str(row[i])) for row in body) for i in range(len(head))]
     heads = (
         element("th", name, scope="col", class_="n" if number else None)
         for name, number in zip(head, numbers, strict=True)
     )
-    lines = join(*(element("tr", *(_cell(cell, not i) for i, cell in enumerate(row))) for row in body))
+    firsts = [True] + [False] * (len(head) - 1)
+    lines = join(*(element("tr", *map(_cell, row, numbers, firsts)) for row in body))
     return wide(caption, element("tr", *heads), lines)
 
 
@@ -68,12 +70,9 @@ def wide(caption: str, head: Html, rows: Html) -> Html:
     return element("div", made, class_="wide", tabindex=0, role="region", aria_label=caption)
 
 
-def _cell(value: object, first: bool) -> Html:
-    number = isinstance(value, int)
-    shown = f"{value:,}" if number else value
-    return element(
-        "th" if first else "td", shown, scope="row" if first else None, class_="n" if number and not first else None
-    )
+def _cell(value: object, number: bool, first: bool) -> Html:
+    shown = f"{value:,}" if isinstance(value, int) else value
+    return element("th" if first else "td", shown, scope="row" if first else None, class_="n" if number else None)
 
 
 def section(name: str, heading: str, *content: object) -> Html:

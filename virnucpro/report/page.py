@@ -26,6 +26,10 @@ _STATUS = {
 }
 _MOST_REASONS = 3
 _CONFIRM = " A call is a model's opinion on one sequence: confirm what matters with an independent method."
+_STRICTER = (
+    " For fewer false ones, take the hits below from the top, as far as their false discovery rate suits you, or run "
+    "with --preset strict."
+)
 _NOT_CALIBRATED = (
     "Not estimated: the model of this run is not calibrated, so its scores rank records but are no probabilities. Take "
     "the records with the highest scores first."
@@ -45,7 +49,7 @@ def render(run: Run) -> str:
     folder = files("virnucpro.report")
     page, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     names = [Path(given["path"]).name for given in run.told["inputs"]]
-    shown = " and ".join([*names[:1], *([f"{len(names) - 1} more"] if len(names) > 1 else [])])
+    shown = " and ".join(names if len(names) < 3 else [names[0], f"{len(names) - 1} more"])
     return Template(page).substitute(
         title=text(f"virnucpro: {shown}"),
         heading=text(f"Viral sequences in {shown}"),
@@ -78,7 +82,7 @@ def _summary(run: Run) -> Html:
         element("li", element("b", f"{number:,}"), f"{words} ({_share(number, run.records)})", class_=kind)
         for kind, words, number in parts
     )
-    records = f"{run.records:,} record{'s' if run.records > 1 else ''}"
+    records = f"{run.records:,} {run.unit}{'s' if run.records > 1 else ''}"
     verbs = "looks" if virus == 1 else "look", "does" if other == 1 else "do"
     lead = f"Of {records}, {virus:,} {verbs[0]} viral, {other:,} {verbs[1]} not, and {none:,} could not be called."
     return section(
@@ -89,7 +93,7 @@ def _summary(run: Run) -> Html:
         figures.share_bar([(kind, number) for kind, _, number in parts]),
         element("h3", "How many of the viral calls may be wrong?"),
         paragraph(*_false_calls(run, virus)),
-        element("h3", "Where every record went"),
+        element("h3", f"Where every {run.unit} went"),
         _outcomes(run),
     )
 
@@ -107,6 +111,7 @@ def _false_calls(run: Run, virus: int) -> tuple[object, ...]:
         element("strong", f"Expect at most about {number} of the {virus:,} viral calls to be false"),
         f": the false discovery rate of the weakest of them is {run.fdr:.2%}, estimated from all scores{seen}. "
         "Organisms unlike those that the model was calibrated on can make it worse.",
+        _STRICTER if run.told["options"].get("preset") in ("sensitive", "balanced") else "",
         _CONFIRM,
     )
 
@@ -114,13 +119,14 @@ def _false_calls(run: Run, virus: int) -> tuple[object, ...]:
 def _outcomes(run: Run) -> Html:
     rows: list[tuple[object, ...]] = []
     for (status, called), number in sorted(run.outcomes.items(), key=lambda item: (-item[1], item[0])):
-        found = [f"{reason} ({n:,})" for (kind, reason), n in run.reasons.most_common() if kind == status]
+        counted = [(reason, n) for (kind, reason), n in run.reasons.most_common() if kind == status]
+        found = [f"{reason} ({n:,})" if len(counted) > 1 else reason for reason, n in counted]
         reasons = found[:_MOST_REASONS] + ["others"] * (len(found) > _MOST_REASONS)
         result = "not called" if called == "NA" else called
         rows.append((result, status, _STATUS.get(status, ""), "; ".join(reasons) if called == "NA" else "", number))
-    head = ("result", "status", "what it means", "reasons given (… stands for a number)", "records")
-    rows.append(("all records", "", "", "", run.records))
-    return table("Records by result and status; the last row is their sum.", head, rows)
+    head = ("result", "status", "what it means", "reasons given (… stands for a number)", f"{run.unit}s")
+    rows.append((f"all {run.unit}s", "", "", "", run.records))
+    return table(f"{run.unit.title()}s by result and status; the last row is their sum.", head, rows)
 
 
 def _scores(run: Run) -> Html:

@@ -31,7 +31,7 @@ LENGTHS = (0, 150, 300, 500, 1000, 5000)  # nt, where a class begins
 SCORE_BINS = 20
 BINS = 120
 _MOST_REASONS = 100
-_NUMBER = re.compile(r"\d[\d.,]*")
+_NUMBER = re.compile(r"(?<![\d.,])(?<!needs )\d[\d.,]*")  # what a run needs is the same for all
 
 
 @dataclass(slots=True)
@@ -88,6 +88,10 @@ class Run:
         return sum(n for (_, called), n in self.outcomes.items() if called == prediction)
 
     @property
+    def unit(self) -> str:
+        return unit_of(self.told)
+
+    @property
     def records(self) -> int:
         return sum(self.outcomes.values())
 
@@ -109,6 +113,11 @@ def read_run(directory: Path) -> Run:
     shown = {entry.index: entry for entry in (*run.hits, *run.long)}
     draw_tracks(directory, [shown[index] for index in sorted(shown)])
     return run
+
+
+def unit_of(told: dict[str, Any]) -> str:
+    """Return what a row of the run stands for: record or pair."""
+    return "pair" if told.get("fingerprint", {}).get("--paired") else "record"
 
 
 def read_told(directory: Path) -> dict[str, Any]:
