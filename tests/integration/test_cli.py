@@ -371,6 +371,9 @@ def test_parquet_and_explain_of_a_run(call, tmp_path):
     twice = call("compare", *[tmp_path / "out" / "records.tsv"] * 2, "-o", tmp_path / "all.tsv")
     assert twice.out.splitlines()[-1].split("\t")[:2] == ["virnucpro", "virnucpro#2"]
     assert columns(tmp_path / "all.tsv") == ["seq_name", "virnucpro", "virnucpro#2", "n_virus"]
+    (tmp_path / "others.tsv").write_text("seq_name\tprediction\tvirus_score\tstatus\nelse\tvirus\t0.9\tok\n")
+    apart = call("compare", tmp_path / "out" / "records.tsv", tmp_path / "others.tsv")
+    assert "no sequence is in two tables" in apart.err
     assert call("predict", path, "-o", tmp_path / "out", "--restart").code == 0
     assert not list((tmp_path / "out").glob("*.parquet"))  # of an earlier run
 

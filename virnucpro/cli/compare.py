@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from virnucpro.cli.tables import print_tables
 
 _WORDS = {True: "virus", False: "other", None: "NA"}
 
@@ -39,5 +42,6 @@ def compare(
             for name, row in calls.items():
                 cells = [_WORDS[cell] for cell in row]
                 file.write("\t".join((name, *cells, str(cells.count("virus")))) + "\n")
-    for line in comparison.summary(tools, calls):
-        print(line)
+    if all(len(row) - row.count(None) < 2 for row in calls.values()):
+        logging.getLogger("virnucpro").warning("no sequence is in two tables; were the tools given the same records?")
+    print_tables(comparison.summary(tools, calls))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.tables import print_tables
 
 app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True)
 
@@ -21,17 +22,19 @@ def list_() -> None:
     from virnucpro.models.description import ModelDescription
     from virnucpro.models.registry import list_models, read_description
 
-    print("name\tmodel\tchunk_length\tmin_length\tdirectory")
+    lines = ["name\tmodel\tchunk_length\tmin_length\tdirectory"]
     known = list_models()
     for name, directory in known.items():
         described = read_description(directory)
         lengths = "NA\tNA"
         if isinstance(described, ModelDescription):
             lengths = f"{described.chunk_length}\t{described.min_length}"
-        print(f"{name}\t{described.name}\t{lengths}\t{directory}")
+        lines.append(f"{name}\t{described.name}\t{lengths}\t{directory}")
     for name, entry in CATALOGUE.items():
         if name not in known:
-            print(f"{name}\t{name}\t{entry.chunk_length or 'NA'}\tNA\tto be downloaded, {entry.gigabytes:.2g} GB")
+            size = f"to be downloaded, {entry.gigabytes:.2g} GB"
+            lines.append(f"{name}\t{name}\t{entry.chunk_length or 'NA'}\tNA\t{size}")
+    print_tables(lines)
 
 
 @app.command("show")

@@ -81,4 +81,4 @@ def scan(
                 draw_track(output / f"record_{files.n_records:05d}.{figures}", track)
     if not plots and figures == "none":
         logging.getLogger("virnucpro").warning("no figures, for want of matplotlib: %s", MATPLOTLIB.install_command)
-    options.report(f"{files.n_regions} regions in {files.n_records} records; files are in {output}")
+    options.report(f"regions: {files.n_regions:,}; records: {files.n_records:,}; files are in {output}")
