@@ -26,10 +26,13 @@ def calibrate(
     threads: options.Threads = None,
     restart: options.Restart = False,
 ) -> None:
-    """Calibrate a model on labelled genomes and write a model that has the calibration.
+    """Calibrate a model on labelled genomes.
 
-    Scores become probabilities and presets get their thresholds, for each length. Prints what
-    each preset finds and passes as the tables of a model card. docs/scores.md says what is computed.
+    Writes the model with its calibration: scores become probabilities and presets get their thresholds, for each
+    length. Prints what each preset finds and passes as the tables of a model card. docs/scores.md says what is
+    computed.
+
+    Example: virnucpro calibrate MODEL --data DATA -o CALIBRATED
     """
     make_sums_reproducible()
     import shutil

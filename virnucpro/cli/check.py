@@ -21,7 +21,7 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Report everything that is wrong with input files, and what is odd, without running a model.
+    """Tell what is wrong or odd in input files, without a model.
 
     Prints on standard output a line for each error, a warning for each kind of oddity with the first record
     that has it, and a summary of each file. The exit code is that of `predict`: 0 if it would read everything.

@@ -22,10 +22,11 @@ def compare(
         Path | None, typer.Option("--kraken-report", help="Kraken2's --report of the same run.", show_default=False)
     ] = None,
 ) -> None:
-    """Compare what several tools call virus: how far they agree, and what each calls alone.
+    """Compare what several tools call virus.
 
-    Knows its own records.tsv, geNomad (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger, DeepMicroClass,
-    VirSorter2 (final-viral-score.tsv) and Kraken2 (--output, with --kraken-report) by their columns.
+    Prints how far they agree, and what each calls alone. Knows its own records.tsv, geNomad
+    (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger, DeepMicroClass, VirSorter2 (final-viral-score.tsv) and
+    Kraken2 (--output, with --kraken-report) by their columns.
 
     Example: virnucpro compare calls/records.tsv genomad_virus_summary.tsv -o all.tsv
     """

@@ -8,7 +8,7 @@ import typer
 
 
 def doctor() -> None:
-    """Show versions, devices, which attention backends are used and why others are not, and model checksums."""
+    """Show versions, devices, attention backends, model checksums."""
     import torch
     from rich.console import Console
     from rich.table import Table

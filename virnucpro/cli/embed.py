@@ -45,10 +45,11 @@ def embed(
     workers: options.Workers = None,
     gpus: options.Gpus = None,
 ) -> None:
-    """Write the mean-pooled embedding of each sequence, or one vector for each residue.
+    """Write an embedding of each sequence, or of each residue.
 
-    Writes embeddings_NNNNN.safetensors (tensor `embeddings`, float32), ids.tsv (where each sequence's rows are, in
-    input order) and run.json. A longer sequence than --max-length is cut into windows whose mean is taken, or refused.
+    Writes embeddings_NNNNN.safetensors (tensor `embeddings`, float32; mean-pooled or one row a residue), ids.tsv
+    (where each sequence's rows are, in input order) and run.json. A longer sequence than --max-length is cut into
+    windows whose mean is taken, or refused.
 
     Example: virnucpro embed proteins.faa --model esm2-650M -o embeddings
     """

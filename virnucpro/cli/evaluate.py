@@ -39,6 +39,8 @@ def evaluate(
 
     CALLS may be records.tsv or a table of geNomad (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger or
     DeepMicroClass; the header tells which.
+
+    Example: virnucpro evaluate calls.tsv --truth truth.tsv -o figures
     """
     from virnucpro.errors import ConfigError
     from virnucpro.pipeline.outputs import prepare_directory

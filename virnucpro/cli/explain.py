@@ -14,7 +14,9 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Output directory of a finished `predict`.", show_default=False)],
     record: Annotated[str, typer.Argument(help="Id of a record.", show_default=False)],
 ) -> None:
-    """Tell why a record was called as it was: filters passed and failed, windows, frames and their scores.
+    """Tell why a record was called as it was.
+
+    Prints filters passed and failed, windows, frames and their scores.
 
     Example: virnucpro explain calls contig_17
     """

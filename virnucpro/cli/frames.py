@@ -15,9 +15,11 @@ def frames(
     chunk_length: Annotated[int, typer.Option("--chunk-length", min=3, help="Length of a chunk, nt.")] = 500,
     restart: options.Restart = False,
 ) -> None:
-    """Write chunks and their stop-free reading frames, as the published VirNucPro makes them.
+    """Write chunks and their reading frames without stops as FASTA.
 
-    Writes chunks.fa, frames.fna (nucleotides) and frames.faa (proteins).
+    They are those of the published VirNucPro: chunks.fa, frames.fna (nucleotides) and frames.faa (proteins).
+
+    Example: virnucpro frames contigs.fa --chunk-length 500 -o frames
     """
     from virnucpro.pipeline.outputs import prepare_directory, write_frames
     from virnucpro.seq import read_records

@@ -36,11 +36,20 @@ Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing
 Ctrl-C; `predict --resume` goes on after both.
 """
 
+HELP = """
+Find viral sequences among short DNA: reads, contigs, genomes.
+
+\b
+  virnucpro predict reads.fastq.gz -o out    then open out/report.html
+  virnucpro COMMAND --help                   all that a command can do
+"""
+
 app = typer.Typer(
     name="virnucpro",
-    help="Find viral sequences among short DNA: reads, contigs, genomes.",
+    help=HELP,
     epilog=EXIT_CODES,
     no_args_is_help=True,
+    rich_markup_mode=None,  # boxes leave the words a quarter of a narrow terminal
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -16,9 +16,10 @@ def merge(
     output: options.OutputDirectory,
     restart: options.Restart = False,
 ) -> None:
-    """Make one run of the shards that `predict --shard` did: the same tables as without shards.
+    """Make one run of the shards that `predict --shard` did.
 
-    Shards that are missing, given twice, not complete or of different runs are refused. Theirs stay as they are.
+    The tables are the same as without shards. Shards that are missing, given twice, not complete or of different runs
+    are refused. Theirs stay as they are.
 
     Example: virnucpro merge shard_1 shard_2 shard_3 shard_4 -o calls
     """

@@ -12,12 +12,12 @@ import typer
 from virnucpro.cli import options
 from virnucpro.cli.tables import print_tables
 
-app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
 def list_() -> None:
-    """List the models that can be named, also those that can be downloaded."""
+    """List the models that can be named or downloaded."""
     from virnucpro.models.catalogue import CATALOGUE
     from virnucpro.models.description import ModelDescription
     from virnucpro.models.registry import list_models, read_description
@@ -39,7 +39,10 @@ def list_() -> None:
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.")] = "bundled") -> None:
-    """Print a model's description as JSON: architecture, frame rule, training, figures, checksums, licence."""
+    """Print a model's description as JSON.
+
+    Architecture, frame rule, training, figures, checksums and licence.
+    """
     from virnucpro.models.registry import find_directory, read_description
 
     print(json.dumps(asdict(read_description(find_directory(name))), indent=2))
@@ -62,7 +65,9 @@ def download(
         typer.Option("--classifier", help="The published 300_model.pth or 500_model.pth.", show_default=False),
     ] = None,
 ) -> None:
-    """Download a published model and make a model directory of it; an attempt that broke off goes on.
+    """Download a published model and make a model directory of it.
+
+    An attempt that broke off goes on.
 
     Example: virnucpro models download published-500
     """
@@ -90,9 +95,10 @@ def import_(
         Path | None, typer.Option("--esm2", help="Directory of ESM-2 from Hugging Face, or .pt of fair-esm.")
     ] = None,
 ) -> None:
-    """Make a model directory of the published files; no code in them is run.
+    """Make a model directory of the published files.
 
-    Without --dnabert or --esm2 the directory lacks that encoder: it can be shown, but not be used.
+    No code in them is run. Without --dnabert or --esm2 the directory lacks that encoder: it can be shown, but not
+    be used.
     """
     from virnucpro.models.published import import_model
 
@@ -104,7 +110,10 @@ def import_(
 
 @app.command("verify")
 def verify(name: Annotated[str, typer.Argument(help="Name or directory of a model.")] = "bundled") -> None:
-    """Check every file of a model: checksum, names, shapes and types of its tensors, finite values."""
+    """Check every file of a model.
+
+    Looks at checksums, at names, shapes and types of tensors, and for values that are not finite.
+    """
     from virnucpro.errors import ModelError
     from virnucpro.models.verification import verify_model
 

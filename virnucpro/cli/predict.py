@@ -19,37 +19,8 @@ def predict(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Output directory; - prints records.tsv.", show_default=False)
     ],
-    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    attention: options.Attention = "auto",
-    threads: options.Threads = None,
-    max_tokens: options.MaxTokens = None,
-    packing: Annotated[bool, typer.Option("--packing/--no-packing", help="Packed (fast) or padded batches.")] = True,
-    min_length: Annotated[
-        int | None,
-        typer.Option(
-            "--min-length", min=1, help="Shortest record to call, nt; default: the model's.", show_default=False
-        ),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score", min=0, max=1, help="Least score of a virus, instead of a preset.", show_default=False
-        ),
-    ] = None,
-    chunk_length: Annotated[
-        int | None,
-        typer.Option(
-            "--chunk-length", help="Refuse a model trained with chunks of another length, nt.", show_default=False
-        ),
-    ] = None,
-    legacy_output: Annotated[
-        bool, typer.Option("--legacy-output", help="Write the published tool's result files, too.")
-    ] = False,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure on a part of the input what the run would take; write nothing.")
+    paired: Annotated[
+        bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; each pair gets one call.")
     ] = False,
     preset: Annotated[
         str | None,
@@ -67,8 +38,24 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    paired: Annotated[
-        bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; each pair gets one call.")
+    min_length: Annotated[
+        int | None,
+        typer.Option(
+            "--min-length", min=1, help="Shortest record to call, nt; default: the model's.", show_default=False
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score", min=0, max=1, help="Least score of a virus, instead of a preset.", show_default=False
+        ),
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,
+    legacy_output: Annotated[
+        bool, typer.Option("--legacy-output", help="Write the published tool's result files, too.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure on a part of the input what the run would take; write nothing.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
@@ -76,6 +63,19 @@ def predict(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew: replace the run in the output directory.")
     ] = False,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
+    chunk_length: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk-length", help="Refuse a model trained with chunks of another length, nt.", show_default=False
+        ),
+    ] = None,
+    precision: options.Precision = "auto",
+    attention: options.Attention = "auto",
+    max_tokens: options.MaxTokens = None,
+    packing: Annotated[bool, typer.Option("--packing/--no-packing", help="Packed (fast) or padded batches.")] = True,
     unit_records: Annotated[
         int, typer.Option("--unit-records", min=1, help="Records done at a time, and lost at most by a kill.")
     ] = 1024,
@@ -97,15 +97,13 @@ def predict(
     (a page to look at) into the output directory. A run that was killed or stopped goes on with --resume and
     ends with the same tables.
 
+    \b
     Examples:
-
-    virnucpro predict reads.fastq.gz contigs.fa -o calls
-
-    virnucpro predict reads.fastq.gz -o calls --dry-run   (how long, how much memory?)
-
-    virnucpro predict reads.fastq.gz -o calls --resume    (go on after a kill)
-
-    zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
+      virnucpro predict reads.fastq.gz contigs.fa -o out
+      virnucpro predict --paired R1.fq.gz R2.fq.gz -o out   one call a pair
+      virnucpro predict reads.fastq.gz -o out --dry-run     time and memory
+      virnucpro predict reads.fastq.gz -o out --resume      go on after a kill
+      zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
     """
     if resume and restart:
         raise typer.BadParameter("--resume and --restart exclude each other")

@@ -13,9 +13,10 @@ from virnucpro.cli import options
 def report(
     run: Annotated[Path, typer.Argument(help="Output directory of a finished `predict`.", show_default=False)],
 ) -> None:
-    """Write report.html and virnucpro_mqc.json of a finished run anew.
+    """Write the report of a finished run anew.
 
-    `predict` writes both; this is for runs of an older version, or after the files were lost.
+    `predict` writes report.html and virnucpro_mqc.json; this is for runs of an older version, or after the files were
+    lost.
 
     Example: virnucpro report calls
     """

@@ -23,9 +23,10 @@ def sample(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")] = 0,
     restart: options.Restart = False,
 ) -> None:
-    """Draw windows from labelled genomes, taxa weighed by the root of their size.
+    """Draw windows from labelled genomes.
 
-    Writes windows.fa and truth.tsv (seq_name, class, taxon, record, start, length).
+    Taxa are weighed by the root of their size. Writes windows.fa and truth.tsv (seq_name, class, taxon, record,
+    start, length).
     """
     from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows, write_windows

@@ -43,7 +43,7 @@ def scan(
     max_tokens: options.MaxTokens = None,
     restart: options.Restart = False,
 ) -> None:
-    """Find regions of virus, such as prophages, along genomes and long contigs.
+    """Find regions of virus, such as prophages, along genomes.
 
     Writes regions.tsv, regions.bed, regions.gff3, scores.bedgraph and a figure of each record that has a region.
 

@@ -21,7 +21,7 @@ def selftest(
     attention: options.Attention = "auto",
     threads: options.Threads = None,
 ) -> None:
-    """Compare a published model, as it runs here, with outputs of the published tool.
+    """Compare a published model with the published tool's outputs.
 
     Prints a line for each comparison: frames, vectors, scores and consensus of each golden run. The exit code is 1 if
     one of them is beyond its limit: relative L2 error 1e-4 in fp32, 1e-2 in half precision, score difference 1e-3.

@@ -32,6 +32,8 @@ def train(
 
     The data directory holds SPLIT/CLASS.fna[.gz|.xz] for the splits train and val, and may hold
     records.tsv[.gz] with columns id, class, family, genus, by which windows are drawn.
+
+    Example: virnucpro train SETTINGS.toml --data DATA -o MODEL
     """
     import shutil
     from dataclasses import replace
