@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,7 +32,7 @@ from virnucpro.cli import (
     selftest,
     train,
 )
-from virnucpro.errors import VirnucproError
+from virnucpro.errors import OutputError, VirnucproError
 
 EXIT_CODES = """
 Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing input, 75 stopped by SIGTERM, 130 by
@@ -91,13 +94,41 @@ def _options(
     logs.set_up(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING, json_log)
 
 
+def _fill_closed_streams() -> None:
+    """Open something in the place of standard streams that are closed, lest a file of the run gets their numbers.
+
+    Whoever needs standard input or output then gets an error; what is said on stderr is lost.
+    """
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or io.StringIO()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; typer itself makes 2 of wrong usage and 130 of Ctrl-C."""
+    _fill_closed_streams()
     try:
-        app(args=None if argv is None else list(argv))
+        try:
+            app(args=None if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()  # what fails at exit nobody can tell of
     except VirnucproError as error:
         logs.tell_error(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # the commands tell of their own files, so that this is standard output
+        sys.stdout = io.StringIO()
+        if error.errno != errno.EPIPE:  # whoever reads it may have enough
+            logs.tell_error(OutputError(f"{error.filename or 'standard output'} cannot be used: {error.strerror}"))
+        sys.exit(OutputError.exit_code)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            sys.stderr = io.StringIO()  # or Python would end with a code of its own, 120
 
 
 if __name__ == "__main__":
