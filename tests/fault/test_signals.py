@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,16 @@ def test_a_signal_stops_a_run_that_goes_on_later(lab, call, tmp_path, number, co
     assert lab.tables(output) == lab.expected
 
 
+def test_a_signal_stops_a_run_to_standard_output(lab):
+    process = lab.start(Path("-"), source="-", stdin=subprocess.PIPE)
+    assert process.stdout.readline().startswith(b"seq_name")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again\n"
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+
+
 def test_handlers_are_put_back(lab, call, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert call(lab.arguments(tmp_path / "out"))[0] == 0
@@ -43,15 +54,15 @@ def test_handlers_are_put_back(lab, call, tmp_path):
 
 def test_two_runs_do_not_share_a_directory(lab, call, tmp_path):
     output = tmp_path / "out"
-    first = lab.start(output, source="-", stdin=subprocess.PIPE)
-    lab.wait_for((output / ".lock").exists, first)
-    time.sleep(0.1)  # between making the file and locking it
+    first = lab.start_on_part(output)
+    lab.wait_for(lambda: lab.units_of(output), first)
     for more in ([], ["--resume"], ["--restart"]):
         code, err = call(lab.arguments(output, *more))
         assert code == 1
         assert f"another run works in {output}" in err
         assert (output / ".lock").exists()
-    _, err = first.communicate(lab.input.read_bytes())
+    text = lab.input.read_bytes()
+    _, err = first.communicate(text[int(0.5 * len(text)) :])
     assert first.returncode == 0, err
     assert lab.tables(output) == lab.expected
 
@@ -73,6 +84,12 @@ def test_a_full_disk(lab, call, tmp_path, limit):
         assert len(lab.units_of(output)) == lab.n_units
     assert call(lab.arguments(output, "--resume"))[0] == 0
     assert lab.tables(output) == lab.expected
+
+
+def test_a_directory_whose_name_is_too_long(lab, call, tmp_path):
+    code, err = call(lab.arguments(tmp_path / ("x" * 300)))
+    assert code == 1
+    assert err.endswith("cannot be used: File name too long; choose another --output\n")
 
 
 def test_a_directory_that_may_not_be_written(lab, tmp_path, unprivileged):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -117,7 +116,7 @@ def predict(
     if to_stdout and (shard is not None or engine == "ray"):
         raise typer.BadParameter("--shard and --engine ray need an output directory, for the files of units")
     options.require_engine(engine, ray_address, workers, gpus)
-    with nullcontext() if to_stdout else stoppable():
+    with stoppable("run it again") if to_stdout else stoppable():
         make_sums_reproducible()
         from virnucpro.pipeline.forecast import forecast
         from virnucpro.pipeline.outputs import PARQUET, REPORTS

@@ -15,7 +15,7 @@ EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[None]:
     """Raise StoppedError in the block when SIGTERM or SIGINT arrives; the handlers before are put back after.
 
     The program then ends within moments; a second Ctrl-C ends it at once, which loses nothing more.
@@ -25,7 +25,7 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send it more than once
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         which = signal.Signals(number)
-        raise StoppedError(f"stopped by {which.name}; run it again with --resume to go on", EXIT_CODES[which])
+        raise StoppedError(f"stopped by {which.name}; {advice}", EXIT_CODES[which])
 
     before = {number: signal.signal(number, stop) for number in EXIT_CODES}
     try:

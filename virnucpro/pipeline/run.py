@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,7 @@ def run(request: Request, open_engine: OpenEngine = open_local) -> None:
         with directory.locked():
             _run_in(directory, request, open_engine)
     except OutputError as error:
-        if directory.units.is_dir():
+        if os.path.isdir(directory.units):  # also of a name that is too long
             raise OutputError(f"{error}; what is done is kept for --resume") from error
         raise
 
