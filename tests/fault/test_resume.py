@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -61,6 +62,49 @@ def test_twenty_kills_change_nothing(lab, tmp_path):
     assert told["status"] == "complete"
     assert told["counts"] == whole["counts"]
     assert told["units"] == {"all": lab.n_units, "kept": len(done)}
+
+
+# Runs the command line, and is killed just before the first event of this kind on a file of this name.
+KILLED_AT = """
+import os, signal, sys
+
+event, name, *arguments = sys.argv[1:]
+
+
+def watch(happened, details):
+    if happened == event and os.path.basename(str(details[0])) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+from virnucpro.cli.main import main
+
+sys.addaudithook(watch)
+main(arguments)
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        ("os.rename", ".run.json.tmp"),  # the first thing that a run writes, and the last that is kept of one before
+        ("os.remove", "chunks.tsv"),
+        ("os.rename", ".frames.tsv.tmp"),
+        ("os.remove", "unit_000003"),
+        ("os.rename", ".report.html.tmp"),
+    ],
+)
+@pytest.mark.parametrize("restart", [False, True], ids=["new", "restart"])
+def test_a_kill_at_any_step_leaves_a_run_to_resume(lab, call, tmp_path, event, name, restart):
+    output = tmp_path / "out"
+    if restart:
+        shutil.copytree(lab.folder / "unbroken", output)
+    command = [sys.executable, "-c", KILLED_AT, event, name, *lab.arguments(output, *["--restart"] * restart)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    code, err = call(lab.arguments(output, "--resume"))
+    assert code == 0, err
+    assert lab.tables(output) == lab.expected
+    assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
 
 
 def test_units_that_are_done_are_not_done_again(lab, half, call, monkeypatch):
@@ -235,6 +279,7 @@ def test_restart_keeps_what_is_not_ours(lab, half, call):
     mine = [half / "mine.txt", half / "units" / "unit_notes.txt", half / "input.fa"]
     for path in mine:
         path.write_text(lab.input.read_text())
+    (half / "units" / "unit_999999").mkdir()  # no run of ours makes one
     assert call(lab.arguments(half, "--restart", "--min-score", 0.9, source=half / "input.fa"))[0] == 0
     assert lab.tables(half)["viral.fasta"] != lab.expected["viral.fasta"]
     assert [path.read_text() for path in mine] == [lab.input.read_text()] * 3

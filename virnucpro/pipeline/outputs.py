@@ -65,7 +65,8 @@ def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
         reason = error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}; make room there or choose another --output") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what is there to say was said
+            temporary.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -76,6 +76,8 @@ class RunDirectory:
         if descriptor is None:
             raise OutputError(f"another run works in {self.path}; wait for it, or choose another --output")
         try:
+            with suppress(OSError):
+                self.path.joinpath(f".{self.state_path.name}.tmp").unlink()  # of one that was killed
             yield
         finally:
             with suppress(OSError):
@@ -136,16 +138,24 @@ class RunDirectory:
         return not all((self.path / name).is_file() for name in names)
 
     def begin(self, state: dict[str, Any], anew: bool) -> None:
-        """Write run.json; `anew`, first remove what an earlier run left, and nothing else."""
+        """Write run.json and remove what an earlier run left, its units only with `anew`, and nothing else.
+
+        The units go first and the tables last: wherever this is broken off, run.json tells of a run that can go on.
+        """
         if anew:
-            self.clear()
+            self.remove_units()
         self.write_state(state)
+        self._remove_tables()
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
         with usable(self.path):
             self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
-            self.remove_units()
+        self.remove_units()
+        self._remove_tables()
+
+    def _remove_tables(self) -> None:
+        with usable(self.path):
             for path in self._every_table():
                 path.unlink(missing_ok=True)
                 path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
@@ -198,9 +208,10 @@ class RunDirectory:
 
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""
-        for path in self.units.glob("*") if self.units.is_dir() else ():
-            if _UNIT_FILE.fullmatch(path.name):
-                path.unlink()
+        with usable(self.units):
+            for path in self.units.glob("*") if self.units.is_dir() else ():
+                if _UNIT_FILE.fullmatch(path.name) and path.is_file():
+                    path.unlink()
         with suppress(OSError):
             self.units.rmdir()
 
