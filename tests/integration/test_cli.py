@@ -534,6 +534,7 @@ def test_a_fault_after_many_records_leaves_no_table(call, tmp_path):
         ["predict", "x.fa", "-o", "out", "--min-score", "2"],
         ["predict", "x.fa", "-o", "out", "--min-length", "0"],
         ["predict", "x.fa", "-o", "out", "--threads", "0"],
+        ["predict", "x.fa", "-o", "out", "--threads", "100000"],
         ["predict", "x.fa", "-o", "out", "--colour", "red"],
         ["call", "x.fa"],
         ["embed", "x.fa", "-o", "out", "--max-tokens", "0"],

@@ -32,7 +32,9 @@ MaxTokens = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("-t", "--threads", min=1, help="CPU threads; default: the cores available.", show_default=False),
+    typer.Option(
+        "-t", "--threads", min=1, max=1024, help="CPU threads; default: the cores available.", show_default=False
+    ),
 ]
 Engine = Annotated[
     Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on many devices and machines.")
