@@ -13,13 +13,12 @@ def test_a_call_is_told_with_its_windows_and_frames(tmp_path):
     assert "a: record 2 of the run, 800 nt" in lines
     assert "passed: it is long enough" in lines
     assert "repetitive" not in lines  # this run knows no such filter
-    assert (
-        "called virus: its score 0.9000 reaches the preset balanced at this length, false discovery rate 0.0200"
-        in lines
-    )
+    assert "called virus: its score 0.9000 reaches the preset balanced at this length\n" in lines
+    assert "  false discovery rate 0.0200, of this record and all with a better score\n" in lines
+    assert max(map(len, lines.splitlines())) <= 80
     assert "window 501-800: virus, score 0.9000" in lines
     assert lines.count("    frame ") == 4
-    assert lines.count("<- best frame of the record") == 1
+    assert lines.count("<- best of the record") == 1
     assert "frame F1:  166 aa, virus score 0.9000, weight 0.5000  <- best" in lines
 
 
@@ -38,7 +37,7 @@ def test_of_a_pair_the_read_is_named(tmp_path):
     assert lines[0] == "a: pair 1 of the run, 1,000 nt"
     windows = [line for line in lines if "window" in line]
     assert windows == [f"  read {mate}, window 1-500: virus, score 0.9000" for mate in (1, 2)]
-    assert sum(line.endswith("<- best frame of the pair") for line in lines) == 1
+    assert sum(line.endswith("<- best of the pair") for line in lines) == 1
 
 
 def test_every_record_of_an_id_is_told(tmp_path):

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+from collections import Counter
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_json_lines(monkeypatch, capsys):
     logs.set_up(logging.WARNING, json_lines=True)
     tally = Tally(viral=2, bases=9)
     tally.status.update({"ok": 5, "too_short": 1})
-    summarise(tally, 1, 3.25, "; there")
+    summarise(tally, 1, 3.25, "there")
     logs.tell_error(InputError("a\nb"))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["level"], line["event"]) for line in lines] == [
@@ -119,6 +120,16 @@ def test_on_a_terminal_a_bar_has_rate_and_time_left(monkeypatch):
     assert "1,000 records" in drawn
     assert "records/s" in drawn
     assert " left" in drawn
+
+
+def test_on_a_terminal_the_summary_has_a_line_for_each_thing(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logs.set_up(logging.WARNING, json_lines=False)
+    summarise(Tally(status=Counter({"ok": 5000, "too_short": 1}), viral=2), 0, 3.25, "files are in a; b")
+    assert terminal.getvalue() == (
+        "virnucpro: 5,001 records: 2 virus, 4,998 other, not called: 1 too_short\n  3.2 s\n  files are in a; b\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def forecast(inputs: Sequence[str], model: str, options: Options) -> str:
     rate = scored / seconds if scored else 0.0
     needed = loaded + (all_bases / rate if rate else 0.0)
     known = "counted" if source.at_end else f"estimated from the first {source.records:,}"
-    how = f"{predictor.device}, {predictor.precision}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    how = f"{predictor.device}, {predictor.precision}, {threads} thread{'s' if threads > 1 else ''}"
     return (
         f"input: {total:,} records ({known}), {all_bases:,.0f} nt long enough to be scored\n"
         f"speed: {rate:,.0f} nt/s with {predictor.description.name} on {how}, "

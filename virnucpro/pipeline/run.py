@@ -172,7 +172,7 @@ def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) 
     where = f"{f'tables and {REPORT}' if request.finish else 'tables'} are in {directory.path}"
     if request.shard:
         where = f"shard {request.shard} is in {directory.path}, for `virnucpro merge`"
-    summarise(course.tally, course.ids.count(), sum(seconds.values()), f"; {where}")
+    summarise(course.tally, course.ids.count(), sum(seconds.values()), where)
 
 
 def _run_to_stdout(request: Request) -> None:
@@ -192,4 +192,4 @@ def _run_to_stdout(request: Request) -> None:
                 counter.advance(len(unit.records))
     finally:
         out.detach()
-    summarise(tally, ids.count(), time.perf_counter() - begin, "")
+    summarise(tally, ids.count(), time.perf_counter() - begin)

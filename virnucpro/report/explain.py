@@ -34,7 +34,7 @@ def explain(directory: Path, name: str) -> Iterator[str]:
         unit, mate = unit_of(told), 0
         yield f"{name}: {unit} {entry.index + 1} of the run, {entry.length:,} nt"
         yield from _filters(entry, told["counts"]["status"])
-        yield f"  {_verdict(entry, told)}"
+        yield from (f"  {line}" for line in _verdict(entry, told))
         for chunk, frames in chunks:
             mate += chunk["start"] == "0"
             place = f"read {mate}, window " if unit == "pair" else "window "
@@ -43,7 +43,7 @@ def explain(directory: Path, name: str) -> Iterator[str]:
             why = "" if chunk["reason"] == "NA" else f" ({chunk['status']}: {chunk['reason']})"
             yield f"  {place}: {chunk['prediction']}, {score}{why}"
             for frame in frames:
-                best = f"  <- best frame of the {unit}" if frame["frame"] == entry.row["best_frame"] else ""
+                best = f"  <- best of the {unit}" if frame["frame"] == entry.row["best_frame"] else ""
                 lane = f"{'F' if frame['strand'] == '+' else 'R'}{int(frame['offset']) + 1}"
                 yield (
                     f"    frame {lane}: {int(frame['aa_length']):>4} aa, virus score {frame['score_virus']}, "
@@ -63,13 +63,15 @@ def _filters(entry: Entry, known: Collection[str]) -> Iterator[str]:
         yield f"  failed: {status}: {reason}"
 
 
-def _verdict(entry: Entry, told: dict[str, Any]) -> str:
+def _verdict(entry: Entry, told: dict[str, Any]) -> Iterator[str]:
     row, options = entry.row, told["options"]
     if entry.score is None:
-        return "not called"
+        yield "not called"
+        return
     rule = f"the preset {options.get('preset')} at this length"
     if options.get("min_score") is not None:
         rule = f"the least score of a virus, {options['min_score']:g}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
-    fdr = f", false discovery rate {row['fdr']}" if row.get("fdr", "NA") != "NA" else ""
-    return f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}{fdr}"
+    yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
+    if row.get("fdr", "NA") != "NA":
+        yield f"false discovery rate {row['fdr']}, of this {unit_of(told)} and all with a better score"
