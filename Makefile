@@ -84,7 +84,7 @@ demo: $(RUN_STAMP)
 	@echo
 	@cut -f 1,2,5,6,7,9 $(DEMO_DIR)/records.tsv | expand -t 28,38,50,64,72
 	@echo
-	@echo "All tables are in $(DEMO_DIR)/"
+	@echo "Open $(DEMO_DIR)/report.html in a browser. The command is $(BIN)/virnucpro; source $(BIN)/activate to type it short."
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
