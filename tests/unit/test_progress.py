@@ -126,9 +126,9 @@ def test_on_a_terminal_the_summary_has_a_line_for_each_thing(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     logs.set_up(logging.WARNING, json_lines=False)
-    summarise(Tally(status=Counter({"ok": 5000, "too_short": 1}), viral=2), 0, 3.25, "files are in a; b")
+    summarise(Tally(status=Counter({"ok": 5000, "too_short": 1}), viral=2), 0, 3.25, "files are in a; b", unit="pairs")
     assert terminal.getvalue() == (
-        "virnucpro: 5,001 records: 2 virus, 4,998 other, not called: 1 too_short\n  3.2 s\n  files are in a; b\n"
+        "virnucpro: 5,001 pairs: 2 virus, 4,998 other, not called: 1 too_short\n  3.2 s\n  files are in a; b\n"
     )
 
 

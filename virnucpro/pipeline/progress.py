@@ -177,16 +177,16 @@ def writes_json() -> bool:
     return any(getattr(handler.formatter, "json_lines", False) for handler in logging.getLogger().handlers)
 
 
-def summarise(tally: Tally, repeated: int, seconds: float, *where: str) -> None:
-    """Say what came of a run; `repeated` records repeat an id, `where` tells of the files.
+def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records") -> None:
+    """Say what came of a run of records or pairs; `repeated` of them repeat an id, `where` tells of the files.
 
     On a terminal it is a line for each thing, elsewhere one line.
     """
     if repeated:
-        logger.warning("%d records repeat an id; each has its own row, in input order", repeated)
+        logger.warning("%d %s repeat an id; each has its own row, in input order", repeated, unit)
     other = tally.status[Status.OK.value] - tally.viral
     dropped = {status: n for status, n in sorted(tally.status.items()) if n and status != Status.OK.value}
-    line = f"{tally.records:,} records: {tally.viral:,} virus, {other:,} other"
+    line = f"{tally.records:,} {unit}: {tally.viral:,} virus, {other:,} other"
     line += f", not called: {', '.join(f'{n:,} {status}' for status, n in dropped.items())}" if dropped else ""
     parts = [line]
     counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}

@@ -57,6 +57,11 @@ class Request:
         if self.paired and len(self.inputs) != 2:
             raise ConfigError(f"--paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}")
 
+    @property
+    def unit(self) -> str:
+        """What a row of records.tsv stands for, in the plural."""
+        return "pairs" if self.paired else "records"
+
     def units(self, source: Source) -> Iterator[Unit]:
         """Read the input in a background thread and yield its units."""
         records = source.count(read_pairs(*source.files)) if self.paired else source
@@ -172,7 +177,7 @@ def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) 
     where = f"{f'tables and {REPORT}' if request.finish else 'tables'} are in {directory.path}"
     if request.shard:
         where = f"shard {request.shard} is in {directory.path}, for `virnucpro merge`"
-    summarise(course.tally, course.ids.count(), sum(seconds.values()), where)
+    summarise(course.tally, course.ids.count(), sum(seconds.values()), where, unit=request.unit)
 
 
 def _run_to_stdout(request: Request) -> None:
@@ -192,4 +197,4 @@ def _run_to_stdout(request: Request) -> None:
                 counter.advance(len(unit.records))
     finally:
         out.detach()
-    summarise(tally, ids.count(), time.perf_counter() - begin)
+    summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit)
