@@ -1,11 +1,12 @@
 """Fuzz reader, inspection and text stage with libFuzzer: nothing but records and InputErrors may come out.
 
     pip install atheris
-    python tests/fuzz/fuzz_reader.py -max_total_time=600
+    python tests/fuzz/fuzz_reader.py -max_total_time=600 -rss_limit_mb=0
 
-Options are those of libFuzzer. The corpus is in runs/fuzz_reader, or in the directory that is named; one that is not
-there is made, with a few seeds. The first byte of an input chooses the compression and the second how much of the
-compressed bytes is left; the rest is text.
+Options are those of libFuzzer; the second because instrumented code keeps memory, which the same inputs without it do
+not. The corpus is in runs/fuzz_reader, or in the directory that is named; one that is not there is made, with a few
+seeds. The first byte of an input chooses the compression and the second how much of the compressed bytes is left; the
+rest is text.
 """
 
 import bz2
