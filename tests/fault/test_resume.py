@@ -129,6 +129,7 @@ DAMAGES = {
     "empty": lambda data: b"",
     "foreign": lambda data: b"\x89PNG\r\n" * 999,
     "foreign JSON": lambda data: b"[1, 2]".ljust(2048),
+    "deep JSON": lambda data: b"[" * 9999,
     "odd fields": lambda data: data.replace(b'"sections": [', b'"sections": ["x", ', 1),
 }
 
@@ -269,10 +270,11 @@ def test_resume_without_a_run(lab, call, tmp_path):
     assert call(lab.arguments(tmp_path / "new", "--resume"))[0] == 0
     assert lab.tables(tmp_path / "new") == lab.expected
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "run.json").write_text('{"status": "complete"}')
-    code, err = call(lab.arguments(tmp_path / "other", "--resume"))
-    assert code == 1
-    assert "no run to resume" in err
+    for state in ('{"status": "complete"}', "[" * 99999):
+        (tmp_path / "other" / "run.json").write_text(state)
+        code, err = call(lab.arguments(tmp_path / "other", "--resume"))
+        assert code == 1
+        assert "no run to resume" in err
 
 
 def test_restart_keeps_what_is_not_ours(lab, half, call):

@@ -3,6 +3,7 @@
 import resource
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -44,6 +45,30 @@ def test_a_signal_stops_a_run_to_standard_output(lab):
     assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again\n"
     for stream in (process.stdin, process.stdout, process.stderr):
         stream.close()
+
+
+# Runs the command line and gets SIGTERM within an import that goes on whatever error comes of it.
+STOPPED_IN_AN_IMPORT = """
+import os, signal, sys
+
+
+def watch(event, details):
+    if event == "import" and details[0] == "numpy.linalg":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+from virnucpro.cli.main import main
+
+sys.addaudithook(watch)
+main(sys.argv[1:])
+"""
+
+
+def test_a_signal_within_an_import_is_heeded_after_it(lab, tmp_path):
+    command = [sys.executable, "-c", STOPPED_IN_AN_IMPORT, *lab.arguments(tmp_path / "out", source="-")]
+    code, err = lab.ended(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE))
+    assert (code, err) == (75, "virnucpro: error: stopped by SIGTERM; run it again with --resume to go on\n")
+    assert not (tmp_path / "out" / "records.tsv").exists()
 
 
 def test_handlers_are_put_back(lab, call, tmp_path):

@@ -6,12 +6,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 from virnucpro.errors import StoppedError
 
 # 75 is EX_TEMPFAIL: a batch system may start the command again; 130 is what shells make of Ctrl-C.
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
+# A signal that arrives within an import is heeded after it: so often it is looked whether that is over.
+_AGAIN_SECONDS = 0.05
 
 
 @contextmanager
@@ -21,15 +22,29 @@ def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[N
     The program then ends within moments; a second Ctrl-C ends it at once, which loses nothing more.
     """
 
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
+    arrived: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send it more than once
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        which = signal.Signals(number)
+        arrived.append(number)
+        if _is_import(frame):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+            return
+        which = signal.Signals(arrived[0])
         raise StoppedError(f"stopped by {which.name}; {advice}", EXIT_CODES[which])
 
-    before = {number: signal.signal(number, stop) for number in EXIT_CODES}
+    before = {number: signal.signal(number, stop) for number in (*EXIT_CODES, signal.SIGALRM)}
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    """Tell whether a module is being imported: left half-way it breaks what comes after, if an error comes at all."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None

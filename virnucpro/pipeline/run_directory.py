@@ -114,7 +114,7 @@ class RunDirectory:
         try:
             state = json.loads(self.state_path.read_text(encoding="utf-8"))
             return state if isinstance(state["status"], str) and isinstance(state["fingerprint"], dict) else None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def refuse_inputs(self, inputs: Sequence[str]) -> None:

@@ -140,7 +140,7 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
             sinks = [count_evidence(tally.evidence), *[None] * (n_tables - 1)]
             if header.fits(unit) and _copy(file, header, sinks):
                 return tally
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         pass  # whatever a file leads to that no run of ours wrote
     return None
 
@@ -171,7 +171,7 @@ def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: 
         try:
             header = _read_header(file, len(tables))
             whole = (header.unit, header.first) == (number, first) and _copy(file, header, tables)
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise OutputError(f"{path} was damaged during the run; {again}") from error
     if not whole:
         raise OutputError(f"{path} was damaged during the run; {again}")
