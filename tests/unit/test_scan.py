@@ -12,7 +12,7 @@ import pytest
 from virnucpro._optional import OptionalPackage
 from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.regions import Region
+from virnucpro.pipeline.regions import Region, strangeness
 from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
 from virnucpro.report.tracks import draw_track
 from virnucpro.seq import read_records
@@ -97,7 +97,32 @@ def test_phage_genes_are_found_between_those_of_a_bacterium(tmp_path):
     assert called[inside].mean() > 0.8
     assert called[inside].sum() / called.sum() > 0.8
     assert [path.name for path in (tmp_path / "out").glob("*.svg")] == ["record_00001.svg"]
-    assert run(["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]) == 1  # not empty
+    again = ["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]
+    assert run(again) == 1  # not empty
+    assert run([*again, "--restart", "--remnants", "--plots", "none"]) == 0
+    found = [line.split("\t") for line in (tmp_path / "out" / "regions.bed").read_text().splitlines()]
+    more = np.zeros(len(called), bool)
+    for row in found:
+        more[int(row[1]) : int(row[2])] = True
+    assert more[called].mean() > 0.95
+    assert more.sum() > called.sum()
+
+
+def test_a_piece_of_another_composition_is_strange():
+    rng = np.random.default_rng(0)
+    usual = rng.choice(list(b"ACGT"), 120_000).astype(np.uint8).tobytes()
+    other = rng.choice(list(b"ACGT"), 10_000, p=(0.4, 0.1, 0.1, 0.4)).astype(np.uint8).tobytes()
+    sequence = usual[:60_000] + other + usual[60_000:]
+    middles = list(range(250, len(sequence), 250))
+    found = strangeness(sequence, middles)
+    inside = np.array([62_000 <= middle < 68_000 for middle in middles])
+    assert found[inside].min() == 8
+    assert abs(np.median(found[~inside])) < 0.1
+    reverse = sequence[::-1].translate(bytes.maketrans(b"ACGT", b"TGCA"))
+    np.testing.assert_allclose(
+        strangeness(reverse, [len(sequence) - m for m in middles]), found, atol=0.2
+    )  # stretches are off by 3 nt
+    assert not strangeness(sequence[:99_999], middles[:9]).any()  # too short to know what is usual
 
 
 def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch, capsys):

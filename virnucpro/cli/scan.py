@@ -22,12 +22,21 @@ def scan(
         float, typer.Option("--min-posterior", help="Least probability of virus of each window of a region.")
     ] = 0.5,
     min_length: Annotated[int, typer.Option("--min-length", min=0, help="Shortest region, nt.")] = 1000,
-    neutral: Annotated[
-        float,
+    remnants: Annotated[
+        bool,
         typer.Option(
-            "--neutral", help="Log likelihood ratio of a window that tells nothing; lower finds more and more wrongly."
+            "--remnants",
+            help="Find remnants of prophages, too, by sequence unlike the rest of the genome; more false regions.",
         ),
-    ] = -1.0,
+    ] = False,
+    neutral: Annotated[
+        float | None,
+        typer.Option(
+            "--neutral",
+            help="Log likelihood ratio of a window that tells nothing, default -1; lower finds more and more wrongly.",
+            show_default=False,
+        ),
+    ] = None,
     plots: Annotated[
         Literal["png", "svg", "pdf", "none"] | None,
         typer.Option(
@@ -50,6 +59,7 @@ def scan(
     Example: virnucpro scan genome.fa -o regions
     """
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from virnucpro._optional import MATPLOTLIB
     from virnucpro.config import make_sums_reproducible
@@ -58,7 +68,7 @@ def scan(
     from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.pipeline.predict import Options
     from virnucpro.pipeline.progress import Source, shown_progress
-    from virnucpro.pipeline.regions import Landscape
+    from virnucpro.pipeline.regions import REMNANTS, Landscape
     from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings
     from virnucpro.report.plots import new_figure
     from virnucpro.report.tracks import draw_track
@@ -69,7 +79,9 @@ def scan(
     run_options = Options(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
     )
-    landscape = Landscape(neutral=neutral)
+    landscape = REMNANTS if remnants else Landscape()
+    if neutral is not None:
+        landscape = replace(landscape, neutral=neutral)
     scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
     prepare_directory(output, restart)
     source = Source(inputs, scanner.windows)

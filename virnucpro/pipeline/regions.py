@@ -12,17 +12,35 @@ Floats = npt.NDArray[np.float64]
 
 _MOST = 30.0  # evidence beyond it changes nothing that a float could show
 
+# Composition: 4-mers of either strand, counted in stretches of so many nt, and so many more as in the whole record.
+_STRETCH, _PSEUDO = 4000, 20
+_LEAST_RECORD = 100_000  # nt; of a shorter one it is not known what is usual
+_STRANGENESS = -1.0, 8.0  # what lies beyond counts as this
+_CODES = np.zeros(256, np.uint8)
+_CODES[list(b"ACGT")] = range(4)
+_FOURS = np.arange(256)
+_CANONICAL = np.minimum(_FOURS, sum((3 - (_FOURS >> 2 * i & 3)) << 2 * (3 - i) for i in range(4)))
+
 
 @dataclass(frozen=True, slots=True)
 class Landscape:
-    """What is expected along a record: mean lengths (nt) of regions of virus and of what lies between, and how the
-    evidence of a window counts: `weight` for each unit of it (neighbours overlap and agree) above `neutral`, which is
-    below 0 since the genes of a prophage look less like a virus than those of a free phage. See docs/regions.md."""
+    """What is expected along a record.
+
+    `virus_length` and `other_length` are mean lengths (nt) of regions of virus and of what lies between. The evidence
+    of a window counts with `weight` for each unit of it (neighbours overlap and agree) above `neutral`, which is below
+    0 since the genes of a prophage look less like a virus than those of a free phage. A unit of `strangeness` adds
+    `composition` to the evidence. See docs/regions.md.
+    """
 
     virus_length: float = 30_000
     other_length: float = 100_000
     weight: float = 0.3
     neutral: float = -1.0
+    composition: float = 0.0
+
+
+# Finds remnants of prophages too, and more that are none.
+REMNANTS = Landscape(weight=0.1, neutral=-1.25, composition=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,28 @@ def posteriors(evidence: Floats, step: int, landscape: Landscape) -> Floats:
         after = ((1 - leave) * seen + leave) / (enter * seen + 1 - enter)
     odds_of_all = forward * backward
     result: Floats = odds_of_all / (1 + odds_of_all)
+    return result
+
+
+def strangeness(sequence: bytes, middles: Sequence[int]) -> Floats:
+    """Return by how much the 4-mers around each place differ from those of the whole record: 0 as is usual there.
+
+    It is the divergence of Kullback and Leibler, less its median, in units of the distance between its quartiles.
+    """
+    if len(sequence) < _LEAST_RECORD:
+        return np.zeros(len(middles))
+    codes = _CODES[np.frombuffer(sequence, np.uint8)]
+    fours = codes[:-3] << 6 | codes[1:-2] << 4 | codes[2:-1] << 2 | codes[3:]  # (length - 3,)
+    usual = np.bincount(_CANONICAL, np.bincount(fours, minlength=256) + 1.0, 256)
+    usual, used = usual / usual.sum(), usual > 0
+    found = np.empty(len(middles))
+    for i, middle in enumerate(middles):
+        around = fours[max(0, middle - _STRETCH // 2) : middle + _STRETCH // 2]
+        counts = np.bincount(_CANONICAL, np.bincount(around, minlength=256), 256)[used] + _PSEUDO * usual[used]
+        share = counts / counts.sum()
+        found[i] = share @ np.log(share / usual[used])
+    low, median, high = np.percentile(found, (25, 50, 75))
+    result: Floats = np.clip((found - median) / max(high - low, 1e-9), *_STRANGENESS)
     return result
 
 

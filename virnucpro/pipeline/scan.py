@@ -15,9 +15,9 @@ import numpy as np
 from virnucpro.errors import ConfigError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
 from virnucpro.pipeline.outputs import atomic_writer
-from virnucpro.pipeline.predict import Options, Predictor, RecordResult
+from virnucpro.pipeline.predict import SLICE, Options, Predictor, RecordResult
 from virnucpro.pipeline.progress import Counter
-from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions
+from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions, strangeness
 from virnucpro.types import Call, Record
 
 REGION_COLUMNS = ("region", "seq_name", "start", "end", "length", "n_windows", "posterior", "virus_score")
@@ -81,6 +81,9 @@ class Scanner:
         windows = (Record(record.id, record.sequence[start : start + self.window], record.source) for start in starts)
         numbers = (_numbers(result.call) for result in _counted(self.predictor.run(windows), counter))
         scores, evidence = np.fromiter(numbers, np.dtype((float, 2))).T
+        if settings.landscape.composition:
+            middles = [start + self.window // 2 for start in starts]
+            evidence = evidence + settings.landscape.composition * strangeness(record.sequence, middles)
         found = posteriors(evidence, self.step, settings.landscape)
         bounds = window_bounds(starts, length, self.window)
         kept = list(regions(found, bounds, settings.threshold, settings.min_length))
@@ -88,9 +91,14 @@ class Scanner:
 
 
 def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[RecordResult]:
+    """Count the windows of a record when a slice is done, since its results come all at once."""
+    done = 0
     for result in results:
-        counter.advance(1)
         yield result
+        done += 1
+        if done % SLICE == 0:
+            counter.advance(SLICE)
+    counter.advance(done % SLICE)
 
 
 def _numbers(call: Call) -> tuple[float, float]:
