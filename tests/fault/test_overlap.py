@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 
+from virnucpro.data import overlapped
 from virnucpro.errors import StoppedError
 from virnucpro.pipeline import engine
 from virnucpro.pipeline.predict import Predictor
@@ -35,7 +36,7 @@ def test_an_interruption_ends_what_is_at_work():
             raise AssertionError("nobody stopped it")
         return item
 
-    results = engine._overlapped(work, range(10), 2, stopped.set)
+    results = overlapped(work, range(10), 2, stopped.set)
     assert next(results) == 0
     begin = time.monotonic()
     results.close()

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from virnucpro.models import ESM2, ESM2Config
+from virnucpro.models.cpu_kernels import CPU
 from virnucpro.models.kernels import PLAIN, kernels_for
+from virnucpro.models.rotary import rotary_table
 
 CUDA = torch.device("cuda")
 
@@ -33,17 +35,50 @@ def test_kernels_equal_their_twins_under_the_interpreter():
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype"),
-    [("cpu", torch.float32), ("cpu", torch.bfloat16), ("cpu", torch.float16), ("cuda", torch.float32)],
-)
-def test_the_cpu_and_float32_take_the_plain_kernels(device, dtype):
+    ("device", "dtype", "expected"),
+    [
+        ("cpu", torch.float32, CPU), ("cpu", torch.bfloat16, CPU), ("cpu", torch.float16, PLAIN),
+        ("cpu", torch.float8_e4m3fn, PLAIN), ("cuda", torch.float32, PLAIN),
+    ],
+)  # fmt: skip
+def test_each_device_and_dtype_has_its_kernels(device, dtype, expected):
+    assert kernels_for(torch.device(device), dtype, narrow=True) is expected
     assert kernels_for(torch.device(device), dtype) is PLAIN
 
 
-def test_a_placed_model_on_the_cpu_has_plain_kernels():
+def test_a_model_has_plain_kernels_until_it_is_placed():
     model = ESM2(ESM2Config(1, 16, 2))
     assert model.kernels is PLAIN
-    assert model.place("cpu", torch.bfloat16).kernels is PLAIN
+    assert model.place("cpu", torch.bfloat16).kernels is CPU
+
+
+# Of float32 a last bit or two of sums; of bfloat16, whose steps are 2^-8 apart, that each pass rounds once.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 8e-3)])
+@pytest.mark.parametrize(("tokens", "heads", "head_width"), [(1, 1, 2), (37, 2, 16), (128, 5, 32), (70, 3, 24)])
+def test_kernels_of_the_cpu_equal_their_twins(dtype, tolerance, tokens, heads, head_width):
+    torch.manual_seed(tokens)
+    layer = ESM2(ESM2Config(1, heads * head_width, heads)).place("cpu", dtype).layers[0]
+    x, y = torch.randn(2, tokens, heads * head_width)
+    table = rotary_table(torch.arange(tokens), head_width)
+
+    def close(found, expected):
+        assert found.dtype == expected.dtype
+        error = (found.double() - expected.double()).norm() / expected.double().norm()
+        assert error <= tolerance, float(error)
+
+    with torch.inference_mode():
+        for branch in (None, y.to(dtype)):
+            found, expected = (k.add_layer_norm(x.clone(), branch, layer.attention_norm, dtype) for k in (CPU, PLAIN))
+            close(found[0], expected[0])
+            close(found[1], expected[1])
+        h = expected[1]
+        q, k, v = CPU.rotary_qk(CPU.qkv(h, layer.qkv, heads), *table)
+        q_, k_, v_ = PLAIN.rotary_qk(PLAIN.qkv(h, layer.qkv, heads), *table)
+        close(v, v_)
+        close(q.norm(dim=-1), q_.norm(dim=-1))
+        close(torch.einsum("ihd,jhd->hij", q, k), torch.einsum("ihd,jhd->hij", q_, k_))
+        close(CPU.linear(h, layer.out), PLAIN.linear(h, layer.out))
+        close(CPU.feed_forward(h, layer.up, layer.down), PLAIN.feed_forward(h, layer.up, layer.down))
 
 
 def test_without_triton_the_plain_kernels_serve(monkeypatch, caplog):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import _thread
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ from virnucpro.data.collators import VarlenCollator
 from virnucpro.data.packing import pack_by_tokens
 from virnucpro.errors import ConfigError
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 # Sequences tokenised at a time; with sorting, the window inside which lengths are brought together.
@@ -93,3 +96,26 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
     finally:
         stopped.set()
         ended.wait(timeout=1.0)  # a source that waits for input cannot be woken; such a thread ends with the program
+
+
+def overlapped(
+    function: Callable[[S], T], items: Iterable[S], n: int, stop: Callable[[], object] = lambda: None
+) -> Iterator[T]:
+    """Yield the results of `function`, in order, with `n` items at work in as many threads; `stop` ends them early."""
+    if n == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(n) as pool:
+        pending: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > n:  # one waits, so that no thread does
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            stop()
+            raise

@@ -22,6 +22,9 @@ from virnucpro.models.positions import position_ids_unchecked
 # at multiples of 128, and on a CPU oneDNN keeps a compiled product for each shape, which fills memory if all differ.
 _TILES = {"cuda": 128, "cpu": 64}
 
+# Up to this width the operators of a batch are too short to divide each among threads.
+_NARROW = 640
+
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -41,6 +44,7 @@ class PackedEncoder(nn.Module, ABC):
     backend: AttentionBackend
     kernels: Kernels = PLAIN
     dtype = torch.float32  # of the dense layers
+    narrow = False  # on a CPU: batches are to have a thread each
     tile = 1  # tokens of a packed batch are filled up to a multiple of this
 
     def select_attention(
@@ -64,7 +68,8 @@ class PackedEncoder(nn.Module, ABC):
         self.to(device)
         self.dtype = dtype
         self.select_attention(device, dtype, attention)
-        self.kernels = kernels_for(torch.device(device), dtype)
+        self.narrow = torch.device(device).type == "cpu" and self.width <= _NARROW
+        self.kernels = kernels_for(torch.device(device), FLOAT8 if float8 else dtype, self.narrow)
         if float8:
             to_float8(self, self.kernels.quantise)
         self.tile = _TILES[torch.device(device).type]

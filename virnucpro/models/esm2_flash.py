@@ -76,9 +76,9 @@ class ESM2Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         dtype = self.qkv.weight.dtype
         x, h = kernels.add_layer_norm(x, y, self.attention_norm, dtype)
-        qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1))  # (3, H, Dh)
+        qkv = kernels.qkv(h, self.qkv, self.heads)  # (3, H, Dh)
         h = attend(*kernels.rotary_qk(qkv, *rotary)).flatten(-2)  # (D)
-        y = F.dropout(self.out(h), self.dropout, self.training)
+        y = F.dropout(kernels.linear(h, self.out), self.dropout, self.training)
         x, h = kernels.add_layer_norm(x, y, self.feed_forward_norm, dtype)
         return x, F.dropout(kernels.feed_forward(h, self.up, self.down), self.dropout, self.training)
 

@@ -1,8 +1,8 @@
-"""The elementwise work between the dense products, as a table of four functions: plain, or fused on a GPU.
+"""The work of a layer but for attention, as a table of functions: plain, or fused for inference.
 
-The plain functions are the specification: they serve every device and dtype, and autograd. The fused ones
-(`triton_kernels`) are for inference on CUDA in half precision; they may overwrite their arguments, so callers use
-only what a kernel returns.
+The plain functions are the specification: they serve every device and dtype, and autograd. The fused ones are for
+inference, on CUDA in half precision (`triton_kernels`) or on a CPU (`cpu_kernels`); they may overwrite their arguments,
+so callers use only what a kernel returns.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ class Kernels:
 
     add_layer_norm(x, y, norm, dtype): x (..., D), the residual stream; y (..., D) to be added to it, or None;
         norm, a LayerNorm over D. Returns x + y in the dtype of x, and its norm in `dtype`, for e4m3 `Quantised`.
-    rotary_qk(qkv, cos, sin): qkv (..., 3, H, Dh), contiguous; cos and sin (..., 1, Dh/2) float32, see
-        `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), perhaps views of qkv.
+    qkv(x, dense, heads): x (..., D), dense a linear layer from D to 3 H Dh. Returns (..., 3, H, Dh), contiguous.
+    rotary_qk(qkv, cos, sin): what `qkv` of the same table returned; cos and sin (..., 1, Dh/2) float32, see
+        `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), perhaps views of qkv. The elements of
+        a head of q and k may be in another order, if it is the same for both.
+    linear(x, dense): x (..., D). Returns dense(x).
     feed_forward(x, up, down): x (..., D), up a linear layer from D to F, down one back. Returns
         down(gelu(up(x))) with the exact (erf) GELU, (..., D). The layers may be `Float8Linear`, x then `Quantised`.
     quantise(x): x (..., D) in e4m3, a scale a row, see `float8`.
@@ -45,6 +48,8 @@ class Kernels:
     rotary_qk: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
     feed_forward: Callable[[Normed, Dense, Dense], Tensor]
     quantise: Quantise = quantise
+    qkv: Callable[[Normed, Dense, int], Tensor] = lambda x, dense, heads: dense(x).unflatten(-1, (3, heads, -1))
+    linear: Callable[[Normed, Dense], Tensor] = lambda x, dense: dense(x)
     differentiable: bool = False
 
 
@@ -73,14 +78,22 @@ def compiled_kernels(backend: str = "inductor") -> Kernels:
     )
 
 
-def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
-    """Return the kernels for dense layers in `dtype` on `device`, with one small launch to see that they work."""
-    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+def kernels_for(device: torch.device, dtype: torch.dtype, narrow: bool = False) -> Kernels:
+    """Return the kernels for dense layers in `dtype` on `device`, of a GPU with a small launch to see that they work.
+
+    On a CPU those of `narrow` models, whose batches have a thread each, are fused (`cpu_kernels`): how several threads
+    divide a product of complex numbers shows in its last bits.
+    """
+    if narrow and device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
+        from virnucpro.models.cpu_kernels import CPU
+
+        return CPU
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16, FLOAT8):
         return PLAIN
     try:
         from virnucpro.models import triton_kernels
 
-        triton_kernels.probe(device, dtype)
+        triton_kernels.probe(device, torch.bfloat16 if dtype == FLOAT8 else dtype)
     except Exception as error:  # Triton needs a C compiler and a driver that it knows: its faults are of any class
         logger.warning("Triton cannot be used, inference is slower (%s: %s)", type(error).__name__, error)
         return PLAIN

@@ -12,13 +12,14 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, pad, prefetch, unpad
+from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, overlapped, pad, prefetch, unpad
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
@@ -62,6 +63,7 @@ class AsyncInferenceRunner:
         max_tokens: the token budget of a batch; None takes `default_tokens`.
         packing: False takes the padded path, which gives the same numbers more slowly.
         depth: how many batches may be prepared ahead, and how many in flight.
+        threads: how many batches are computed at a time, each by a thread of its own; for a CPU.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class AsyncInferenceRunner:
         max_tokens: int | None = None,
         packing: bool = True,
         depth: int = 2,
+        threads: int = 1,
     ) -> None:
         self.encoder = encoder
         self.device = torch.device(device)
@@ -81,6 +84,7 @@ class AsyncInferenceRunner:
         self._exact: PackedEncoder | None = None
         self.packing = packing
         self.depth = depth
+        self.threads = threads
         self.collator = VarlenCollator(encoder.tokenizer)
 
     def run(self, items: Iterable[tuple[str, bytes]]) -> Iterator[EmbeddingBatch]:
@@ -92,16 +96,20 @@ class AsyncInferenceRunner:
             NumericalError: a vector is not finite.
             StoppedError: `stopped` has been set.
         """
+        batches = prefetch(iter_packed(items, self.collator, self.max_tokens), max(self.depth, self.threads))
         pending: deque[_Pending] = deque()
-        for batch in prefetch(iter_packed(items, self.collator, self.max_tokens), self.depth):
-            if self.stopped:
-                raise StoppedError("stopped", 75)
-            for launched in self._launched(batch):
-                pending.append(launched)
-                if len(pending) > self.depth:
-                    yield self._collect(pending.popleft())
+        for launched in chain.from_iterable(overlapped(self._launch_all, batches, self.threads)):
+            pending.append(launched)
+            if len(pending) > self.depth:
+                yield self._collect(pending.popleft())
         while pending:
             yield self._collect(pending.popleft())
+
+    def _launch_all(self, batch: PackedBatch) -> Iterable[_Pending]:
+        if self.stopped:
+            raise StoppedError("stopped", 75)
+        launched = self._launched(batch)
+        return launched if self.threads == 1 else list(launched)
 
     def embed(self, sequences: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """Return the pooled vectors of `sequences` in their order, (N, D); equal ones are embedded once."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import torch
 
+from virnucpro.config import default_threads
 from virnucpro.errors import ConfigError
+from virnucpro.models.encoder import PackedEncoder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
@@ -43,3 +46,14 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "fp8" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9)):
         raise ConfigError(f"precision fp8 needs a GPU of compute capability 8.9 or later, not {device}; take bf16")
     return name
+
+
+def divide_threads(models: Sequence[PackedEncoder], threads: int | None) -> int:
+    """Return how many batches at a time these models, placed before, are to compute; set the threads of an operator.
+
+    All threads, by default one for each core available, go to batches where a model is narrow, else to operators.
+    """
+    threads = threads or default_threads()
+    batches = threads if any(model.narrow for model in models) else 1
+    torch.set_num_threads(threads // batches)
+    return batches

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from virnucpro import __version__
-from virnucpro.config import default_threads, fingerprint
+from virnucpro.config import fingerprint
 from virnucpro.data import iter_packed, prefetch
 from virnucpro.errors import ConfigError, InputError, NumericalError
 from virnucpro.models.registry import DEFAULT_MODEL, find_directory, load_encoder, read_description
 from virnucpro.models.tokenizers import ESM2Tokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
-from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision
+from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
 from virnucpro.pipeline.embedding_file import Vectors, is_done, write_shard
 from virnucpro.pipeline.engine import Engine, recovered
 from virnucpro.pipeline.outputs import atomic_writer
@@ -176,9 +176,9 @@ class Embedder:
         self.max_length = request.max_length or LONGEST[self.kind]
         device = choose_device(options.device)
         self.precision = choose_precision(options.precision, device)
-        torch.set_num_threads(options.threads or default_threads())
         encoder.model.place(device, PRECISIONS[self.precision], options.attention).eval()
-        self.runner = AsyncInferenceRunner(self.encoder, device, options.max_tokens, options.packing)
+        threads = divide_threads([encoder.model], options.threads)
+        self.runner = AsyncInferenceRunner(self.encoder, device, options.max_tokens, options.packing, threads=threads)
         self.told = self._describe()
 
     def _describe(self) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from virnucpro.data import overlapped
 from virnucpro.errors import ConfigError
 from virnucpro.models.description import ModelDescription
 from virnucpro.models.registry import load_model
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from virnucpro.pipeline.run import Request
 
 logger = logging.getLogger(__name__)
-
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -67,7 +63,7 @@ class LocalEngine:
         def score(unit: Unit) -> tuple[Unit, list[RecordResult]]:
             return unit, score_isolated(self.predictor.run, unit.records)
 
-        for unit, results in _overlapped(score, units, in_flight(self.predictor.device), self.predictor.stop):
+        for unit, results in overlapped(score, units, in_flight(self.predictor.device), self.predictor.stop):
             begin()
             yield directory.write_unit(unit, results)
             counter.advance(len(unit.records))
@@ -80,25 +76,6 @@ def in_flight(device: torch.device) -> int:
     """Return how many units a device is given at a time: with two, text and tables of one are made while a GPU works
     on the other. Each unit has batches of its own, so that its scores do not depend on the company."""
     return 2 if device.type == "cuda" else 1
-
-
-def _overlapped(function: Callable[[S], T], items: Iterable[S], n: int, stop: Callable[[], object]) -> Iterator[T]:
-    """Yield the results of `function`, in order, with `n` items at work in as many threads; `stop` ends them early."""
-    if n == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(n) as pool:
-        pending: deque[Future[T]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) == n:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BaseException:
-            stop()
-            raise
 
 
 @contextmanager

@@ -15,15 +15,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from virnucpro.config import default_threads
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.models.catalogue import CATALOGUE
-from virnucpro.models.registry import DEFAULT_MODEL, Encoder, Model, load_model
+from virnucpro.models.registry import DEFAULT_MODEL, Model, load_model
 from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.decision import Decision
-from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision
+from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
 from virnucpro.pipeline.features import fuse
 from virnucpro.seq import Limits, frames_of, read_records, screened_chunks
 from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
@@ -118,14 +117,15 @@ class Predictor:
             )
         shortest = self.description.min_length if options.min_length is None else options.min_length
         self.min_length = max(shortest, 3)  # less than a codon has no frame
-        torch.set_num_threads(options.threads or default_threads())
-        self.nucleotide = self._runner(model.nucleotide)
-        self.protein = self._runner(model.protein)
+        encoders = [model.nucleotide, model.protein]
+        for encoder in encoders:
+            encoder.model.place(self.device, PRECISIONS[self.precision], options.attention).eval()
+        threads = divide_threads([encoder.model for encoder in encoders], options.threads)
+        self.nucleotide, self.protein = (
+            AsyncInferenceRunner(encoder, self.device, options.max_tokens, options.packing, threads=threads)
+            for encoder in encoders
+        )
         model.classifier.to(self.device).eval()
-
-    def _runner(self, encoder: Encoder) -> AsyncInferenceRunner:
-        encoder.model.place(self.device, PRECISIONS[self.precision], self.options.attention).eval()
-        return AsyncInferenceRunner(encoder, self.device, self.options.max_tokens, self.options.packing)
 
     def stop(self) -> None:
         """Make whatever thread runs this one end with its batch, by a StoppedError."""
