@@ -35,8 +35,8 @@ def draw_track(path: Path, track: Track) -> None:
     axes.plot(places, smooth, color="#0072b2", linewidth=1.2, label="probability of virus, smoothed")
     axes.set(
         xlabel=f"{track.seq_name[:60]} ({name})", ylabel="score", xlim=(0, track.length / unit), ylim=(-0.02, 1.02),
-        title=f"{len(track.regions)} regions (shaded), {track.length:,} nt",
     )  # fmt: skip
-    axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+    axes.set_title(f"{len(track.regions)} regions (shaded), {track.length:,} nt", loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small", frameon=False)  # hides no peak
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI)
