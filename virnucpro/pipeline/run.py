@@ -187,6 +187,7 @@ def _run_to_stdout(request: Request) -> None:
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="\n", write_through=True)
     try:
         out.write(TABLES["records.tsv"])
+        out.flush()  # whoever reads along sees each unit once it is done
         source = Source(request.inputs)
         with shown_progress(source) as counter:
             for unit in request.units(source):
@@ -194,6 +195,7 @@ def _run_to_stdout(request: Request) -> None:
                     out.write(record_row(result.call))
                     tally.add(result)
                     ids.add(result.record.id)
+                out.flush()
                 counter.advance(len(unit.records))
     finally:
         out.detach()
