@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from virnucpro.cli.signals import stoppable
+from virnucpro.errors import StoppedError
+
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("waiting", [False, True], ids=["at work", "waiting for input"])
@@ -66,9 +69,24 @@ main(sys.argv[1:])
 
 def test_a_signal_within_an_import_is_heeded_after_it(lab, tmp_path):
     command = [sys.executable, "-c", STOPPED_IN_AN_IMPORT, *lab.arguments(tmp_path / "out", source="-")]
-    code, err = lab.ended(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE))
-    assert (code, err) == (75, "virnucpro: error: stopped by SIGTERM; run it again with --resume to go on\n")
-    assert not (tmp_path / "out" / "records.tsv").exists()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)  # stdin stays open: it waits
+    assert process.wait(60) == 75
+    assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again with --resume to go on\n"
+    process.stdin.close()
+    process.stderr.close()
+
+
+def test_an_error_that_compiled_code_makes_of_a_signal_is_taken_for_it():
+    @stoppable()
+    def run():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except StoppedError as error:
+            raise ValueError("could not determine the shape") from error
+
+    with pytest.raises(StoppedError, match="SIGTERM") as end:
+        run()
+    assert end.value.exit_code == 75
 
 
 def test_handlers_are_put_back(lab, call, tmp_path):

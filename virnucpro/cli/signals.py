@@ -31,12 +31,19 @@ def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[N
         if _is_import(frame):
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
             return
+        raise stopped()
+
+    def stopped() -> StoppedError:
         which = signal.Signals(arrived[0])
-        raise StoppedError(f"stopped by {which.name}; {advice}", EXIT_CODES[which])
+        return StoppedError(f"stopped by {which.name}; {advice}", EXIT_CODES[which])
 
     before = {number: signal.signal(number, stop) for number in (*EXIT_CODES, signal.SIGALRM)}
     try:
         yield
+    except Exception as error:
+        if not arrived or isinstance(error, StoppedError):
+            raise
+        raise stopped() from error  # compiled code that was at work made another error of it
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
