@@ -130,7 +130,7 @@ def read_told(directory: Path) -> dict[str, Any]:
         raise MissingInputError(
             f"{directory} holds no run: {path} {error.strerror}; name an --output of predict"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not what `virnucpro predict` writes: {error!r}; run it again") from None
     if status != "complete":
         raise InputError(f"the run in {directory} is not complete but {status}; predict --resume goes on with it")
