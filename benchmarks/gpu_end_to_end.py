@@ -1,21 +1,27 @@
-"""`predict` from a FASTA file with models of the published shapes and random weights: is the GPU kept busy?
+"""`virnucpro predict` with a model of the published shapes and random weights: is the GPU, are all GPUs kept busy?
 
-    python benchmarks/gpu_end_to_end.py --tokenizer DIR [--chunks 20000] [--protein 3B] [--smoke]
+    python benchmarks/gpu_end_to_end.py --tokenizer DIR [--chunks 40960] [--protein 3B] [--ray 1,2] [--smoke]
 
-DIR holds the tokenizer.json of DNABERT-2. Compares the protein tokens per second of the whole run with those of the
-model alone on batches that lie on the device already, and says what share of the wall time DNABERT-S takes.
-Writes benchmarks/results/gpu_end_to_end.json. --smoke runs tiny shapes, also on a CPU, and writes nothing.
+DIR holds the tokenizer.json of DNABERT-2. A model directory is written (float32, 12 GB, as the published weights are)
+and the command runs on a FASTA file, with the local engine and on Ray with each number of GPUs of --ray. Its rate of
+protein tokens stands beside that of the encoder alone on batches that lie on the device already; the share of DNABERT-S
+is its time alone on such sequences. `predict_s` is all from the loaded model to the finished tables and report; GPU use
+is nvidia-smi's in that time. Writes benchmarks/results/gpu_end_to_end.json.
+--smoke runs tiny shapes, also on a CPU, and writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +32,13 @@ from virnucpro.data import VarlenCollator
 from virnucpro.models import ESM2_SHAPES, DNABERTConfig, ESM2Config
 from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.registry import Model, build_model
+from virnucpro.models.weights import save_module, sha256
 from virnucpro.pipeline.device import choose_device
-from virnucpro.pipeline.engine import LocalEngine
 from virnucpro.pipeline.predict import Options, Predictor
-from virnucpro.pipeline.provenance import describe_predictor
-from virnucpro.pipeline.run import Request, run
 from virnucpro.seq import read_records
 
-MAX_TOKENS = 16384
+TOKENS_A_FRAME = 168
+DNABERT_CHUNKS = 8192  # on which DNABERT-S is timed alone
 
 
 def published_shape(protein: ESM2Config, nucleotide: DNABERTConfig, tokenizer: Path, device: torch.device) -> Model:
@@ -49,20 +54,35 @@ def published_shape(protein: ESM2Config, nucleotide: DNABERTConfig, tokenizer: P
         return build_model(description, tokenizer)
 
 
+def write_model(model: Model, tokenizer: Path, directory: Path) -> None:
+    """Write a model directory, its weights in float32."""
+    directory.mkdir()
+    (directory / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    for stem, module in model.parts().items():
+        save_module(module, directory / f"{stem}.safetensors", torch.float32)
+    checksums = {name: sha256(directory / name) for name in model.description.files()}
+    replace(model.description, checksums=checksums).write_json(directory / "model.json")
+
+
 def write_chunks(path: Path, chunks: int) -> None:
     """Write records of 500 nt, each with at least one frame free of stop codons."""
     rng = np.random.default_rng(0)
-    codons = [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT" if a + b + c not in ("TAA", "TAG", "TGA")]
+    codons = np.array(
+        [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT" if a + b + c not in ("TAA", "TAG", "TGA")]
+    )
     with path.open("w") as file:
-        for number in range(chunks):
-            file.write(f">chunk{number}\n{''.join(rng.choice(codons, 167))[:500]}\n")
+        for number, row in enumerate(rng.choice(codons, (chunks, 167))):
+            file.write(f">chunk{number}\n{''.join(row)[:500]}\n")
 
 
 def model_only(predictor: Predictor, seconds: float) -> float:
     """Return the tokens per second of the protein encoder on one full batch of 168 tokens a sequence."""
     runner = predictor.protein
     rng = np.random.default_rng(1)
-    proteins = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 166)).encode() for _ in range(MAX_TOKENS // 168)]
+    letters = list("ACDEFGHIKLMNPQRSTVWY")
+    proteins = [
+        "".join(rng.choice(letters, TOKENS_A_FRAME - 2)).encode() for _ in range(runner.max_tokens // TOKENS_A_FRAME)
+    ]
     batch = VarlenCollator(runner.encoder.tokenizer)([(str(i), p) for i, p in enumerate(proteins)]).to(runner.device)
     wait = torch.cuda.synchronize if runner.device.type == "cuda" else lambda: None
     tokens, begin = 0, 0.0
@@ -81,53 +101,90 @@ def model_only(predictor: Predictor, seconds: float) -> float:
     return tokens / (time.perf_counter() - begin)
 
 
-class Made(LocalEngine):
-    """The engine of `virnucpro predict` with a model that is in no directory."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor, self.told = predictor, describe_predictor("bundled", predictor)
+def predict(chunks: Path, model: Path, output: Path, options: list[str], watch: bool) -> dict[str, Any]:
+    """Run the command; return what run.json says of it, and what nvidia-smi saw of the GPUs that were used."""
+    query = [
+        "nvidia-smi",
+        "--query-gpu=index,utilization.gpu,memory.used",
+        "--format=csv,noheader,nounits",
+        "-lms",
+        "250",
+    ]
+    with tempfile.TemporaryFile("w+") as seen:
+        watcher = subprocess.Popen(query, stdout=seen) if watch else None
+        command = [sys.executable, "-m", "virnucpro", "predict", str(chunks), "--model", str(model), "-o", str(output)]
+        begin = time.perf_counter()
+        subprocess.run([*command, *options], check=True)
+        wall = time.perf_counter() - begin
+        told = json.loads((output / "run.json").read_text())
+        seconds = told["seconds"]
+        row: dict[str, Any] = {
+            "chunks": told["counts"]["chunks"], "frames": told["counts"]["frames"], "wall_s": round(wall, 1),
+            "load_s": round(seconds["load"], 1), "predict_s": round(seconds["predict"], 1),
+            "chunks_per_s": round(told["counts"]["chunks"] / seconds["predict"], 1),
+            "precision": told["options"]["precision"], "attention": told["attention"],
+        }  # fmt: skip
+        if watcher:
+            watcher.terminate()
+            watcher.wait()
+            seen.seek(0)
+            gpus: dict[int, list[tuple[int, int]]] = {}
+            for line in seen.read().splitlines():
+                if line.count(",") == 2:
+                    index, use, memory = (int(field) for field in line.split(","))
+                    gpus.setdefault(index, []).append((use, memory))
+            used = [rows for rows in gpus.values() if max(memory for _, memory in rows) > 4000]
+            last = round(seconds["predict"] / 0.25)
+            row["gpu_use_percent"] = [round(statistics.mean(use for use, _ in rows[-last:]), 1) for rows in used]
+            row["peak_gb"] = [round(max(memory for _, memory in rows) * 1.048576e-3, 1) for rows in used]
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--chunks", type=int, default=20_000)
+    parser.add_argument("--chunks", type=int, default=40_960)
     parser.add_argument("--protein", choices=ESM2_SHAPES, default="3B")
+    parser.add_argument("--ray", type=lambda text: text.split(","), default=[], help="numbers of GPUs, e.g. 1,2")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     device = choose_device("auto")
+    on_gpu = device.type == "cuda"
     protein, nucleotide = ESM2_SHAPES[arguments.protein], DNABERTConfig()
     if arguments.smoke:
         protein, nucleotide = ESM2Config(2, 64, 4), DNABERTConfig(2, 48, 12, 96)
-    predictor = Predictor(
-        published_shape(protein, nucleotide, arguments.tokenizer, device), Options(max_tokens=MAX_TOKENS)
-    )
-    alone = model_only(predictor, arguments.seconds)
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "chunks.fa"
-        write_chunks(path, arguments.chunks)
-        output = Path(directory) / "run"
-        begin = time.perf_counter()
-        run(Request([str(path)], output), lambda request: nullcontext(Made(predictor)))
-        wall = time.perf_counter() - begin
-        frames = json.loads((output / "run.json").read_text())["counts"]["frames"]
-        sequences = [record.sequence for record in read_records([path])]
+        chunks, model = Path(directory) / "chunks.fa", Path(directory) / "model"
+        write_chunks(chunks, arguments.chunks)
+        made = published_shape(protein, nucleotide, arguments.tokenizer, device)
+        write_model(made, arguments.tokenizer, model)
+        predictor = Predictor(made, Options())
+        alone = model_only(predictor, arguments.seconds)
+        sequences = [record.sequence for record, _ in zip(read_records([chunks]), range(DNABERT_CHUNKS), strict=False)]
+        predictor.nucleotide.embed(sequences[:1024])  # warm-up
         begin = time.perf_counter()
         predictor.nucleotide.embed(sequences)
-        dnabert = (time.perf_counter() - begin) * frames / len(sequences)
-    tokens = 168 * frames
-    row = {
-        "protein": arguments.protein, "chunks": arguments.chunks, "frames": frames, "seconds": round(wall, 1),
-        "protein_tokens_per_s": round(tokens / wall), "model_only_tokens_per_s": round(alone),
-        "ratio": round(tokens / wall / alone, 3), "dnabert_share_of_wall": round(dnabert / wall, 3),
-        "precision": predictor.precision, "attention": predictor.protein.encoder.model.backend.name,
-        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if device.type == "cuda" else None,
-    }  # fmt: skip
-    if arguments.smoke:
-        print(row)
-    else:
-        write_results("gpu_end_to_end", [row])
+        a_frame = (time.perf_counter() - begin) / len(sequences)
+        del made, predictor
+        torch.cuda.empty_cache()
+        runs = {"local": [], **{f"ray, {n} GPUs": ["--engine", "ray", "--gpus", n] for n in arguments.ray}}
+        for name, options in runs.items():
+            row = predict(chunks, model, Path(directory) / name.replace(", ", "-").replace(" ", ""), options, on_gpu)
+            gpus = max(1, int(options[-1])) if options else 1
+            rate = TOKENS_A_FRAME * row["frames"] / row["predict_s"] / gpus
+            dnabert = a_frame * row["frames"] / row["predict_s"] / gpus
+            to_local = rows[0]["predict_s"] / row["predict_s"] if rows else 1.0
+            rows.append({
+                "engine": name, "protein": arguments.protein, "to_local": round(to_local, 3), **row,
+                "protein_tokens_per_s_and_gpu": round(rate), "model_only_tokens_per_s": round(alone),
+                "ratio": round(rate / alone, 3), "dnabert_share": round(dnabert, 3),
+                "ratio_less_dnabert": round(rate / alone / (1 - dnabert), 3),
+            })  # fmt: skip
+            print(rows[-1], flush=True)
+            if not arguments.smoke:  # after each run: what has been measured survives an interruption
+                write_results("gpu_end_to_end", rows, show=False)
 
 
 if __name__ == "__main__":

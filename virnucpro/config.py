@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from virnucpro.errors import ConfigError
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time, and in how many
+
 
 def default_threads() -> int:
-    """Return the CPU cores this process may use: SLURM's allotment if there is one, else its affinity."""
+    """Return the CPU cores this process may use: SLURM's allotment if there is one, else its affinity, and no more than
+    the quota of its container (cgroup version 2)."""
     allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if allotted.isdecimal() and int(allotted) > 0:
         return int(allotted)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no such file, or `max`: no quota
+        quota, period = map(int, CPU_QUOTA.read_text().split())
+        return max(1, min(cores, quota // period))
+    return cores
 
 
 def make_sums_reproducible() -> None:

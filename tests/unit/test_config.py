@@ -3,9 +3,11 @@
 import os
 import pwd
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from virnucpro import config
 from virnucpro.config import FrameRule, default_threads, fingerprint, models_directory
 from virnucpro.errors import ConfigError
 from virnucpro.models.registry import BUNDLED, find_model
@@ -45,18 +47,32 @@ def test_frame_rule_is_frozen():
 
 @pytest.mark.parametrize(("allotted", "threads"), [("3", 3), ("16", 16), ("", 2), ("0", 2), ("-4", 2), ("many", 2)])
 def test_threads_come_from_slurm_else_from_affinity(monkeypatch, allotted, threads):
+    monkeypatch.setattr(config, "CPU_QUOTA", Path("nowhere"))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", allotted)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
     assert default_threads() == threads
 
 
 def test_threads_without_affinity(monkeypatch):
+    monkeypatch.setattr(config, "CPU_QUOTA", Path("nowhere"))
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     assert default_threads() == 12
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads"),
+    [("200000 100000", 2), ("350000 100000", 3), ("50000 100000", 1), ("max 100000", 6), ("900000 100000", 6), ("", 6)],
+)
+def test_threads_are_no_more_than_the_quota_of_a_container(monkeypatch, tmp_path, quota, threads):
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(config, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert default_threads() == threads
 
 
 def test_the_bundled_model_needs_no_home(monkeypatch):

@@ -52,8 +52,10 @@ def divide_threads(models: Sequence[PackedEncoder], threads: int | None) -> int:
     """Return how many batches at a time these models, placed before, are to compute; set the threads of an operator.
 
     All threads, by default one for each core available, go to batches where a model is narrow, else to operators.
+    Beside a GPU, which leaves them little to do, there are at most 4 by default.
     """
-    threads = threads or default_threads()
+    on_gpu = next(models[0].parameters()).device.type != "cpu"
+    threads = threads or min(default_threads(), 4 if on_gpu else 1024)
     batches = threads if any(model.narrow for model in models) else 1
     torch.set_num_threads(threads // batches)
     return batches
