@@ -6,10 +6,11 @@ from itertools import count
 
 import pytest
 
-from virnucpro.data import overlapped
+from virnucpro.data import VarlenCollator, overlapped
 from virnucpro.errors import StoppedError
 from virnucpro.pipeline import engine
-from virnucpro.pipeline.predict import Predictor
+from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.types import Record
 
 
@@ -26,6 +27,34 @@ def test_units_that_overlap_give_the_same_bytes(lab, call, tmp_path, monkeypatch
     monkeypatch.setattr(Predictor, "run", watched)
     assert call(lab.arguments(tmp_path / "out"))[0] == 0
     assert lab.tables(tmp_path / "out") == lab.expected
+
+
+def test_one_computes_while_the_other_prepares(lab, monkeypatch):
+    records = [Record(str(i), b"ACGGCTAAG" * 12) for i in range(8)]
+    predictor = Predictor(lab.make_model(), Options(threads=1, max_tokens=64))
+    expected = [result.call for result in predictor.run(records)]
+    launch, make = AsyncInferenceRunner._launch, VarlenCollator.tokenize
+    at_work, most, makers, both = [], [], set(), threading.Event()
+
+    def launched(self, batch):
+        at_work.append(batch)
+        assert both.wait(60)  # the other, whose turn it is not, makes its first batch meanwhile
+        most.append(len(at_work))
+        result = launch(self, batch)
+        at_work.pop()
+        return result
+
+    def made(self, items):
+        makers.add(threading.get_ident())
+        if len(makers) == 2:
+            both.set()
+        return make(self, items)
+
+    monkeypatch.setattr(AsyncInferenceRunner, "_launch", launched)
+    monkeypatch.setattr(VarlenCollator, "tokenize", made)
+    found = list(overlapped(lambda own: [result.call for result in predictor.run(own)], [records, records], 2))
+    assert found == [expected, expected]
+    assert set(most) == {1}
 
 
 def test_an_interruption_ends_what_is_at_work():

@@ -12,7 +12,8 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,8 @@ class AsyncInferenceRunner:
         packing: False takes the padded path, which gives the same numbers more slowly.
         depth: how many batches may be prepared ahead, and how many in flight.
         threads: how many batches are computed at a time, each by a thread of its own; for a CPU.
+        turn: whoever runs holds it until the last batch is launched, so that of several that share a device one computes
+            while the others prepare; side by side they would all compute, then all prepare, and leave it idle.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class AsyncInferenceRunner:
         packing: bool = True,
         depth: int = 2,
         threads: int = 1,
+        turn: Lock | None = None,
     ) -> None:
         self.encoder = encoder
         self.device = torch.device(device)
@@ -85,6 +89,7 @@ class AsyncInferenceRunner:
         self.packing = packing
         self.depth = depth
         self.threads = threads
+        self.turn = turn or Lock()
         self.collator = VarlenCollator(encoder.tokenizer)
 
     def run(self, items: Iterable[tuple[str, bytes]]) -> Iterator[EmbeddingBatch]:
@@ -97,11 +102,13 @@ class AsyncInferenceRunner:
             StoppedError: `stopped` has been set.
         """
         batches = prefetch(iter_packed(items, self.collator, self.max_tokens), max(self.depth, self.threads))
+        first = list(islice(batches, 1))  # made before the turn is waited for
         pending: deque[_Pending] = deque()
-        for launched in chain.from_iterable(overlapped(self._launch_all, batches, self.threads)):
-            pending.append(launched)
-            if len(pending) > self.depth:
-                yield self._collect(pending.popleft())
+        with self.turn:
+            for launched in chain.from_iterable(overlapped(self._launch_all, chain(first, batches), self.threads)):
+                pending.append(launched)
+                if len(pending) > self.depth:
+                    yield self._collect(pending.popleft())
         while pending:
             yield self._collect(pending.popleft())
 

@@ -74,7 +74,8 @@ class LocalEngine:
 
 def in_flight(device: torch.device) -> int:
     """Return how many units a device is given at a time: with two, text and tables of one are made while a GPU works
-    on the other. Each unit has batches of its own, so that its scores do not depend on the company."""
+    on the other (they take turns there). Each unit has batches of its own, so that its scores do not depend on the
+    company."""
     return 2 if device.type == "cuda" else 1
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -121,11 +122,15 @@ class Predictor:
         for encoder in encoders:
             encoder.model.place(self.device, PRECISIONS[self.precision], options.attention).eval()
         threads = divide_threads([encoder.model for encoder in encoders], options.threads)
+        turn = Lock()
         self.nucleotide, self.protein = (
-            AsyncInferenceRunner(encoder, self.device, options.max_tokens, options.packing, threads=threads)
+            AsyncInferenceRunner(encoder, self.device, options.max_tokens, options.packing, threads=threads, turn=turn)
             for encoder in encoders
         )
         model.classifier.to(self.device).eval()
+        if self.device.type == "cuda":  # kernels are compiled and loaded now, not while the first records wait
+            self.nucleotide.embed([b"ACGT" * 100])
+            self.protein.embed([b"ACDEFGHIKL" * 15])
 
     def stop(self) -> None:
         """Make whatever thread runs this one end with its batch, by a StoppedError."""
