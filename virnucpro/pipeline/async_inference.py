@@ -65,8 +65,8 @@ class AsyncInferenceRunner:
         packing: False takes the padded path, which gives the same numbers more slowly.
         depth: how many batches may be prepared ahead, and how many in flight.
         threads: how many batches are computed at a time, each by a thread of its own; for a CPU.
-        turn: whoever runs holds it until the last batch is launched, so that of several that share a device one computes
-            while the others prepare; side by side they would all compute, then all prepare, and leave it idle.
+        turn: whoever runs holds it until the last batch is launched, so that of several that share a device one
+            computes while the others prepare; side by side they would all compute, then all prepare, and leave it idle.
     """
 
     def __init__(
