@@ -19,7 +19,7 @@ from virnucpro.models.float8 import FLOAT8, Float8Linear, quantise
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.packed_attention import explain_backends
 
-CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants", of what was tried in the engine
+CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants" and "short", of what was tried
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": FLOAT8}  # fp8: of ours and the bound alone
 BUDGETS = (4096, 8192, 16384, 32768, 65536, 131072, 262144)  # tokens a batch
 MOST_WORK = 8e12  # tokens x layers x width^2 in a batch: 32 k tokens of 3B, whose batches then take a third of a second
@@ -108,6 +108,8 @@ def ours(
     plain: bool = False,
     rows: int | None = None,
     half_residual: bool = False,
+    tiles: tuple[int, int, int, int] | None = None,
+    fused: bool = True,
 ) -> Contender:
     with torch.device(device):
         model = (HalfResidual if half_residual else ESM2)(config)
@@ -118,6 +120,11 @@ def ours(
         from virnucpro.models.triton_kernels import feed_forward
 
         model.kernels = replace(model.kernels, feed_forward=partial(feed_forward, rows=rows))
+
+    if tiles:
+        from short_attention import shorten
+
+        shorten(model, tiles, fused)
 
     def step(batch: Any) -> object:
         return model.forward_packed(
@@ -194,6 +201,14 @@ def entries(
                     lambda rows=rows, half=half, dtype=dtype: ours(
                         config, dtype, device, rows=rows, half_residual=half
                     ),
+                )  # fmt: skip
+        if "short" in kinds and device.type == "cuda":
+            from short_attention import TILES
+
+            for tiles, fused in [*((tiles, True) for tiles in TILES), (TILES[0], False)]:
+                yield (
+                    f"ours, short attention {tiles}{'' if fused else ', rotated before'}", precision,
+                    lambda tiles=tiles, fused=fused, dtype=dtype: ours(config, dtype, device, tiles=tiles, fused=fused),
                 )  # fmt: skip
         if "plain" in kinds:
             yield "ours, plain kernels", precision, lambda dtype=dtype: ours(config, dtype, device, plain=True)
