@@ -1,8 +1,8 @@
 """Tried in gpu_esm2.py: attention over short sequences as one Triton kernel, rotary positions included.
 
 FlashAttention's kernels work on tiles of 128 by 128 tokens, which short sequences fill badly, and q and k have been
-written once more, rotated, before. Here a program has some queries of one head of one sequence, goes through its keys in
-blocks and rotates both as it loads them. T total tokens, N sequences, H heads, Dh head width.
+written once more, rotated, before. Here a program has some queries of one head of one sequence, goes through its keys
+in blocks and rotates both as it loads them. T total tokens, N sequences, H heads, Dh head width.
 
     TRITON_INTERPRET=1 python benchmarks/short_attention.py     its error, on a CPU; without the variable on a GPU
 """
