@@ -132,6 +132,7 @@ ZOO: dict[str, Specimen] = {
     "directory": Specimen(lambda folder: [folder]),
     "file that may not be read": Specimen(closed, bound=True),
     "FIFO": Specimen(lambda folder: feed(folder / "input", PLAIN), PLAIN_ROWS),
+    "the same FIFO, or `-`, twice": Specimen(lambda folder: feed(folder / "input", PLAIN) * 2),
     "standard input (`-`)": Specimen(lambda folder: [Path("-")], PLAIN_ROWS, stdin=zstd(PLAIN)),
     "file of 0 bytes": read(b""),
     "blank lines only": read(b"\n\r\n \n"),

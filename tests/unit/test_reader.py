@@ -15,6 +15,7 @@ from xopen import xopen
 
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.seq import read_records
+from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
 from virnucpro.types import Record
 
 FASTA = b">a first one\nACGT\nacgn\n>b\n\n>c|x;y=1\tz\nUUU\n"
@@ -246,3 +247,14 @@ def test_stopping_early_closes_the_file(tmp_path: Path) -> None:
     records = read_records([written(tmp_path, gzip.compress(FASTA * 9999))])
     next(records)
     records.close()  # an open file would be a ResourceWarning, and those are errors here
+
+
+def test_a_pipe_is_named_once(tmp_path):
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    file.write_bytes(b">a\nACGT\n")
+    refuse_repeated_pipes([SequenceFile(name) for name in (file, pipe, "-", file, tmp_path / "missing")])
+    for twice in ((pipe, link), ("-", file, "-")):
+        with pytest.raises(InputError, match=f"^{twice[-1]}: is named twice"):
+            refuse_repeated_pipes([SequenceFile(name) for name in twice])

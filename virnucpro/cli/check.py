@@ -28,8 +28,9 @@ def check(
 
     Example: virnucpro check reads.fastq.gz contigs.fa
     """
+    from virnucpro.errors import InputError
     from virnucpro.seq.inspect import Inspection, SeenIds
-    from virnucpro.seq.reader import SequenceFile
+    from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -38,8 +39,14 @@ def check(
     limits = Limits() if min_length is None else Limits(min_length=min_length)
     ids = SeenIds()
     code = 0
-    for name in inputs:
-        inspection = Inspection(SequenceFile(name), limits, ids)
+    files = [SequenceFile(name) for name in inputs]
+    try:
+        refuse_repeated_pipes(files)
+    except InputError as error:
+        print(f"error: {error}")
+        raise typer.Exit(error.exit_code) from error
+    for file in files:
+        inspection = Inspection(file, limits, ids)
         for fault in inspection.faults():
             print(f"error: {fault}")
             code = code or fault.exit_code  # the first, as for `predict`

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import os
 import reprlib
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import IO, Literal
 
@@ -77,6 +78,16 @@ class SequenceFile:
     def size(self) -> int | None:
         """Bytes of a regular file, None of anything else."""
         return os.path.getsize(self.path) if os.path.isfile(self.path) else None
+
+    @property
+    def pipe(self) -> object:
+        """What tells standard input or a named pipe from others, None of a file that can be read again."""
+        if self.path == "-":
+            return self.path
+        with suppress(OSError):
+            found = os.stat(self.path)
+            return (found.st_dev, found.st_ino) if stat.S_ISFIFO(found.st_mode) else None
+        return None
 
     @property
     def position(self) -> int:
@@ -209,14 +220,28 @@ def read_records(sources: Iterable[str | os.PathLike[str]], kind: Kind = "nucleo
     Raises:
         MissingInputError: a file does not exist.
         InputError: a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an entry that
-            is no record. Records before the fault have been yielded by then.
+            is no record; or a pipe is named twice. Records before the fault have been yielded by then.
     """
     index = 0
-    for source in sources:
-        file = source if isinstance(source, SequenceFile) else SequenceFile(source, kind)
+    files = [source if isinstance(source, SequenceFile) else SequenceFile(source, kind) for source in sources]
+    refuse_repeated_pipes(files)
+    for file in files:
         for entry in file.entries():
             yield file.record(entry, index)
             index += 1
+
+
+def refuse_repeated_pipes(files: Iterable[SequenceFile]) -> None:
+    """Check that no pipe is named twice: whoever reads it again finds it empty, or waits for ever.
+
+    Raises:
+        InputError: one is, or standard input.
+    """
+    pipes: set[object] = set()
+    for file in files:
+        if (pipe := file.pipe) in pipes:
+            raise InputError(f"{file.path}: is named twice and can be read once; name it once, or a file")
+        pipes |= {pipe} - {None}
 
 
 def _fasta_entries(stream: Iterable[bytes], line: int) -> Iterator[Entry]:
