@@ -381,6 +381,15 @@ def test_one_sequence_that_does_not_fit_is_an_error(monkeypatch):
         runner.embed([b"MKLV", b"MA"])
 
 
+def test_warming_up_counts_as_nothing(name):
+    encoder = make_encoder(name)
+    with torch.no_grad():
+        encoder.model.embedding.weight.fill_(float("inf"))
+    runner = AsyncInferenceRunner(encoder)
+    runner.warm_up(make_sequences(name, 1)[0])  # neither an error nor a second try
+    assert (runner.n_redone, runner.n_out_of_memory) == (0, 0)
+
+
 def test_what_overflows_in_half_precision_is_computed_in_float32(name, caplog):
     sequences = make_sequences(name, 12)
     half = AsyncInferenceRunner(make_encoder(name, dtype=torch.bfloat16))

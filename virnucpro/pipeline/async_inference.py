@@ -118,6 +118,10 @@ class AsyncInferenceRunner:
         launched = self._launched(batch)
         return launched if self.threads == 1 else list(launched)
 
+    def warm_up(self, sequence: bytes) -> None:
+        """Compute a sequence in vain, so that a GPU's kernels are loaded before the first records wait for them."""
+        self._launch(self.collator([("", sequence)]))
+
     def embed(self, sequences: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """Return the pooled vectors of `sequences` in their order, (N, D); equal ones are embedded once."""
         numbers: dict[bytes, int] = {}

@@ -128,9 +128,9 @@ class Predictor:
             for encoder in encoders
         )
         model.classifier.to(self.device).eval()
-        if self.device.type == "cuda":  # kernels are compiled and loaded now, not while the first records wait
-            self.nucleotide.embed([b"ACGT" * 100])
-            self.protein.embed([b"ACDEFGHIKL" * 15])
+        if self.device.type == "cuda":
+            self.nucleotide.warm_up(b"ACGT" * 100)
+            self.protein.warm_up(b"ACDEFGHIKL" * 15)
 
     def stop(self) -> None:
         """Make whatever thread runs this one end with its batch, by a StoppedError."""
