@@ -82,7 +82,8 @@ class FrameRule:
 
     `stop_free` is the published tool's rule: every frame without a stop codon over the whole chunk.
     `longest_segments` takes the longest stop-free segment of each of the six frames and keeps the
-    `segments` longest of these that have at least `min_aa` amino acids; the longest one is always kept.
+    `segments` longest of these that have at least `min_aa` amino acids, and at least the share `min_share` of the
+    longest one's, which is always kept: beside a long one, short ones say little and cost as much time.
     The nucleotides beside a frame are `own`, read in that frame, or those of the chunk's `longest` one, so
     that a chunk has one nucleotide sequence to embed.
     """
@@ -91,6 +92,7 @@ class FrameRule:
     segments: int = 2
     min_aa: int = 20
     nucleotide: Literal["own", "longest"] = "own"
+    min_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("stop_free", "longest_segments"):
@@ -103,6 +105,8 @@ class FrameRule:
             raise ConfigError("the frame rule stop_free reads nucleotides in their own frame; use nucleotide = own")
         if self.min_aa < 1:
             raise ConfigError(f"min_aa of a frame rule must be at least 1, got {self.min_aa}")
+        if not 0 <= self.min_share <= 1:
+            raise ConfigError(f"min_share of a frame rule must lie in 0..1, got {self.min_share}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

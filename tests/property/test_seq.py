@@ -20,7 +20,13 @@ dna = st.text("ACGT", max_size=400).map(str.encode)
 odd_dna = st.text("ACGTACGTACGTNURY-*", max_size=200).map(str.encode)
 rules = st.one_of(
     st.just(FrameRule("stop_free")),
-    st.builds(FrameRule, st.just("longest_segments"), st.integers(1, 6), st.integers(1, 30)),
+    st.builds(
+        FrameRule,
+        st.just("longest_segments"),
+        st.integers(1, 6),
+        st.integers(1, 30),
+        min_share=st.sampled_from([0.0, 0.3, 0.75, 1.0]),
+    ),
 )
 
 
@@ -48,7 +54,8 @@ def plain_frames(chunk: Chunk, rule: FrameRule) -> tuple[Frame, ...]:
     ranked = sorted(
         (frame for frame in frames if frame.protein), key=lambda frame: (-len(frame.protein), frame.protein)
     )
-    chosen = [f for i, f in enumerate(ranked[: rule.segments]) if i == 0 or len(f.protein) >= rule.min_aa]
+    least = max(rule.min_aa, rule.min_share * max((len(f.protein) for f in ranked), default=0))
+    chosen = [f for i, f in enumerate(ranked[: rule.segments]) if i == 0 or len(f.protein) >= least]
     return tuple(frame for frame in frames if any(frame is one for one in chosen))
 
 
@@ -106,7 +113,8 @@ def test_frames_are_those_of_the_plain_twin(sequences: list[bytes], rule: FrameR
 
 
 RULES = [FrameRule("stop_free"), FrameRule("longest_segments"), FrameRule("longest_segments", 1, 1),
-         FrameRule("longest_segments", 6, 1), FrameRule("longest_segments", 3, 40)]  # fmt: skip
+         FrameRule("longest_segments", 6, 1), FrameRule("longest_segments", 3, 40),
+         FrameRule("longest_segments", 3, 20, min_share=0.75)]  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)

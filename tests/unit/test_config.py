@@ -16,7 +16,7 @@ from virnucpro.models.registry import BUNDLED, find_model
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
 @pytest.mark.parametrize("segments", [1, 6])
 def test_frame_rule_takes_what_it_can_do(kind, segments):
-    expected = {"kind": kind, "segments": segments, "min_aa": 7, "nucleotide": "own"}
+    expected = {"kind": kind, "segments": segments, "min_aa": 7, "nucleotide": "own", "min_share": 0.0}
     assert FrameRule(kind, segments, 7).to_json() == expected
 
 
@@ -28,6 +28,7 @@ def test_frame_rule_takes_what_it_can_do(kind, segments):
         ({"segments": 7}, "1 to 6 segments, got 7"),
         ({"segments": 2.5}, "1 to 6 segments, got 2.5"),
         ({"min_aa": 0}, "at least 1, got 0"),
+        ({"min_share": 1.1}, "0..1, got 1.1"),
         ({"nucleotide": "both"}, "own or longest, got 'both'"),
         ({"kind": "stop_free", "nucleotide": "longest"}, "use nucleotide = own"),
     ],

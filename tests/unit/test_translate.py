@@ -93,6 +93,14 @@ def test_longest_segments_counts_and_minimum() -> None:
     assert [len(f.protein) for f in only.values()] == [max(lengths)]
 
 
+def test_longest_segments_beside_a_much_longer_one() -> None:
+    sequence = STOPS + b"GCC" * 30 + STOPS
+    lengths = sorted(len(f.protein) for f in frames(sequence, FrameRule("longest_segments", 6, 1)).values())
+    for share in (0.0, 0.5, 0.97, 1.0):
+        kept = frames(sequence, FrameRule("longest_segments", 6, 1, min_share=share))
+        assert sorted(len(f.protein) for f in kept.values()) == [n for n in lengths if n >= share * lengths[-1]]
+
+
 def test_longest_segments_without_any_residue() -> None:
     rule = FrameRule("longest_segments")
     assert frames(b"", rule) == {}

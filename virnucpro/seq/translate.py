@@ -53,9 +53,10 @@ def frames_of(chunks: Sequence[Chunk], rule: FrameRule) -> list[tuple[Frame, ...
 
     `longest_segments` reads U as T and an ambiguous codon as X. Of each frame it takes the longest run of
     residues without a stop (the leftmost on its own strand), and of these six the `rule.segments` longest
-    with at least `rule.min_aa` residues, equal lengths by the order of their bytes, so that a chunk and its
-    reverse complement choose the same; the longest is kept however short. `nucleotide` is the whole
-    strand from the offset on; with `rule.nucleotide` "longest", that of the frame first in this order.
+    with at least `rule.min_aa` residues and `rule.min_share` of the longest, equal lengths by the order of
+    their bytes, so that a chunk and its reverse complement choose the same; the longest is kept however
+    short. `nucleotide` is the whole strand from the offset on; with `rule.nucleotide` "longest", that of the
+    frame first in this order.
 
     Args:
         chunks: upper-case chunks of any lengths; those of one call are scanned together.
@@ -146,7 +147,8 @@ def _longest_runs(strands: Sequence[bytes]) -> tuple[bytes, _Integers, _Integers
 
 def _longest_of_six(residues: bytes, starts: _Integers, lengths: _Integers, rule: FrameRule) -> npt.NDArray[np.bool_]:
     """Return which of the six runs (C, 6) of each chunk the rule `longest_segments` keeps."""
-    wanted = np.clip((lengths >= rule.min_aa).sum(axis=1), 1, rule.segments)  # (C,)
+    least = np.maximum(rule.min_aa, rule.min_share * lengths.max(axis=1, keepdims=True))
+    wanted = np.clip((lengths >= least).sum(axis=1), 1, rule.segments)  # (C,)
     ranked = np.sort(lengths, axis=1)  # ascending
     shortest = ranked[np.arange(len(ranked)), 6 - wanted]  # (C,): the shortest run that is kept
     kept: npt.NDArray[np.bool_] = (lengths >= shortest[:, None]) & (lengths > 0)
