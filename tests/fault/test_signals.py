@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def test_a_signal_stops_a_run_to_standard_output(lab):
     assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again\n"
     for stream in (process.stdin, process.stdout, process.stderr):
         stream.close()
+
+
+@pytest.mark.parametrize("command", ["check -", "frames - --chunk-length 300 -o out"])
+def test_a_signal_stops_any_command(tmp_path, command):
+    words = [sys.executable, "-m", "virnucpro", *command.split()]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(words, cwd=tmp_path, **streams) as process:
+        process.stdin.write(b">a\nACGT\n" * 100_000)  # more than pipes and buffers hold: it has begun to read
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 75
+        assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again\n"
+        with suppress(BrokenPipeError):  # what is left nobody reads any more
+            process.stdin.close()
 
 
 # Runs the command line and gets SIGTERM within an import that goes on whatever error comes of it.

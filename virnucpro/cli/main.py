@@ -32,6 +32,7 @@ from virnucpro.cli import (
     selftest,
     train,
 )
+from virnucpro.cli.signals import stoppable
 from virnucpro.errors import OutputError, VirnucproError
 
 EXIT_CODES = """
@@ -113,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _fill_closed_streams()
     try:
         try:
-            app(args=None if argv is None else list(argv))
+            with stoppable("run it again"):
+                app(args=None if argv is None else list(argv))
         finally:
             sys.stdout.flush()  # what fails at exit nobody can tell of
     except VirnucproError as error:

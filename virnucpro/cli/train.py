@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.signals import stoppable
 
 
 def train(
@@ -68,4 +69,5 @@ def train(
     prepare_directory(output, restart or resume)
     if restart:
         shutil.rmtree(output / "checkpoint", ignore_errors=True)
-    fit(settings, output, choose_device(device), log)
+    with stoppable("run it again with --resume to go on from the last checkpoint"):
+        fit(settings, output, choose_device(device), log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -135,7 +136,12 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
     steps = settings.fit.steps
     windows = WindowBatches(genomes, settings.data, model, settings.fit.batch, steps * world, settings.fit.seed)
     own = Subset(windows, range(begin * world + rank, steps * world, world))
-    batches = iter(DataLoader(own, batch_size=None, num_workers=settings.fit.workers, pin_memory=device.type == "cuda"))
+    batches = iter(
+        DataLoader(
+            own, batch_size=None, num_workers=settings.fit.workers, pin_memory=device.type == "cuda",
+            worker_init_fn=_stop_silently,
+        )
+    )  # fmt: skip
     trained: nn.Module = network
     if world > 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -160,6 +166,11 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
             log(f"step {step}: {entry['seconds']} s, loss {entry['loss']}, val AUROC plain/macro {aurocs}")
     if world > 1:
         torch.distributed.destroy_process_group()
+
+
+def _stop_silently(worker: int) -> None:
+    """Let a process that makes batches end by SIGTERM, which the command line makes an error of."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _autocast(device: torch.device) -> AbstractContextManager[Any]:
