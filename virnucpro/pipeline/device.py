@@ -55,7 +55,7 @@ def divide_threads(models: Sequence[PackedEncoder], threads: int | None) -> int:
     Beside a GPU, which leaves them little to do, there are at most 4 by default.
     """
     on_gpu = next(models[0].parameters()).device.type != "cpu"
-    threads = threads or min(default_threads(), 4 if on_gpu else 1024)
+    threads = threads or (min(default_threads(), 4) if on_gpu else default_threads())
     batches = threads if any(model.narrow for model in models) else 1
     torch.set_num_threads(threads // batches)
     return batches

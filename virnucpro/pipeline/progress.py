@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.tally import Tally
 from virnucpro.seq import read_records
-from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
+from virnucpro.seq.reader import SequenceFile
 from virnucpro.types import Record, Status
 
 logger = logging.getLogger("virnucpro")
@@ -37,7 +37,6 @@ class Source:
 
     def __init__(self, names: Sequence[str], size: Callable[[Record], int] | None = None) -> None:
         self.files = [SequenceFile(name) for name in names]
-        refuse_repeated_pipes(self.files)
         sizes = [file.size for file in self.files]
         self.bytes = None if None in sizes else sum(size or 0 for size in sizes)
         self.records, self.position, self.at_end = 0, 0, False
