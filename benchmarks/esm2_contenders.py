@@ -19,7 +19,7 @@ from virnucpro.models.float8 import FLOAT8, Float8Linear, quantise
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.packed_attention import explain_backends
 
-CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants" and "short", of what was tried
+CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants" and "fused", of what was tried
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": FLOAT8}  # fp8: of ours and the bound alone
 BUDGETS = (4096, 8192, 16384, 32768, 65536, 131072, 262144)  # tokens a batch
 MOST_WORK = 8e12  # tokens x layers x width^2 in a batch: 32 k tokens of 3B, whose batches then take a third of a second
@@ -108,8 +108,7 @@ def ours(
     plain: bool = False,
     rows: int | None = None,
     half_residual: bool = False,
-    tiles: tuple[int, int, int, int] | None = None,
-    fused: bool = True,
+    product: Any = None,
 ) -> Contender:
     with torch.device(device):
         model = (HalfResidual if half_residual else ESM2)(config)
@@ -121,10 +120,10 @@ def ours(
 
         model.kernels = replace(model.kernels, feed_forward=partial(feed_forward, rows=rows))
 
-    if tiles:
-        from short_attention import shorten
+    if product:
+        from fused_gelu import fuse
 
-        shorten(model, tiles, fused)
+        fuse(model, product)
 
     def step(batch: Any) -> object:
         return model.forward_packed(
@@ -202,13 +201,13 @@ def entries(
                         config, dtype, device, rows=rows, half_residual=half
                     ),
                 )  # fmt: skip
-        if "short" in kinds and device.type == "cuda":
-            from short_attention import TILES
+        if "fused" in kinds and device.type == "cuda":
+            from fused_gelu import TILES as PRODUCTS
 
-            for tiles, fused in [*((tiles, True) for tiles in TILES), (TILES[0], False)]:
+            for product in PRODUCTS[:2]:
                 yield (
-                    f"ours, short attention {tiles}{'' if fused else ', rotated before'}", precision,
-                    lambda tiles=tiles, fused=fused, dtype=dtype: ours(config, dtype, device, tiles=tiles, fused=fused),
+                    f"ours, GELU in the product ({product})", precision,
+                    lambda product=product, dtype=dtype: ours(config, dtype, device, product=product),
                 )  # fmt: skip
         if "plain" in kinds:
             yield "ours, plain kernels", precision, lambda dtype=dtype: ours(config, dtype, device, plain=True)

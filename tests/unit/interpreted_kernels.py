@@ -11,8 +11,10 @@ from virnucpro.data import TokenSequence, pack, pad
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models import triton_kernels as triton
 from virnucpro.models.float8 import Quantised
+from virnucpro.models.grouped_sdpa import GroupedSDPA
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.rotary import rotary_table
+from virnucpro.models.triton_attention import attention
 from virnucpro.models.triton_kernels import TRITON
 
 # The twin computes in float64 on the same values. Float32 keeps 24 bits; a mean over D adds a few roundings.
@@ -22,6 +24,8 @@ HALF = {torch.float16: 1e-3, torch.bfloat16: 8e-3}
 TOLERANCE = {torch.float32: FP32, **HALF}
 # Two layers of float32 sums in another order; of float16 roundings at other places.
 FORWARD = {torch.float32: 1e-5, torch.float16: 5e-3}
+# Logits of up to 20, whose last bits are relative errors of the weights; weights and result are rounded.
+ATTENTION = {torch.float32: 5e-6, torch.float16: 2e-3}
 
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
@@ -109,6 +113,25 @@ def test_quantise_before_rounding(rows, width, monkeypatch):
         scale = (expected.float().abs().amax(1, keepdim=True) / 448).clamp_min(1e-12)
         assert torch.allclose(found.scale, scale, rtol=1e-5)
         assert torch.allclose(found.values * found.scale, expected.float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("alibi", [False, True])
+@pytest.mark.parametrize("lengths", [[5, 1, 64, 65, 3], [150], [2] * 9], ids=str)
+@pytest.mark.parametrize(("heads", "width"), [(1, 64), (3, 24), (2, 16)])
+@pytest.mark.parametrize("dtype", ATTENTION, ids=str)
+def test_attention(heads, width, lengths, alibi, dtype):
+    total, borders = sum(lengths), torch.tensor([0, *lengths]).cumsum(0).int()
+    qkv = 2 * random(total, 3, heads, width).to(dtype)
+    slopes = torch.linspace(0.5, 0.1, heads) if alibi else None
+    sdpa = GroupedSDPA()
+    expected = sdpa.attend(
+        *qkv.double().unbind(1), sdpa.prepare(borders, max(lengths)), None if slopes is None else slopes.double()
+    )
+    for longest in (max(lengths), 200):  # no less than the longest
+        for q, k, v in (qkv.unbind(1), (qkv[:, 0].clone(), *qkv[:, 1:].unbind(1))):  # of one stride, and of two
+            found = attention(q, k, v, borders, longest, slopes)
+            assert (found.shape, found.dtype) == (q.shape, dtype)
+            assert error(found.flatten(1), expected.flatten(1)) <= ATTENTION[dtype]
 
 
 # ---- the whole model

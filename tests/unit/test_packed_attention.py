@@ -6,11 +6,12 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.errors import ConfigError, PackedFormatError, VirnucproError
-from virnucpro.models import FLASH_ATTN_AVAILABLE, create_position_ids_packed, flash_attn_varlen_wrapper
+from virnucpro.models import FLASH_ATTN_AVAILABLE, create_position_ids_packed, flash_attn_varlen_wrapper, grouped_sdpa
 from virnucpro.models import packed_attention as module
 from virnucpro.models.grouped_sdpa import alibi_bias
 
@@ -240,7 +241,7 @@ def test_the_cpu_gets_sdpa(dtype, alibi):
 
 def test_explanations_name_every_backend():
     reasons = dict(module.explain_backends(CPU, torch.float32, 64))
-    names = ["torch-varlen", "flash-attn", "fa3", "sdpa"]
+    names = ["triton", "torch-varlen", "flash-attn", "fa3", "sdpa"]
     assert list(reasons) == [backend.name for backend in module.BACKENDS] == names
     assert reasons["sdpa"] == ""
     assert all(reasons[name] for name in names[:-1])
@@ -273,7 +274,7 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ("fastest", "one of torch-varlen, flash-attn, fa3, sdpa, got 'fastest'"),
+        ("fastest", "one of triton, torch-varlen, flash-attn, fa3, sdpa, got 'fastest'"),
         ("torch-varlen", "cannot be used: it needs"),
     ],
 )
@@ -293,3 +294,18 @@ def test_import_on_a_cpu_leaves_the_compiler_out():
     code = "import sys, virnucpro.models; print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+# ---- bfloat16 on CPUs, of which some have a unit for matrices
+
+
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("head_width", [32, 64])
+@pytest.mark.parametrize("lengths", [[1, 17, 17, 64, 200], [300]], ids=str)
+def test_bfloat16_on_cpus_of_both_kinds(monkeypatch, lengths, head_width, amx):
+    monkeypatch.setattr(grouped_sdpa, "_has_amx", lambda: amx)
+    borders, sdpa = F.pad(torch.tensor(lengths).cumsum(0), (1, 0)).int(), grouped_sdpa.GroupedSDPA()
+    qkv = torch.randn(sum(lengths), 3, 2, head_width, generator=torch.Generator().manual_seed(0)).bfloat16()
+    plan = sdpa.prepare(borders, max(lengths))
+    found, exact = (sdpa.attend(*values.unbind(1), plan).double() for values in (qkv, qkv.double()))
+    assert (found - exact).norm() / exact.norm() <= 6e-3  # logits, weights and results are rounded to 8 bits

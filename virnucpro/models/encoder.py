@@ -42,6 +42,7 @@ class PackedEncoder(nn.Module, ABC):
     uses_alibi = False
     takes_float8 = False  # else the dense layers are in bfloat16 where e4m3 is asked for
     backend: AttentionBackend
+    attends: tuple[torch.device, torch.dtype, int, bool]  # where, in what, head width, whether with ALiBi
     kernels: Kernels = PLAIN
     dtype = torch.float32  # of the dense layers
     narrow = False  # on a CPU: batches are to have a thread each
@@ -50,8 +51,12 @@ class PackedEncoder(nn.Module, ABC):
     def select_attention(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "auto"
     ) -> None:
-        """Choose the attention backend for q, k and v on `device` in `dtype` (see `choose_backend`)."""
-        self.backend = choose_backend(torch.device(device), dtype, self.head_width, self.uses_alibi, attention)
+        """Choose the attention backend for q, k and v on `device` in `dtype` (see `choose_backend`).
+
+        Where autograd records and cannot go through it, the first one that it can go through is taken.
+        """
+        self.attends = torch.device(device), dtype, self.head_width, self.uses_alibi
+        self.backend = choose_backend(*self.attends, attention)
 
     def place(
         self, device: torch.device | str, dtype: torch.dtype = torch.float32, attention: str = "auto"
@@ -104,11 +109,14 @@ class PackedEncoder(nn.Module, ABC):
             position_ids = torch.cat((position_ids, torch.arange(tail, device=position_ids.device)))
             cu_seqlens = F.pad(cu_seqlens, (0, 1), value=total + tail)
             max_seqlen = max(max_seqlen, tail)
-        plan = self.backend.prepare(cu_seqlens, max_seqlen)
+        backend = self.backend
+        if torch.is_grad_enabled() and not backend.differentiable:
+            backend = choose_backend(*self.attends, differentiable=True)
+        plan = backend.prepare(cu_seqlens, max_seqlen)
         slopes = self.alibi_slopes(input_ids.device)
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # each (T, H, Dh)
-            return self.backend.attend(q, k, v, plan, slopes)
+            return backend.attend(q, k, v, plan, slopes)
 
         sequence = torch.repeat_interleave(
             torch.arange(cu_seqlens.shape[0] - 1, device=cu_seqlens.device),

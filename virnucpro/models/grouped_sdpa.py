@@ -6,6 +6,7 @@ T total tokens, H heads, Dh head width, L length of one sequence.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,9 @@ from virnucpro.models.positions import position_ids_unchecked
 
 # Of keys a CPU takes so many at a time: in bfloat16 attention over 60 or 166 of them takes longer than over 64 or 176.
 _CPU_BLOCK = 16
+# Without AMX its kernel for bfloat16 attention takes longer than two products with the weights in memory between them,
+# while heads are so wide at least and sequences so long at most.
+_PRODUCTS_WIDTH, _PRODUCTS_LENGTH = 48, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class GroupedSDPA:
     Works on every device and dtype, is the CPU's default and the specification of the other backends.
     """
 
-    name = "sdpa"
+    name, differentiable = "sdpa", True
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
         return ""
@@ -64,14 +68,16 @@ class GroupedSDPA:
             end = begin + count * length
             stack = (count, length, heads, head_width)
             q_, k_, v_ = (t[begin:end].view(stack).transpose(1, 2) for t in (q, k, v))  # (count, H, L, Dh)
-            bias = None
+            bias, products = None, False
             if alibi_slopes is not None:
                 if length not in plan.bias_by_length:
                     plan.bias_by_length[length] = alibi_bias(alibi_slopes, length).to(q.dtype)
                 bias = plan.bias_by_length[length]
-            elif q.dtype == torch.bfloat16 and q.device.type == "cpu" and length % _CPU_BLOCK:
-                k_, v_, bias = _filled_up(k_, v_)
-            out = F.scaled_dot_product_attention(q_, k_, v_, attn_mask=bias)  # (count, H, L, Dh)
+            elif q.dtype == torch.bfloat16 and q.device.type == "cpu":
+                products = head_width >= _PRODUCTS_WIDTH and length <= _PRODUCTS_LENGTH and not _has_amx()
+                if length % _CPU_BLOCK and not products:
+                    k_, v_, bias = _filled_up(k_, v_)
+            out = _in_products(q_, k_, v_) if products else F.scaled_dot_product_attention(q_, k_, v_, bias)
             packed[begin:end] = out.transpose(1, 2).reshape(count * length, heads, head_width)
             begin = end
         return packed if plan.restore is None else packed[plan.restore]
@@ -90,6 +96,18 @@ def _filled_up(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     bias = torch.zeros(length + rest, dtype=k.dtype)
     bias[length:] = -torch.inf
     return F.pad(k, (0, 0, 0, rest)), F.pad(v, (0, 0, 0, rest)), bias.expand(1, 1, length, -1)
+
+
+@cache
+def _has_amx() -> bool:
+    return torch.cpu._is_amx_tile_supported()
+
+
+def _in_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend (count, H, L, Dh) by a product for the logits and one for the weighted sums of v."""
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+    out: Tensor = logits.softmax(-1) @ v
+    return out
 
 
 def alibi_bias(slopes: Tensor, length: int) -> Tensor:

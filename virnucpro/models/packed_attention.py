@@ -206,10 +206,12 @@ class AttentionBackend(Protocol):
     """One way to attend within borders: full (not causal) attention, logits scaled by Dh ** -0.5.
 
     `refusal` says why it cannot serve a device, dtype and head width ("" when it can). `prepare` does what
-    is needed once a batch; `attend` runs once a layer and never synchronises the device.
+    is needed once a batch; `attend` runs once a layer and never synchronises the device. `differentiable`
+    tells whether autograd can go through `attend`.
     """
 
     name: str
+    differentiable: bool
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str: ...
 
@@ -232,10 +234,44 @@ def _half_on_gpu(device: torch.device, dtype: torch.dtype, head_width: int) -> s
     return ""
 
 
+@cache
+def _triton_fault(device: torch.device, dtype: torch.dtype) -> str:
+    """Return why Triton's attention kernel cannot be compiled and launched, "" if it can."""
+    try:
+        from virnucpro.models.triton_attention import attention
+
+        with torch.cuda.device(device):
+            x = torch.zeros(1, 1, 16, device=device, dtype=dtype)
+            attention(x, x, x, torch.tensor([0, 1], dtype=torch.int32, device=device), 1)
+    except Exception as error:  # Triton needs a C compiler and a driver that it knows: its faults are of any class
+        return f"needs Triton, which cannot be used ({type(error).__name__}: {error})"
+    return ""
+
+
+class TritonAttention:
+    """The kernel of `triton_attention`, whose tiles suit short sequences, with ALiBi; for inference alone."""
+
+    name, differentiable = "triton", False
+
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
+        return _half_on_gpu(device, dtype, head_width) or _triton_fault(device, dtype)
+
+    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
+        return cu_seqlens, max_seqlen
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
+    ) -> Tensor:
+        from virnucpro.models.triton_attention import attention
+
+        with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+            return attention(q, k, v, *plan, alibi_slopes)
+
+
 class TorchVarlen:
     """`torch.nn.attention.varlen.varlen_attn`: in torch itself from 2.10."""
 
-    name = "torch-varlen"
+    name, differentiable = "torch-varlen", True
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
         if reason := "has no ALiBi" if alibi else _half_on_gpu(device, dtype, head_width):
@@ -259,7 +295,7 @@ class TorchVarlen:
 class FlashAttention:
     """flash-attn 2, with ALiBi by `alibi_slopes`."""
 
-    name = "flash-attn"
+    name, differentiable = "flash-attn", True
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
         if not FLASH_ATTN_AVAILABLE:
@@ -278,7 +314,7 @@ class FlashAttention:
 class FlashAttention3:
     """FlashAttention 3's forward pass from fa3-fwd: Hopper GPUs, bfloat16."""
 
-    name = "fa3"
+    name, differentiable = "fa3", False
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
         if reason := "has no ALiBi" if alibi else _half_on_gpu(device, dtype, head_width):
@@ -301,7 +337,13 @@ class FlashAttention3:
 
 
 # In order of preference.
-BACKENDS: tuple[AttentionBackend, ...] = (TorchVarlen(), FlashAttention(), FlashAttention3(), GroupedSDPA())
+BACKENDS: tuple[AttentionBackend, ...] = (
+    TritonAttention(),
+    TorchVarlen(),
+    FlashAttention(),
+    FlashAttention3(),
+    GroupedSDPA(),
+)
 
 
 def explain_backends(
@@ -312,7 +354,12 @@ def explain_backends(
 
 
 def choose_backend(
-    device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool = False, request: str = "auto"
+    device: torch.device,
+    dtype: torch.dtype,
+    head_width: int,
+    alibi: bool = False,
+    request: str = "auto",
+    differentiable: bool = False,
 ) -> AttentionBackend:
     """Return the first backend that can serve, or the requested one.
 
@@ -321,6 +368,7 @@ def choose_backend(
         head_width: Dh.
         alibi: whether attention carries an ALiBi bias.
         request: "auto" or a backend's name.
+        differentiable: pass over backends that autograd cannot go through.
 
     Raises:
         ConfigError: there is no backend of that name, or the requested one cannot serve.
@@ -333,4 +381,5 @@ def choose_backend(
         if reason:
             raise ConfigError(f"attention backend {request} cannot be used: it {reason}")
         return by_name[request]
-    return next(b for b in BACKENDS if not b.refusal(device, dtype, head_width, alibi))
+    able = (b for b in BACKENDS if b.differentiable or not differentiable)
+    return next(b for b in able if not b.refusal(device, dtype, head_width, alibi))
