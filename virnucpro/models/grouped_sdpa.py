@@ -78,7 +78,7 @@ class GroupedSDPA:
                 if length % _CPU_BLOCK and not products:
                     k_, v_, bias = _filled_up(k_, v_)
             out = _in_products(q_, k_, v_) if products else F.scaled_dot_product_attention(q_, k_, v_, bias)
-            packed[begin:end] = out.transpose(1, 2).reshape(count * length, heads, head_width)
+            packed[begin:end].view(stack).copy_(out.transpose(1, 2))
             begin = end
         return packed if plan.restore is None else packed[plan.restore]
 
