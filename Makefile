@@ -118,9 +118,8 @@ bench: $(DEV_STAMP)
 
 # The bundled model anew, from labelled genomes: make model DATA=DIRECTORY OUT=NEW_DIRECTORY
 model: $(DEV_STAMP)
-	$(BIN)/virnucpro train docs/training/first.toml --data "$(DATA)" -o "$(OUT)/first"
-	$(BIN)/virnucpro train docs/training/second.toml --data "$(DATA)" --init "$(OUT)/first" -o "$(OUT)/second"
-	$(BIN)/virnucpro calibrate "$(OUT)/second" --data "$(DATA)" -o "$(OUT)/model"
+	$(BIN)/virnucpro train docs/training/bundled.toml --data "$(DATA)" -o "$(OUT)/trained"
+	$(BIN)/virnucpro calibrate "$(OUT)/trained" --data "$(DATA)" --windows 1000 -o "$(OUT)/model"
 
 # The comments at the top of the locks stay; torch is named by the version that all its builds share.
 lock: $(TOOLS_STAMP)

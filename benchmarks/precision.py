@@ -1,11 +1,11 @@
 """How far bf16, fp16 and fp8 lie from float32: vectors of random ESM-2, scores and calls of a trained model.
 
-    python benchmarks/precision.py [DATA] [--models 8M,650M] [--device cuda] [--model bundled] [--split val]
+    python benchmarks/precision.py [DATA] [--models "8M 650M"] [--device cuda] [--model bundled] [--split val]
 
 Vectors: pooled, of random weights at their initialisation, relative L2 error, largest and median over 96 sequences of
 22 to 1024 tokens; also without the channel that is largest in float32. Scores: of DATA's windows of 500, 300 and 150 nt
 as benchmarks/accuracy.py draws them; a call flips if it is another than in float32, and `farthest_flip` is how far
-from the threshold, as a score, the farthest of those lay in float32. Writes benchmarks/results/precision.json.
+from the threshold, as a score, the farthest of those lay in float32. Writes benchmarks/results/NAME.json.
 """
 
 from __future__ import annotations
@@ -94,11 +94,12 @@ def scores(data: Path, split: str, name: str, lower: list[str], device: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--models", type=lambda text: text.split(","), default=["8M", "35M", "150M", "650M", "3B"])
+    parser.add_argument("--models", type=str.split, default="8M 35M 150M 650M 3B".split(), help="with spaces between")
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=["bf16", "fp16", "fp8"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--name", default="precision", help="the JSON is benchmarks/results/NAME.json")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.models:
@@ -106,7 +107,7 @@ def main() -> None:
         print(*rows[-len(arguments.precisions) :], sep="\n", flush=True)
     if arguments.data:
         rows += scores(arguments.data, arguments.split, arguments.model, arguments.precisions, arguments.device)
-    write_results("precision", rows)
+    write_results(arguments.name, rows)
 
 
 if __name__ == "__main__":
