@@ -11,7 +11,7 @@ cnn-small  the same at a third of the cost, which sees more windows in the same 
 
 All learn from windows of the split train, drawn as for the bundled model but without its sequencing errors, for at
 most --seconds each on --device. What is compared is what each gets from like cost at inference (the k-mer baselines
-cannot use so much and are cheaper), not from like training: the bundled model saw 20 million windows on an H100, and
+cannot use so much and are cheaper), not from like training: the bundled model saw 53 million windows on an H100, and
 how many a baseline saw stands in its row. With --device cuda it sees more. Seconds on a CPU are CPU time divided by
 the threads, so that others on the machine do not shorten the training. Time a chunk is CPU time on one thread, text
 stage included, on windows of 500 bp: the median of rounds in which the models take turns.
@@ -327,7 +327,7 @@ def main() -> None:
     training = load_model("bundled").description.training
     described["bundled"] = {
         "parameters": training["parameters"],
-        "training_windows": training["windows"],
+        "training_windows": training["step"] * training["settings"]["fit"]["batch"],
         "training_s": training["seconds"],
         "trained_on": "see docs/model-card.md",
     }
