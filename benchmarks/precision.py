@@ -94,7 +94,9 @@ def scores(data: Path, split: str, name: str, lower: list[str], device: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--models", type=str.split, default="8M 35M 150M 650M 3B".split(), help="with spaces between")
+    parser.add_argument(
+        "--models", type=str.split, default=["8M", "35M", "150M", "650M", "3B"], help="with spaces between"
+    )
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=["bf16", "fp16", "fp8"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", default="bundled")
