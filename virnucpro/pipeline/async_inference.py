@@ -63,7 +63,8 @@ class AsyncInferenceRunner:
         device: that device.
         max_tokens: the token budget of a batch; None takes `default_tokens`.
         packing: False takes the padded path, which gives the same numbers more slowly.
-        depth: how many batches may be prepared ahead, and how many in flight.
+        depth: how many batches may be prepared ahead, and how many in flight: enough that a GPU has work left when the
+            last few are those of a small encoder and the next to take its turn begins.
         threads: how many batches are computed at a time, each by a thread of its own; for a CPU.
         turn: whoever runs holds it until the last batch is launched, so that of several that share a device one
             computes while the others prepare; side by side they would all compute, then all prepare, and leave it idle.
@@ -75,7 +76,7 @@ class AsyncInferenceRunner:
         device: torch.device | str = "cpu",
         max_tokens: int | None = None,
         packing: bool = True,
-        depth: int = 2,
+        depth: int = 4,
         threads: int = 1,
         turn: Lock | None = None,
     ) -> None:
@@ -159,18 +160,22 @@ class AsyncInferenceRunner:
         vectors = torch.empty(pooled.shape, dtype=pooled.dtype, pin_memory=True)
         vectors.copy_(pooled, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record()
+        done.record(torch.cuda.current_stream(self.device))
         return _Pending(batch, vectors, done)
 
     def encode(self, batch: PackedBatch) -> Tensor:
         """Return the hidden states (T, D) of the encoder's layer on the device, by the packed or the padded path."""
-        model, layer = self.encoder.model, self._layer
-        if self.packing:
-            hidden = model.forward_packed(
-                batch.input_ids, batch.cu_seqlens, batch.max_seqlen, (layer,), position_ids=batch.position_ids
-            )
-            return hidden[layer]
-        return unpad(model(pad(batch, model.pad_token), (layer,))[layer], batch)
+        return self._encode(self.encoder.model, batch)
+
+    def _encode(self, model: PackedEncoder, batch: PackedBatch) -> Tensor:
+        layer = self._layer
+        with torch.cuda.device_of(batch.input_ids):  # type: ignore[no-untyped-call]  # which a new thread does not know
+            if self.packing:
+                hidden = model.forward_packed(
+                    batch.input_ids, batch.cu_seqlens, batch.max_seqlen, (layer,), position_ids=batch.position_ids
+                )
+                return hidden[layer]
+            return unpad(model(pad(batch, model.pad_token), (layer,))[layer], batch)
 
     def pool(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """Return the pooled vectors (N, D) float32 of hidden states (T, D)."""
@@ -201,5 +206,4 @@ class AsyncInferenceRunner:
         if self._exact is None:
             self._exact = copy.deepcopy(self.encoder.model).place(self.device)
         there = batch.to(self.device)
-        hidden = self._exact.forward_packed(there.input_ids, there.cu_seqlens, there.max_seqlen, (self._layer,))
-        return self.pool(hidden[self._layer], there).cpu().numpy()
+        return self.pool(self._encode(self._exact, there), there).cpu().numpy()

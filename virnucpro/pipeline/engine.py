@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-
 from virnucpro.data import overlapped
 from virnucpro.errors import ConfigError
 from virnucpro.models.description import ModelDescription
 from virnucpro.models.registry import load_model
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pipeline.device import in_flight
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.predict import Predictor, RecordResult
 from virnucpro.pipeline.progress import Counter
@@ -70,13 +69,6 @@ class LocalEngine:
 
     def closing(self) -> dict[str, Any]:
         return {"recovered": recovered([self.predictor.nucleotide, self.predictor.protein])}
-
-
-def in_flight(device: torch.device) -> int:
-    """Return how many units a device is given at a time: with two, text and tables of one are made while a GPU works
-    on the other (they take turns there). Each unit has batches of its own, so that its scores do not depend on the
-    company."""
-    return 2 if device.type == "cuda" else 1
 
 
 @contextmanager

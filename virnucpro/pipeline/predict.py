@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from virnucpro.data import prefetch
+from virnucpro.data import overlapped, prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.models.catalogue import CATALOGUE
 from virnucpro.models.registry import DEFAULT_MODEL, Model, load_model
 from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.decision import Decision
-from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
+from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads, in_flight
 from virnucpro.pipeline.features import fuse
 from virnucpro.seq import Limits, frames_of, read_records, screened_chunks
 from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
@@ -188,12 +188,12 @@ class Predictor:
         flat = [frame for kept in frames for frame in kept]
         if not flat:
             return iter(()), iter(())
-        features = fuse(
-            self.nucleotide.embed([frame.nucleotide for frame in flat]),
-            self.protein.embed([frame.protein for frame in flat]),
-            flat,
-            self.model.classifier.length_features,
+        tasks = (
+            (self.nucleotide, [frame.nucleotide for frame in flat]),
+            (self.protein, [frame.protein for frame in flat]),
         )
+        nucleotide, protein = overlapped(lambda task: task[0].embed(task[1]), tasks, in_flight(self.device))
+        features = fuse(nucleotide, protein, flat, self.model.classifier.length_features)
         margins, gates = self._classify(features)
         owner = np.repeat(np.arange(len(frames)), [len(kept) for kept in frames])
         log_ratios: Iterable[float | None] = repeat(None)
