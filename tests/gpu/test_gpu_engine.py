@@ -3,6 +3,9 @@
 The reference is always the padded path in float32 on the same device, without TF32.
 """
 
+import random
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -19,9 +22,11 @@ from virnucpro.models import (
 )
 from virnucpro.models.packed_attention import BACKENDS
 from virnucpro.models.pooling import ALL_TOKENS, RESIDUES, mean_pool_packed
-from virnucpro.models.registry import Encoder
+from virnucpro.models.registry import Encoder, load_model
 from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.types import Record
 
 pytestmark = [
     pytest.mark.gpu,
@@ -320,3 +325,16 @@ def test_runner_equals_the_cpu(name, packing):
     assert error(torch.from_numpy(found), torch.from_numpy(expected)) <= HALF
     names = [name for batch in runner.run((str(i), s) for i, s in enumerate(sequences)) for name in batch.sequence_ids]
     assert sorted(names) == sorted(map(str, range(200)))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_the_second_gpu_gives_what_the_first_does(precision):
+    generator = random.Random(5)
+    records = [Record(str(i), "".join(generator.choices("ACGT", k=300)).encode()) for i in range(500)]
+    found = []
+    for device in ("cuda:0", "cuda:1"):
+        predictor = Predictor(load_model("bundled"), Options(device=device, precision=precision, max_tokens=2048))
+        with ThreadPoolExecutor(1) as pool:  # as the engine does: the current device is a thread's own
+            found.append(pool.submit(lambda p: [result.call for result in p.run(records)], predictor).result())
+    assert found[0] == found[1]
