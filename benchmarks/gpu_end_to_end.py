@@ -5,8 +5,8 @@
 DIR holds the tokenizer.json of DNABERT-2. A model directory is written (float32, 12 GB, as the published weights are)
 and the command runs on a FASTA file, with the local engine and on Ray with each number of GPUs of --ray. Its rate of
 protein tokens stands beside that of the encoder alone on batches that lie on the device already; the share of DNABERT-S
-is its time alone on such sequences. `predict_s` is all from the loaded model to the finished tables and report; GPU use
-is nvidia-smi's in that time. Writes benchmarks/results/gpu_end_to_end.json.
+is its time alone on such sequences. `predict_s` is all from the first loaded model to the finished tables; GPU use is
+nvidia-smi's between the first and the last work of a GPU in that time. Writes benchmarks/results/gpu_end_to_end.json.
 --smoke runs tiny shapes, also on a CPU, and writes nothing.
 """
 
@@ -101,6 +101,14 @@ def model_only(predictor: Predictor, seconds: float) -> float:
     return tokens / (time.perf_counter() - begin)
 
 
+def use_at_work(uses: list[int], seconds: float) -> float:
+    """Return the mean of a GPU's use, sampled every 0.25 s, from the first to the last work of the last `seconds`."""
+    end = max((number for number, use in enumerate(uses) if use >= 20), default=0) + 1
+    window = uses[max(0, end - round(seconds / 0.25)) : end]
+    begin = next((number for number, use in enumerate(window) if use >= 20), 0)
+    return round(statistics.mean(window[begin:]), 1)
+
+
 def predict(chunks: Path, model: Path, output: Path, options: list[str], watch: bool) -> dict[str, Any]:
     """Run the command; return what run.json says of it, and what nvidia-smi saw of the GPUs that were used."""
     query = [
@@ -134,8 +142,7 @@ def predict(chunks: Path, model: Path, output: Path, options: list[str], watch: 
                     index, use, memory = (int(field) for field in line.split(","))
                     gpus.setdefault(index, []).append((use, memory))
             used = [rows for rows in gpus.values() if max(memory for _, memory in rows) > 4000]
-            last = round(seconds["predict"] / 0.25)
-            row["gpu_use_percent"] = [round(statistics.mean(use for use, _ in rows[-last:]), 1) for rows in used]
+            row["gpu_use_percent"] = [use_at_work([use for use, _ in rows], seconds["predict"]) for rows in used]
             row["peak_gb"] = [round(max(memory for _, memory in rows) * 1.048576e-3, 1) for rows in used]
     return row
 
