@@ -8,7 +8,6 @@ import pytest
 
 from virnucpro.data import VarlenCollator, overlapped
 from virnucpro.errors import StoppedError
-from virnucpro.pipeline import engine
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.types import Record
@@ -23,7 +22,8 @@ def test_units_that_overlap_give_the_same_bytes(lab, call, tmp_path, monkeypatch
             both.wait()  # for the other unit
         return score(self, records)
 
-    monkeypatch.setattr(engine, "in_flight", lambda device: 2)
+    for module in ("engine", "predict"):  # units, and the encoders of each
+        monkeypatch.setattr(f"virnucpro.pipeline.{module}.in_flight", lambda device: 2)
     monkeypatch.setattr(Predictor, "run", watched)
     assert call(lab.arguments(tmp_path / "out"))[0] == 0
     assert lab.tables(tmp_path / "out") == lab.expected
@@ -34,7 +34,7 @@ def test_one_computes_while_the_other_prepares(lab, monkeypatch):
     predictor = Predictor(lab.make_model(), Options(threads=1, max_tokens=64))
     expected = [result.call for result in predictor.run(records)]
     launch, make = AsyncInferenceRunner._launch, VarlenCollator.tokenize
-    at_work, most, makers, both = [], [], set(), threading.Event()
+    at_work, most, numbers, both = [], [], count(1), threading.Event()
 
     def launched(self, batch):
         at_work.append(batch)
@@ -45,8 +45,7 @@ def test_one_computes_while_the_other_prepares(lab, monkeypatch):
         return result
 
     def made(self, items):
-        makers.add(threading.get_ident())
-        if len(makers) == 2:
+        if next(numbers) == 2:  # the other's: whose turn it is waits in its first launch
             both.set()
         return make(self, items)
 
