@@ -8,10 +8,14 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from virnucpro.config import make_sums_reproducible
 
 make_sums_reproducible()  # as the command line does, and before anything multiplies: runs are compared byte by byte
+
+settings.register_profile("virnucpro", deadline=None)  # how long an example takes is not what tests are about
+settings.load_profile("virnucpro")
 
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2

@@ -66,12 +66,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A window of a record: `index` counts from 1, `start` is 0-based in the record."""
+    """A window of a record: `index` counts from 1, `start` is 0-based in the record.
+
+    `sequence` is what is read of it; `skipped` letters of the window are not in it (runs of N).
+    """
 
     record_id: str
     index: int
     start: int
     sequence: bytes
+    skipped: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the window ends in the record, half-open."""
+        return self.start + len(self.sequence) + self.skipped
 
     @property
     def id(self) -> str:

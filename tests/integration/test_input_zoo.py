@@ -203,7 +203,12 @@ ZOO: dict[str, Specimen] = {
     "record of 1 nt": read(fasta(b"a", b"A"), "a too_short"),
     "soft-masked (lower-case) letters": same(PLAIN.replace(LONG, LONG[:100] + LONG[100:200].lower() + LONG[200:])),
     "RNA": same(PLAIN.replace(LONG, LONG.replace(b"T", b"U"))),
-    "IUPAC codes": read(fasta(b"a", LONG[:150] + b"RYSWKMBDHVN" + LONG[150:]), "a ok"),
+    "single N and IUPAC codes": read(fasta(b"a", LONG[:150] + b"RACYNTSWGKMCBDAHV" + LONG[150:]), "a ok"),
+    "run of 50 N or more": read(fasta(b"a", LONG[:150] + b"N" * 50 + LONG[150:]), "a ok"),
+    "homopolymer at an end (poly-G, poly-A)": read(fasta(b"a", b"A" * 30 + LONG + b"G" * 30), "a ok"),
+    "long record of short pieces between N": read(
+        fasta(b"a", (LONG[:50] + b"N" * 50) * 4 + LONG[50:100]), "a too_short"
+    ),
     "only N": read(fasta(b"a", b"N" * 300), "a too_ambiguous"),
     "simple repeats": read(fasta(b"a", b"AC" * 150), "a low_complexity"),
     "X for masked bases": read(fasta(b"a", LONG[:150] + b"XXXX" + LONG[150:]), "a ok"),

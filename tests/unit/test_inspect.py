@@ -80,6 +80,7 @@ def test_remarks_name_the_first_record_and_count_the_others(tmp_path: Path) -> N
     assert [remark.removeprefix(f"{tmp_path}/input: ") for remark in inspection.remarks()] == [
         "line 3: record 'b' has U, which is read as T (2 such records)",
         "line 3: record 'b' has gaps, which are read as unknown bases",
+        "line 3: record 'b' has N or other ambiguous letters (3 such records)",
         "line 5: record 'a' repeats an id (2 such records)",
         "line 5: record 'a' has lower-case letters, which are read as upper-case ones",
         "line 5: record 'a' will have no score, too_short: 3 nt, needs 4",
@@ -87,7 +88,7 @@ def test_remarks_name_the_first_record_and_count_the_others(tmp_path: Path) -> N
         "line 7: record '' will have no score, empty: the record has no sequence",
         "line 11: record 'a' will have no score, too_ambiguous: 100% of the letters are not A, C, G, T or U",
     ]
-    assert inspection.summary().endswith(": FASTA, plain; records: 7; nt: 36; errors: 0; warnings: 8")
+    assert inspection.summary().endswith(": FASTA, plain; records: 7; nt: 36; errors: 0; warnings: 9")
 
 
 def test_a_file_without_records(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from virnucpro.types import Call, Record, Status
 
 def answer(record: Record) -> RecordResult:
     call = Call(record.id, 0, True, 0.9, 1, 0, None, Status.OK)
-    return RecordResult(record, call, (ChunkResult(0, call, ()),))
+    return RecordResult(record, call, (ChunkResult(0, 3, call, ()),))
 
 
 def failing(bad: set[int], error: Exception):

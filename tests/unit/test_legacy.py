@@ -19,7 +19,7 @@ HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 def result(*frames: tuple[str, float, float]) -> RecordResult:
     call = Call("r", 9, None, None, 1, len(frames), None, Status.OK)
     predictions = tuple(Prediction(name, 1, 0, 3, other, virus) for name, other, virus in frames)
-    return RecordResult(Record("r", b"ACG"), call, (ChunkResult(0, call, predictions),))
+    return RecordResult(Record("r", b"ACG"), call, (ChunkResult(0, 3, call, predictions),))
 
 
 def test_scores_are_printed_as_float32_and_equal_ones_are_others():

@@ -8,7 +8,8 @@ from virnucpro.models.registry import BUNDLED
 from virnucpro.seq import Limits, repetition, screened_chunks
 from virnucpro.types import Chunk, Record, Status
 
-LIMITS = Limits(min_length=10, chunk_length=20, max_ambiguous=0.5)
+# Letters as they are: what is cut and filled of them is in test_letters.py.
+LIMITS = Limits(min_length=10, chunk_length=20, max_ambiguous=0.5, pieces=False)
 
 
 def test_the_defaults_are_those_of_the_bundled_model() -> None:

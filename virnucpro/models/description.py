@@ -143,6 +143,11 @@ class ModelDescription:
             raise ConfigError(f"only the vote weighted can be calibrated, got {self.vote}")
         _check_checksums(self.checksums, self.files())
 
+    @property
+    def cuts_pieces(self) -> bool:
+        """Tell whether records are read in pieces (see `virnucpro.seq.letters`), which the published tool does not."""
+        return self.frame_rule.kind != "stop_free"
+
     def encoders(self) -> dict[str, EncoderDescription]:
         """Return the encoders by the stem of their weight files."""
         return {"nucleotide": self.nucleotide, "protein": self.protein}

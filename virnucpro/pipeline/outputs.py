@@ -147,7 +147,7 @@ def _chunk_rows(result: RecordResult) -> Iterator[str]:
     for chunk in result.chunks:
         call = chunk.call
         verdict = (_prediction(call), _score(call.virus_score), call.best_frame, call.status, call.reason or None)
-        yield _row((call.id, result.call.id, chunk.start, chunk.start + call.length, call.n_frames, *verdict))
+        yield _row((call.id, result.call.id, chunk.start, chunk.end, call.n_frames, *verdict))
 
 
 def _frame_rows(result: RecordResult) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from threading import Lock
 
@@ -25,9 +25,10 @@ from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.decision import Decision
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads, in_flight
 from virnucpro.pipeline.features import fuse
-from virnucpro.seq import Limits, frames_of, read_records, screened_chunks
+from virnucpro.seq import Letters, Limits, frames_of, letters_of, read_records, screened_chunks
 from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
+NO_LETTERS = Letters()
 # Chunks that pass through the encoders together: enough to fill many token budgets, few enough to hold.
 SLICE = 2048
 # Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
@@ -60,20 +61,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """A chunk's place in its record (0-based start, nt), its call, and the predictions of its frames."""
+    """A chunk's place in its record (0-based, half-open, nt), its call, and the predictions of its frames.
+
+    The `length` of the call is that of what was read, without runs of N.
+    """
 
     start: int
+    end: int
     call: Call
     predictions: tuple[Prediction, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """A record, its call and its chunks; `chunks` is empty where the record was not scored."""
+    """A record, its call, its chunks, and what was done to its letters; without `chunks` it was not scored."""
 
     record: Record
     call: Call
     chunks: tuple[ChunkResult, ...]
+    letters: Letters = NO_LETTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +166,9 @@ class Predictor:
 
     def _items(self, records: Iterable[Record]) -> Iterator[_Item]:
         model = self.description
-        limits = Limits(self.min_length, model.chunk_length, model.max_ambiguous, model.max_repetition)
+        limits = Limits(
+            self.min_length, model.chunk_length, model.max_ambiguous, model.max_repetition, model.cuts_pieces
+        )
         for record in records:
             found = screened_chunks(record, limits)
             chunk, status, reason = next(found)
@@ -241,15 +249,17 @@ class Predictor:
         elif status is Status.OK:
             status, reason = Status.NO_FRAME, "none of the six reading frames is free of stop codons"
         call = Call(chunk.id, length, is_virus, score, 1, len(predictions), best, status, reason, log_ratio)
-        return ChunkResult(chunk.start, call, predictions)
+        return ChunkResult(chunk.start, chunk.end, call, predictions)
 
     def _finish(self, item: _Item, chunks: list[ChunkResult]) -> RecordResult:
-        record = item.record
+        record, letters = item.record, letters_of(item.record, self.description.cuts_pieces)
         if not chunks:
             call = Call(record.id, record.length, None, None, 0, 0, None, item.status, item.reason)
-            return RecordResult(record, call, ())
+            return RecordResult(record, call, (), letters)
         call = call_record(record.id, record.length, [chunk.call for chunk in chunks], self.decision)
-        return RecordResult(record, call, tuple(chunks))
+        if call.status is Status.OK and (done := letters.describe()):
+            call = replace(call, reason="; ".join(filter(None, (call.reason, done))))
+        return RecordResult(record, call, tuple(chunks), letters)
 
 
 def predict(

@@ -190,6 +190,11 @@ def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: st
     line += f", not called: {', '.join(f'{n:,} {status}' for status, n in dropped.items())}" if dropped else ""
     parts = [line]
     counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
+    if tally.ambiguous:
+        parts.append(f"{tally.ambiguous:,} {unit} with N or other ambiguous letters")
+    if tally.trimmed:
+        parts.append(f"{tally.trimmed:,} {unit} with a homopolymer end, trimmed")
+    counts |= {"ambiguous": tally.ambiguous, "trimmed": tally.trimmed}
     if composition := Composition.of(tally.evidence):
         parts.append(f"estimated share of virus {composition.prevalence:.2%}")
         counts["prevalence"] = round(composition.prevalence, 6)

@@ -21,13 +21,18 @@ MOST_IDS = 1 << 24
 
 @dataclass(slots=True)
 class Tally:
-    """Records by status, hits, chunks, frames, bases, and a histogram of the records' evidence."""
+    """Records by status, hits, chunks, frames, bases, and a histogram of the records' evidence.
+
+    `ambiguous` records have letters other than A, C, G, T and U; `trimmed` ones had a homopolymer at an end.
+    """
 
     status: Counter[str] = field(default_factory=Counter)
     viral: int = 0
     chunks: int = 0
     frames: int = 0
     bases: int = 0
+    ambiguous: int = 0
+    trimmed: int = 0
     evidence: Counter[int] = field(default_factory=Counter)
 
     def add(self, result: RecordResult) -> None:
@@ -38,6 +43,8 @@ class Tally:
         self.chunks += call.n_chunks
         self.frames += call.n_frames
         self.bases += call.length
+        self.ambiguous += result.letters.ambiguous > 0
+        self.trimmed += result.letters.trimmed > 0
         if (steps := evidence(call)) is not None:
             self.evidence[steps] += 1
 
@@ -50,6 +57,8 @@ class Tally:
             self.chunks + other.chunks,
             self.frames + other.frames,
             self.bases + other.bases,
+            self.ambiguous + other.ambiguous,
+            self.trimmed + other.trimmed,
             histogram,
         )
 
@@ -65,6 +74,8 @@ class Tally:
             "chunks": self.chunks,
             "frames": self.frames,
             "bases": self.bases,
+            "ambiguous": self.ambiguous,
+            "trimmed": self.trimmed,
             "status": {str(status): self.status[str(status)] for status in Status},
         }
 
@@ -73,7 +84,7 @@ class Tally:
         """Make a tally from what `to_json` gave."""
         status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
         viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
-        return cls(status, viral, chunks, frames, bases)
+        return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
 
 
 class RepeatedIds:

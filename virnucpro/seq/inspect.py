@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from virnucpro.errors import InputError
+from virnucpro.seq.letters import letters_of
 from virnucpro.seq.reader import Entry, SequenceFile, named
 from virnucpro.seq.screen import Limits, screened_chunks
 from virnucpro.types import Record, Status
@@ -92,6 +93,11 @@ class Inspection:
             self._remark(entry, "has U, which is read as T")
         if b"-" in record.sequence or b"." in record.sequence:
             self._remark(entry, "has gaps, which are read as unknown bases")
+        letters = letters_of(record, self.limits.pieces)
+        if letters.ambiguous:
+            self._remark(entry, "has N or other ambiguous letters")
+        if letters.trimmed:
+            self._remark(entry, "has a homopolymer at an end, which is left out")
         # As in `predict`, a record has a score if one chunk has; if none has, the first tells why.
         chunks = list(screened_chunks(record, self.limits))
         if not any(status is Status.OK for _, status, _ in chunks):

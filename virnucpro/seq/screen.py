@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virnucpro.seq.chunk import chunk_spans
+from virnucpro.seq.letters import SLACK_NT, find_pieces, leave_out, resolve
 from virnucpro.types import Chunk, Record, Status
 
 # A number of two bits a base; anything else is too large to be a part of a triplet.
@@ -19,13 +20,15 @@ class Limits:
     """What a record must be to be scored; the defaults are those of the bundled model.
 
     `min_length` and `chunk_length` are in nt; `max_ambiguous` is the largest share of letters other than A, C, G,
-    T, U in a chunk, `max_repetition` its largest `repetition`.
+    T, U in a chunk, `max_repetition` its largest `repetition`. With `pieces`, records are cut at runs of N and trimmed
+    and single ambiguous letters are filled, see `virnucpro.seq.letters`; the published models read letters as they are.
     """
 
     min_length: int = 75
     chunk_length: int = 500
     max_ambiguous: float = 0.5
     max_repetition: float = 0.15
+    pieces: bool = True
 
 
 def repetition(sequence: bytes) -> float:
@@ -47,7 +50,8 @@ def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | No
     """Yield every chunk of a record with its status, `ok` if it can be scored, and the reason if it cannot.
 
     A record that is not cut at all yields one item without a chunk. Of a pair each mate is cut by itself, and one that
-    is too short or empty is a chunk of its own; the second mate's chunks follow the first's, counted on.
+    is too short or empty is a chunk of its own; the second mate's chunks follow the first's, counted on. With
+    `limits.pieces`, the chunks are those of the pieces that are long enough, and their sequence is what is read there.
     """
     longest = max(len(part.sequence) for part in record.parts)
     if longest == 0:
@@ -58,15 +62,33 @@ def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | No
         return
     number = 0
     for part in record.parts:
-        size = len(part.sequence)
-        for start, end in chunk_spans(size, limits.chunk_length) or [(0, 0)]:
+        for start, end, letters, status, reason in _chunks_of_part(part.sequence, limits):
             number += 1
-            chunk = Chunk(record.id, number, start, part.sequence[start:end])
-            if size < limits.min_length:
-                status = Status.TOO_SHORT if size else Status.EMPTY
-                yield chunk, status, f"the mate has {size} nt, needs {limits.min_length}"
-            else:
-                yield chunk, *_judged(chunk.sequence, limits)
+            yield Chunk(record.id, number, start, letters, end - start - len(letters)), status, reason
+
+
+def _chunks_of_part(sequence: bytes, limits: Limits) -> Iterator[tuple[int, int, bytes, Status, str]]:
+    """Yield start, end, letters to read, status and reason of each chunk of a record or a mate."""
+    size, least = len(sequence), limits.min_length
+    if size < least:
+        status = Status.TOO_SHORT if size else Status.EMPTY
+        yield 0, size, sequence, status, f"the mate has {size} nt, needs {least}"
+        return
+    sizes = {(0, size): size}
+    if limits.pieces:
+        sizes = {(begin, end): len(leave_out(sequence[begin:end])) for begin, end in find_pieces(sequence)[0]}
+        least -= min(SLACK_NT, least // 5)
+    long_enough = [piece for piece, nt in sizes.items() if nt >= least]
+    for begin, end in long_enough or [(0, size)]:
+        for start, stop in ((begin + a, begin + b) for a, b in chunk_spans(end - begin, limits.chunk_length)):
+            letters = sequence[start:stop]
+            status, reason = _judged(letters, limits)
+            if status is Status.OK and not long_enough:
+                longest = max(sizes.values(), default=0)
+                status, reason = Status.TOO_SHORT, f"{longest} nt without N and homopolymer ends, needs {least}"
+            if limits.pieces and status is Status.OK:
+                letters = resolve(letters)
+            yield start, stop, letters, status, reason
 
 
 def _judged(sequence: bytes, limits: Limits) -> tuple[Status, str]:

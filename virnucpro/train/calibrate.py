@@ -102,9 +102,9 @@ class Scorer:
         self.counts = {name: windows * (3 if name == VIRUS else 1) for name in classes}
 
     def draw(self, length: int, seed: int) -> list[Window]:
-        """Draw windows of `length` nt; a genome that is shorter gives none."""
+        """Draw windows of `length` nt; a genome that is shorter gives none, nor does a place with N."""
         drawn = sample_windows(self.genomes, length, self.counts, seed)
-        return [window for window in drawn if len(window.sequence) == length]
+        return [w for w in drawn if len(w.sequence) == length and not w.sequence.translate(None, b"ACGT")]
 
     def score(self, windows: Sequence[Window], shuffled: bool = False, halves: bool = False) -> Scored:
         """Return the margins of windows of one length, each of them shuffled before, or cut into a pair, if asked for.
@@ -131,9 +131,10 @@ class Scorer:
         return self._margins(Record("", adapters(length, rng).tobytes()) for _ in range(number))
 
     def _margins(self, records: Iterable[Record]) -> Floats:
-        """Return the margins (N, K) of records of K chunks each."""
-        results = self.predictor.run(records)
-        return np.array([[chunk.call.log_ratio for chunk in result.chunks] for result in results], dtype=np.float64)
+        """Return the margins (N, K) of records of K chunks each, NaN for what was trimmed of one (homopolymer ends)."""
+        rows = [[chunk.call.log_ratio for chunk in result.chunks] for result in self.predictor.run(records)]
+        longest = max(map(len, rows), default=0)
+        return np.array([row + [None] * (longest - len(row)) for row in rows], dtype=np.float64)
 
 
 def _pair(sequence: bytes) -> Record:

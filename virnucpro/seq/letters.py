@@ -1,0 +1,233 @@
+"""Letters and ends that real reads have and genomes have not: N, other ambiguous letters, homopolymer ends.
+
+A *piece* is a part of a record that is read in one go. A record is cut at every run of `GAP_NT` or more ambiguous
+letters. Homopolymers and ambiguous letters are trimmed from the ends of each piece, such as the poly-G tail that
+two-colour instruments write past the end of a fragment. Within a piece, the whole codons of a run of ambiguous letters
+are left out, so that reading frames continue behind it. Each ambiguous letter that remains is filled with one of the
+bases that it may be. All of it follows from the sequence alone; a sequence and its reverse complement give the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.types import Record
+
+# So many ambiguous letters in a row cut a record: the gap of a scaffold, whose length in codons is not known. A shorter
+# run stands for as many bases as it has letters, as where a read or a consensus was masked.
+GAP_NT = 50
+# The end of a piece is a homopolymer if its base makes at least this score: 1 for each letter of the base, -3 for each
+# other base. It goes on until the score has fallen by more than 6, and ends where it was best.
+HOMOPOLYMER_SCORE = 8
+_OTHER_BASE, _LARGEST_FALL = 3, 6
+_CONTEXT_NT = 4  # letters on either side that the choice of a base follows from
+# Trimming may take bases that belong to the sequence: a piece may be so much shorter than a record must be.
+SLACK_NT = 15
+
+_KNOWN = b"ACGTU"
+_GAP = re.compile(rb"[^ACGTU]{%d,}" % GAP_NT)
+_AMBIGUOUS = re.compile(rb"[^ACGTU]*")
+_CODONS = re.compile(rb"[^ACGTU]{3,}")
+# Letters of one base, of other bases, or ambiguous ones, which change no score.
+_RUNS = {
+    base: re.compile(rb"([%b]+)|([%b]+)|[^ACGTU]+" % (letters, bytes(set(_KNOWN) - set(letters))))
+    for base, letters in ((b"A", b"A"), (b"C", b"C"), (b"G", b"G"), (b"T", b"TU"))
+}
+_GLANCE_NT = 16
+_END_NT = 1 << 10  # looked at first for a homopolymer at an end
+
+# Each letter as a set of bases, one bit each, A 1, C 2, G 4, T 8: what is no IUPAC code may be any of them.
+_IUPAC = {
+    "A": "A", "C": "C", "G": "G", "T": "T", "U": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC",
+    "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG",
+}  # fmt: skip
+_SETS = np.full(256, 15, np.uint8)
+_SETS[[ord(letter) for letter in _IUPAC]] = [sum(1 << "ACGT".index(b) for b in bases) for bases in _IUPAC.values()]
+_COMPLEMENT = np.array([int(f"{bases:04b}"[::-1], 2) for bases in range(16)], np.uint8)
+_SIZE = np.array([bases.bit_count() for bases in range(16)])
+_CHOICES = np.zeros((16, 4), np.uint8)  # the bases of a set, as sets of one
+for _set in range(16):
+    _members = [1 << bit for bit in range(4) if _set >> bit & 1]
+    _CHOICES[_set, : len(_members)] = _members
+_BASE = np.zeros(16, np.uint8)
+_BASE[[1, 2, 4, 8]] = list(b"ACGT")
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What was done to the letters of a record.
+
+    It had `ambiguous` letters other than A, C, G, T and U. Of these, `resolved` lay within pieces and were filled or
+    left out. It was cut at `gaps` runs of them, and `trimmed` nt of homopolymer were taken from ends.
+    """
+
+    ambiguous: int = 0
+    resolved: int = 0
+    gaps: int = 0
+    trimmed: int = 0
+
+    def __add__(self, other: Letters) -> Letters:
+        return Letters(
+            self.ambiguous + other.ambiguous,
+            self.resolved + other.resolved,
+            self.gaps + other.gaps,
+            self.trimmed + other.trimmed,
+        )
+
+    def describe(self) -> str:
+        """Return in words what was done, "" if nothing was."""
+        parts = [
+            f"{self.resolved} ambiguous letter{'s' * (self.resolved > 1)} filled or left out" if self.resolved else "",
+            f"cut at {self.gaps} run{'s' * (self.gaps > 1)} of N" if self.gaps else "",
+            f"{self.trimmed} nt of homopolymer trimmed" if self.trimmed else "",
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+def letters_of(record: Record, pieces: bool = True) -> Letters:
+    """Return what is done to the letters of a record or of both mates; without `pieces` they are counted alone."""
+    if not pieces:
+        return Letters(sum(count_ambiguous(part.sequence) for part in record.parts))
+    return sum((find_pieces(part.sequence)[1] for part in record.parts), Letters())
+
+
+def count_ambiguous(sequence: bytes) -> int:
+    """Return the number of letters other than A, C, G, T and U."""
+    return len(sequence.translate(None, _KNOWN))
+
+
+def find_pieces(sequence: bytes) -> tuple[list[tuple[int, int]], Letters]:
+    """Return the pieces of an upper-case sequence as (start, end), 0-based and half-open, and what was done to it.
+
+    >>> find_pieces(b"NNGATTACANNTTGCAACCCGGGGGGGGGGGG")[0]
+    [(2, 20)]
+    """
+    ambiguous = count_ambiguous(sequence)
+    spans, start, gaps = [], 0, 0
+    if ambiguous >= GAP_NT:
+        for gap in _GAP.finditer(sequence):
+            spans.append((start, gap.start()))
+            gaps += gap.start() > 0 and gap.end() < len(sequence)
+            start = gap.end()
+    spans.append((start, len(sequence)))
+    pieces, trimmed = [], 0
+    for span in spans:
+        begin, end, cut = _trim(sequence, *span)
+        trimmed += cut
+        if begin < end:
+            pieces.append((begin, end))
+    resolved = sum(count_ambiguous(sequence[begin:end]) for begin, end in pieces) if ambiguous else 0
+    return pieces, Letters(ambiguous, resolved, gaps, trimmed)
+
+
+def _trim(sequence: bytes, begin: int, end: int) -> tuple[int, int, int]:
+    """Take ambiguous letters and homopolymers from both ends; return what is left and the nt of homopolymer."""
+    trimmed = 0
+    while begin < end:
+        first = _AMBIGUOUS.match(sequence, begin, end).end()  # type: ignore[union-attr]
+        last = end
+        while last > first and sequence[last - 1] not in _KNOWN:
+            last -= 1
+        head, tail = _homopolymer(sequence, first, last), _homopolymer(sequence, first, last, backwards=True)
+        trimmed += min(head + tail, last - first)
+        if (first + head, last - tail) == (begin, end):
+            break
+        begin, end = first + head, last - tail
+    return begin, max(begin, end), trimmed
+
+
+def _homopolymer(sequence: bytes, begin: int, end: int, backwards: bool = False) -> int:
+    """Return the length of the homopolymer that sequence[begin:end] begins with, or read backwards begins with."""
+
+    def take(size: int) -> bytes:
+        return sequence[max(end - size, begin) : end][::-1] if backwards else sequence[begin : min(begin + size, end)]
+
+    start, longest = take(_GLANCE_NT), 0
+    for base, runs in _RUNS.items():
+        if start.count(base) + (start.count(b"U") if base == b"T" else 0) < HOMOPOLYMER_SCORE:
+            continue  # within the largest fall, at most two other letters stand before or among so many
+        size = _END_NT
+        letters = take(size)
+        while not (scored := _score(runs, letters))[1] and len(letters) == size:
+            size *= 8
+            letters = take(size)
+        longest = max(longest, scored[0])
+    return longest
+
+
+def _score(runs: re.Pattern[bytes], letters: bytes) -> tuple[int, bool]:
+    """Return the length of a homopolymer at the beginning of letters, and whether it ends before they do."""
+    score = best = length = 0
+    for run in runs.finditer(letters):
+        if run[1]:
+            score += len(run[1])
+            if score > best:
+                best, length = score, run.end()
+        elif run[2]:
+            score -= _OTHER_BASE * len(run[2])
+            if score < best - _LARGEST_FALL:
+                return (length if best >= HOMOPOLYMER_SCORE else 0), True
+    return (length if best >= HOMOPOLYMER_SCORE else 0), False
+
+
+def leave_out(letters: bytes) -> bytes:
+    """Return letters without the whole codons of runs of ambiguous letters; what is left of a run is N.
+
+    >>> leave_out(b"GATTANNNNNNNCARGGA")
+    b'GATTANCARGGA'
+    """
+    if not _CODONS.search(letters):
+        return letters
+    return _CODONS.sub(lambda run: b"N" * (len(run[0]) % 3), letters)
+
+
+def resolve(letters: bytes) -> bytes:
+    """Return a part of a piece in A, C, G, T and U alone: runs of ambiguous letters left out, the others filled.
+
+    A base is one that its letter may stand for, chosen by a hash of the `_CONTEXT_NT` letters on either side. They are
+    read on the strand on which the neighbourhood, going outwards, sorts first, so that the reverse complement of a
+    sequence is filled with the complements of its bases.
+
+    >>> resolve(b"GATTNCARGGA")
+    b'GATTTCAAGGA'
+    """
+    if not letters.translate(None, _KNOWN):
+        return letters
+    left = leave_out(letters)
+    sets = _SETS[np.frombuffer(left, np.uint8)]
+    places = np.flatnonzero(_SIZE[sets] > 1)
+    filled = np.frombuffer(bytearray(left), np.uint8)
+    if len(places):
+        filled[places] = _BASE[_choose(sets, places)]
+    return filled.tobytes()
+
+
+def _choose(sets: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return a base, as a set of one, for each of these places (P,) in letters as sets (L,)."""
+
+    def around(distance: int, of: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return the letters at a distance before and after, the latter complemented; 0 beyond the ends."""
+        before, after = of - distance, of + distance
+        left = np.where(before >= 0, sets[np.maximum(before, 0)], 0)
+        right = np.where(after < len(sets), _COMPLEMENT[sets[np.minimum(after, len(sets) - 1)]], 0)
+        return left.astype(np.uint8), right.astype(np.uint8)
+
+    forward = np.ones(len(places), np.bool_)
+    undecided, distance = np.arange(len(places)), 0  # first the letter itself: R and Y are complements
+    while len(undecided) and distance < len(sets):  # letters that are their own reverse complement stay undecided
+        left, right = around(distance, places[undecided])
+        forward[undecided] = left <= right
+        undecided, distance = undecided[left == right], distance + 1
+    mine = np.where(forward, sets[places], _COMPLEMENT[sets[places]])
+    mixed = np.zeros(len(places), np.uint64)
+    for distance in range(1, _CONTEXT_NT + 1):
+        left, right = around(distance, places)
+        for letter in (np.where(forward, left, right), np.where(forward, right, left)):
+            mixed = (mixed ^ letter) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+    chosen = _CHOICES[mine, (mixed >> np.uint64(32)) % _SIZE[mine].astype(np.uint64)]
+    return np.asarray(np.where(forward, chosen, _COMPLEMENT[chosen]), np.uint8)
