@@ -791,6 +791,18 @@ def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, mon
     plots = {"roc.png", "calibration.png", "scores.png"}
     assert {path.name for path in out.iterdir()} == {"evaluation.json", "evaluation.tsv", *plots}
 
+    (out / "roc.png").unlink()
+    (out / "roc.png").mkdir()  # this figure cannot be written; all else is
+    (out / "evaluation.tsv").write_text("of the earlier run")
+    done = call("evaluate", calls, "--truth", truth, "-o", out, "--restart")
+    assert done.code == 0
+    assert done.err.count("was not drawn (") == 1
+    assert f"WARNING: {out}/roc.png was not drawn (OutputError" in done.err
+    assert len(table(out / "evaluation.tsv")) > 5
+    (out / "roc.png").rmdir()
+    assert call("evaluate", calls, "--truth", truth, "-o", out, "--restart", "--no-plots").code == 0
+    assert {path.name for path in out.iterdir()} == {"evaluation.json", "evaluation.tsv"}  # none of earlier calls
+
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = call("evaluate", calls, "--truth", truth, "-o", tmp_path / "other")
     assert done.code == 1

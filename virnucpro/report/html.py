@@ -18,12 +18,19 @@ class Html(str):
     __slots__ = ()
 
 
+def readable(value: object) -> str:
+    r"""Return a value as text that can be shown: bytes and characters that cannot be shown become codes.
+
+    >>> readable("na\udcefve\x1b")
+    'na\\xefve\\x1b'
+    """
+    known = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], known)
+
+
 def text(value: object) -> Html:
-    """Return a value as markup; of bytes and characters that cannot be shown it gives the code."""
-    if isinstance(value, Html):
-        return value
-    readable = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Html(html.escape(_INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], readable)))
+    """Return a value as markup, see `readable`."""
+    return value if isinstance(value, Html) else Html(html.escape(readable(value)))
 
 
 def join(*parts: object) -> Html:
