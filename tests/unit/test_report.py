@@ -142,6 +142,21 @@ def test_names_are_text_whatever_they_are(tmp_path):
     assert not re.search("[\x00-\x08\x1b\u202e]", made)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("na\udcefve.fq", r"na\xefve"), ("half\ud800.fq", r"half\ud800"), ("\x1b[31m\u202e.fq", r"\x1b[31m\u202e")],
+    ids=["no UTF-8", "half of a character", "escapes"],
+)
+def test_an_input_of_any_name_has_a_report(tmp_path, name, shown):
+    directory = write_run(tmp_path / "run", [("a", 300, 0.9)])
+    told = json.loads((directory / "run.json").read_text())
+    told["inputs"][0]["path"] = f"/data/{name}"
+    (directory / "run.json").write_text(json.dumps(told))
+    assert f"Viral sequences in {shown}" in Reader(page(directory)).text
+    data = json.loads((directory / "virnucpro_mqc.json").read_text(encoding="utf-8"))["data"]
+    assert data == {shown: {"virus": 1, "other": 0}}
+
+
 def test_markup_is_escaped_unless_it_is_markup():
     assert element("a", "<", element("b", "&"), href='"') == '<a href="&quot;">&lt;<b>&amp;</b></a>'
     assert text("<") == text(text("<")) == "&lt;"
