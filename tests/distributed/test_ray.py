@@ -271,7 +271,8 @@ def test_the_address_may_come_from_the_environment(monkeypatch):
 
 def test_embeddings(lab, call, nodes, on_ray, tmp_path):
     proteins = tmp_path / "p.faa"
-    proteins.write_text("".join(f">p{i}\n{'MKVLWAGTRE' * (1 + i % 9)}\n" for i in range(5000)))
+    ends = ("", "*", "--*")  # left out before the units are made
+    proteins.write_text("".join(f">p{i}\n{'MKVLWAGTRE' * (1 + i % 9)}{ends[i % 3]}\n" for i in range(5000)))
     given = ["embed", proteins, "--model", lab.model, "--precision", "fp32", "-t", 1]
     found = {}
     for name, more in (("local", []), ("ray", [*on_ray, "--workers", 2])):
@@ -280,7 +281,9 @@ def test_embeddings(lab, call, nodes, on_ray, tmp_path):
         found[name] = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir() if p.name != "run.json"}
     assert len(found["ray"]) == 3  # ids and two shards
     assert found["ray"] == found["local"]
-    assert told(tmp_path / "ray")["fingerprint"] == told(tmp_path / "local")["fingerprint"]
+    for key in ("fingerprint", "counts", "left_out"):
+        assert told(tmp_path / "ray")[key] == told(tmp_path / "local")[key]
+    assert told(tmp_path / "ray")["left_out"] == {"letters": 1667 + 3 * 1666, "sequences": 3333}
     (tmp_path / "ray" / "embeddings_00001.safetensors").unlink()
     code, err = call([str(argument) for argument in (*given, "-o", tmp_path / "ray", "--resume")])
     assert (code, "1 shards were done before" in err) == (0, True)

@@ -119,6 +119,44 @@ def test_a_hundred_thousand_records_are_filtered(show, large):
     assert page.get_by_text(f"0 of {TOP_HITS} rows shown").is_visible()
 
 
+# The share of each picture's area that has the colour of a score; the colours are those of the page's own scale.
+PIXELS = """async (pictures) => {
+  const colours = [0, 1, 2, 3, 4].map(n => getComputedStyle(document.querySelector(`i.s${n}`)).backgroundColor);
+  const counts = [];
+  for (const picture of pictures) {
+    const canvas = document.createElement("canvas");
+    const box = picture.getBoundingClientRect();
+    [canvas.width, canvas.height] = [Math.round(box.width), Math.round(box.height)];
+    const context = canvas.getContext("2d", {willReadFrequently: true});
+    context.scale(box.width / picture.viewBox.baseVal.width, box.height / picture.viewBox.baseVal.height);
+    for (const path of picture.querySelectorAll("path")) {
+      const fill = getComputedStyle(path).fill;
+      if (!colours.includes(fill)) continue;
+      context.fillStyle = fill;
+      context.fill(new Path2D(path.getAttribute("d")));
+    }
+    const alpha = context.getImageData(0, 0, canvas.width, canvas.height).data.filter((_, i) => i % 4 === 3);
+    counts.push(alpha.filter(value => value > 0).length / alpha.length);
+  }
+  return counts;
+}"""
+
+
+def test_every_picture_of_long_records_has_marks(show, tmp_path):
+    """Records of up to 200 windows, the longest of which are among the best hits, too."""
+    contigs = [(f"contig_{i}", 500 * (4 + 7 * i), 0.6 + i / 100) for i in range(29)]
+    page = show(made(tmp_path / "run", contigs + [(f"read_{i}", 300, 0.55) for i in range(40)]))
+    for kind, number, share in (("frames", 69, 0.12), ("strip", 20, 0.99)):
+        pictures = page.locator(f"svg.{kind}")
+        assert pictures.count() == number
+        drawn = pictures.evaluate_all(PIXELS)
+        assert min(drawn) > share, (kind, drawn)
+    best = page.locator("#hits tbody tr").first
+    assert best.locator("th").inner_text() == "contig_28"
+    levels = {kind for kind in best.locator("svg path").evaluate_all("all => all.map(p => p.className.baseVal)")}
+    assert {"s4", "s0"} <= levels
+
+
 def test_hostile_names_are_shown_and_do_nothing(show, tmp_path):
     hostile = ["<script>alert(1)</script>", '"><img/src=x/onerror=alert(1)>', "</table><h1>x", "a'b&lt;${alert(1)}"]
     page = show(made(tmp_path / "run", [(name, 3000, 0.9) for name in hostile]))

@@ -655,10 +655,10 @@ def test_embed_gives_one_row_a_sequence_in_order(call, tmp_path):
     assert vectors.isfinite().all()
     rows = table(tmp_path / "out" / "ids.tsv")
     assert [(r["row"], r["seq_name"], int(r["length"]), r["shard"], r["rows"]) for r in rows] == [
-        (str(i), name.split()[0], len(sequence), SHARD, "1") for i, (name, sequence) in enumerate(PROTEINS)
+        (str(i), name.split()[0], len(sequence.rstrip("*")), SHARD, "1") for i, (name, sequence) in enumerate(PROTEINS)
     ]
     for row, (_, sequence) in zip(vectors, PROTEINS, strict=True):
-        alone = AsyncInferenceRunner(encoder).embed([sequence.encode()])[0]
+        alone = AsyncInferenceRunner(encoder).embed([sequence.rstrip("*").encode()])[0]
         np.testing.assert_allclose(row, alone, atol=1e-5)  # float32 sums in batches of other shapes
 
 
@@ -790,6 +790,18 @@ def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, mon
     assert call("evaluate", calls, "--truth", truth, "-o", out).code == 0
     plots = {"roc.png", "calibration.png", "scores.png"}
     assert {path.name for path in out.iterdir()} == {"evaluation.json", "evaluation.tsv", *plots}
+
+    (out / "roc.png").unlink()
+    (out / "roc.png").mkdir()  # this figure cannot be written; all else is
+    (out / "evaluation.tsv").write_text("of the earlier run")
+    done = call("evaluate", calls, "--truth", truth, "-o", out, "--restart")
+    assert done.code == 0
+    assert done.err.count("was not drawn (") == 1
+    assert f"WARNING: {out}/roc.png was not drawn (OutputError" in done.err
+    assert len(table(out / "evaluation.tsv")) > 5
+    (out / "roc.png").rmdir()
+    assert call("evaluate", calls, "--truth", truth, "-o", out, "--restart", "--no-plots").code == 0
+    assert {path.name for path in out.iterdir()} == {"evaluation.json", "evaluation.tsv"}  # none of earlier calls
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = call("evaluate", calls, "--truth", truth, "-o", tmp_path / "other")

@@ -124,6 +124,158 @@ def test_dna_with_a_model_that_reads_nothing_else(embed, tmp_path, capsys):
     assert "kind must be protein for the model" in capsys.readouterr().err
 
 
+DNA = "ACGTTGCATTAGCCGATAAC" * 9
+SILK = "GAGAGSGAGAGSGAGAGY"
+
+
+def refusal(embed, tmp_path, capsys, text, *options):
+    """Embed a text; return what was said if it was refused, "" if it was not."""
+    (tmp_path / "p.faa").write_text(text)
+    capsys.readouterr()
+    code = embed("--restart", *options)
+    said = capsys.readouterr().err
+    assert (code, said) == (0, "") or (code, len(said.splitlines())) == (65, 1), said
+    return said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f">a\n{DNA}\n",
+        f">a\n{DNA.lower()}\n>b\nACGT\n",
+        f">rna\n{DNA.replace('T', 'U')}\n",
+        f">n\n{'NNNNN' + DNA + 'XXXXXXXX'}\n",
+        f">iupac\n{DNA}RYSWKM\n",
+        f">aligned\n{DNA[:90]}{'-' * 400}{DNA[90:]}\n",
+        "".join(f">primer_{i}\nACGTTGCA\n" for i in range(6)),
+        "".join(f">c{i}\n{DNA}\n" for i in range(150)) + f">p\n{'MKVLWAGTRE' * 900}\n",
+        f"@read\n{DNA}\n+\n{'I' * len(DNA)}\n",
+        "@read\nACGT\n+\nIIII\n",
+        f">long\n{DNA * 6000}\n" + f">p\n{'MKVLWAGTRE' * 900}\n",
+    ],
+    ids=[
+        "DNA",
+        "lower case",
+        "RNA",
+        "N and X",
+        "IUPAC",
+        "aligned",
+        "short ones",
+        "many",
+        "FASTQ",
+        "short FASTQ",
+        "long",
+    ],
+)
+def test_nucleotides_are_refused_as_proteins(embed, tmp_path, capsys, text):
+    said = refusal(embed, tmp_path, capsys, text)
+    assert f"{tmp_path}/p.faa: " in said
+    assert "nucleotides" in said
+    assert "use --kind nucleotide" in said
+    assert not list((tmp_path / "out").glob("*.*"))
+
+
+def test_nucleotides_are_embedded_as_proteins_by_who_insists(embed, tmp_path, capsys):
+    assert refusal(embed, tmp_path, capsys, f">a\n{DNA}\n", "--kind", "protein") == ""
+    assert read(tmp_path / "out")[0].shape == (1, 32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ">short\nGAGA\n",
+        f">silk\n{SILK * 30}\n",
+        f">tag\nGAGACTGACTGACTGACTGACTGACTGACTGACTGA\n>p\n{'MKVLWAGTRE' * 10}\n",
+        "".join(f">p{i}\n{'MKVLWAGTRE' * 3}\n" for i in range(100)) + f">a\n{DNA}\n",
+        ">x\n" + "X" * 200 + "\n",
+        "",
+    ],
+    ids=["a few letters", "silk", "one among proteins", "after a hundred proteins", "unknown", "empty"],
+)
+def test_proteins_of_few_kinds_of_residues_are_embedded(embed, tmp_path, capsys, text):
+    if text:
+        assert refusal(embed, tmp_path, capsys, text) == ""
+        assert len(read(tmp_path / "out")) == text.count(">")
+
+
+def test_each_file_is_looked_at(models, tmp_path, capsys):
+    for name, text in (("a.faa", f">p\n{'MKVLWAGTRE' * 10}\n"), ("b.fna", f">a\n{DNA}\n")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit) as end:
+        main(["embed", *(str(tmp_path / name) for name in ("a.faa", "b.fna")), "-o", str(tmp_path / "out"),
+              "--model", str(models / "esm"), "--device", "cpu"])  # fmt: skip
+    assert end.value.code == 65
+    said = capsys.readouterr().err
+    assert (
+        f"error: {tmp_path}/b.fna: nucleotides, expected proteins (all of the letters of its first record are" in said
+    )
+
+
+PLAIN = "MKVLAAGIVGLCAKWYHRDEQNPSTFIMKVLAAG"
+
+
+def test_gaps_and_stops_at_the_end_change_nothing(embed, tmp_path, capsys):
+    written = [
+        f"{PLAIN}*",
+        f"{PLAIN}**",
+        f"{PLAIN[:9]}---{PLAIN[9:]}",
+        f"..{PLAIN.lower()}*--",
+        f"{PLAIN[:9]}-.-{PLAIN[9:]}-*",
+    ]
+    (tmp_path / "p.faa").write_text("".join(f">p{i}\n{protein}\n" for i, protein in enumerate([PLAIN, *written])))
+    for options in ((), ("--per-residue",), ("--max-length", 20), ("--max-length", len(PLAIN), "--long", "refuse")):
+        assert embed("--restart", *options) == 0
+        plain, *others = read(tmp_path / "out")
+        assert len(plain) == (len(PLAIN) if "--per-residue" in options else 1)
+        for rows in others:
+            np.testing.assert_allclose(rows, plain, atol=SAME)
+    lengths = [line.split("\t")[1] for line in (tmp_path / "out" / "ids.tsv").read_text().splitlines()[1:]]
+    assert lengths == [str(len(PLAIN))] * 6
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["left_out"] == {"letters": 16, "sequences": 5}
+
+
+def test_the_closing_line_says_what_was_left_out(models, tmp_path, capsys):
+    (tmp_path / "p.faa").write_text(f">a\n{PLAIN}*\n>b\n{PLAIN[:5]}--*{PLAIN[5:]}\n>c\n{PLAIN}\n")
+    arguments = ["embed", tmp_path / "p.faa", "-o", tmp_path / "out", "--model", models / "esm", "--device", "cpu"]
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert not end.value.code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(
+        "; 3 letters (gaps, and * at the end) of 2 sequences were left out; "
+        "* within 1 sequences was read as an unknown residue"
+    )
+
+
+@pytest.mark.parametrize("residue", "*JBZUOX")
+def test_odd_residues_are_those_of_the_alphabet_or_unknown(embed, models, tmp_path, residue):
+    """All but * and J have a token of their own in ESM-2."""
+    protein = f"{PLAIN[:9]}{residue}{PLAIN[9:]}"
+    (tmp_path / "p.faa").write_text(f">p\n{protein}\n")
+    assert embed("--per-residue") == 0
+    (rows,) = read(tmp_path / "out")
+    np.testing.assert_allclose(rows, states(models, protein, 2), atol=SAME)
+    assert len(rows) == len(protein)
+    _, encoder = load_encoder(str(models / "esm"))
+    token = encoder.tokenizer([protein.encode()])[0][10]
+    assert (token == encoder.tokenizer.unk_token) == (residue in "*J")
+
+
+@pytest.mark.parametrize("protein", ["*", "-----", "--*"])
+def test_a_sequence_of_nothing_else_stays_as_it_is(embed, models, tmp_path, protein):
+    (tmp_path / "p.faa").write_text(f">p\n{protein}\n")
+    assert embed("--per-residue") == 0
+    (rows,) = read(tmp_path / "out")
+    np.testing.assert_allclose(rows, states(models, protein, 2), atol=SAME)
+
+
+def test_gaps_of_nucleotides_are_kept(embed, tmp_path):
+    (tmp_path / "p.faa").write_text(f">a\n{DNA}\n>b\n{DNA[:9]}---{DNA[9:]}\n")
+    assert embed(model="dna") == 0
+    lengths = [line.split("\t")[1] for line in (tmp_path / "out" / "ids.tsv").read_text().splitlines()[1:]]
+    assert lengths == [str(len(DNA)), str(len(DNA) + 3)]
+
+
 @pytest.fixture
 def small_shards(monkeypatch):
     monkeypatch.setattr(embed_module, "SHARD_RECORDS", 2)

@@ -118,13 +118,13 @@ def test_these_need_no_torch_and_print_nothing(use: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("command", ["predict", "embed"])
-def test_nothing_of_ray_is_imported_without_its_engine(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["predict"], ["embed", "--kind", "nucleotide"]], ids=["predict", "embed"])
+def test_nothing_of_ray_is_imported_without_its_engine(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "in.fa").write_text(">a\n" + "ATGGCC" * 30 + "\n")
     code = f"""
 import sys
 from virnucpro.cli.main import main
-try: main(["-q", {command!r}, {str(tmp_path / "in.fa")!r}, "-o", {str(tmp_path / "out")!r}])
+try: main(["-q", *{command!r}, {str(tmp_path / "in.fa")!r}, "-o", {str(tmp_path / "out")!r}])
 except SystemExit as end: assert not end.code
 found = [name for name in sys.modules if name.partition(".")[0] == "ray" or name.startswith("virnucpro.distributed")]
 assert not found and "torch" in sys.modules, found

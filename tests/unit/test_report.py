@@ -96,6 +96,27 @@ def test_tracks_are_drawn_from_the_rows_of_the_record_itself(tmp_path):
     np.testing.assert_allclose(long.strip, 0.2, atol=1e-4)
 
 
+def test_a_long_record_that_is_a_hit_is_drawn_in_both_places(tmp_path):
+    """The longest and the best records overlap: of 300 hits all 20 long ones are among the 250 best."""
+    contigs = [(f"contig_{i}", 500 * (4 + i), 0.7 + i / 100) for i in range(LONG_RECORDS)]
+    reads = [(f"read_{i}", 400, 0.6) for i in range(280)]
+    directory = write_run(tmp_path / "run", contigs + reads)
+    run = read_run(directory)
+    assert [entry.name for entry in run.long] == [name for name, _, _ in reversed(contigs)]
+    hits = {entry.name: entry for entry in run.hits}
+    assert len(hits) == TOP_HITS
+    for entry, (name, _, score) in zip(run.long, reversed(contigs), strict=True):
+        assert hits[name] is entry
+        np.testing.assert_allclose(entry.lanes[0], score, atol=1e-4)
+        np.testing.assert_allclose(entry.strip, score, atol=1e-4)
+        assert entry.viral_chunks == int(entry.row["n_chunks"])
+    made = Reader(page(directory))
+    drawings = [given["aria-label"] for tag, given in made.tags if tag == "svg" and given["class"] == "frames"]
+    assert len(drawings) == TOP_HITS
+    assert drawings[0].startswith("best virus score of frames: F1 0.89, R1 0.11")
+    assert not [label for label in drawings if label.endswith("none")]
+
+
 def test_the_second_mate_of_a_pair_follows_the_first(tmp_path):
     directory = write_run(tmp_path / "run", [("pair", 1000, 0.8)])
     chunks = (directory / "chunks.tsv").read_text().replace("\t500\t1000\t", "\t0\t500\t")
@@ -119,6 +140,21 @@ def test_names_are_text_whatever_they_are(tmp_path):
     assert r"nul\x00esc\x1b[31m" in hostile.text
     assert "x" * 121 not in hostile.text
     assert not re.search("[\x00-\x08\x1b\u202e]", made)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("na\udcefve.fq", r"na\xefve"), ("half\ud800.fq", r"half\ud800"), ("\x1b[31m\u202e.fq", r"\x1b[31m\u202e")],
+    ids=["no UTF-8", "half of a character", "escapes"],
+)
+def test_an_input_of_any_name_has_a_report(tmp_path, name, shown):
+    directory = write_run(tmp_path / "run", [("a", 300, 0.9)])
+    told = json.loads((directory / "run.json").read_text())
+    told["inputs"][0]["path"] = f"/data/{name}"
+    (directory / "run.json").write_text(json.dumps(told))
+    assert f"Viral sequences in {shown}" in Reader(page(directory)).text
+    data = json.loads((directory / "virnucpro_mqc.json").read_text(encoding="utf-8"))["data"]
+    assert data == {shown: {"virus": 1, "other": 0}}
 
 
 def test_markup_is_escaped_unless_it_is_markup():

@@ -1,5 +1,6 @@
 """Scans: windows, files, figures, and a phage's genes found between a bacterium's."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -135,6 +136,55 @@ def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch
     assert run(command) == 0
     assert (tmp_path / "out" / "regions.tsv").exists()
     assert "no figures, for want of matplotlib: pip install 'virnucpro[report]'" in capsys.readouterr().err
+
+
+def test_ids_of_any_bytes_are_kept_and_tables_come_before_figures(tmp_path):
+    """The command as it is started from a notebook, where MPLBACKEND names what is not installed."""
+    phage = b"".join(record.sequence for record in read_records([EXAMPLES / "lambda.fa"]))[:6000]
+    names = [b"good", b"a$b_$c", b"$\\frac{1", b"a\x07b\x1b[31m", b"na\xefve\xff", "\u202e\u05e9\u75c5".encode()]
+    (tmp_path / "in.fa").write_bytes(b"".join(b">%s text\n%s\n" % (name, phage) for name in names))
+    command = [Path(sys.executable).with_name("virnucpro"), "scan", "in.fa", "-o", "out", "--plots"]
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONWARNINGS": "error"}
+    done = subprocess.run([*command, "svg"], cwd=tmp_path, capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.decode().splitlines()[0].startswith("virnucpro: regions: 6; records: 6;"), done.stderr
+    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {f"record_{n:05d}.svg" for n in range(1, 7)}
+    rows = (tmp_path / "out" / "regions.tsv").read_bytes().splitlines()[1:]
+    assert [row.split(b"\t")[1] for row in rows] == names
+
+
+def test_a_figure_that_fails_costs_no_table(tmp_path, capsys):
+    """The disk refuses the first figure: a directory has its name."""
+    phage = b"".join(record.sequence for record in read_records([EXAMPLES / "lambda.fa"]))[:6000]
+    (tmp_path / "in.fa").write_bytes(b"".join(b">%s\n%s\n" % (name, phage) for name in (b"a", b"b")))
+    out = tmp_path / "out"
+    (out / "record_00001.png" / "x").mkdir(parents=True)
+    assert run(["scan", str(tmp_path / "in.fa"), "-o", str(out), "--restart"]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING")]
+    assert len(warnings) == 1
+    assert "record_00001.png was not drawn (OutputError" in warnings[0]
+    assert (out / "record_00002.png").is_file()
+    assert len((out / "regions.tsv").read_text().splitlines()) == 3
+    assert {path.name for path in out.iterdir()} == {
+        "regions.tsv", "regions.bed", "regions.gff3", "scores.bedgraph", "record_00001.png", "record_00002.png"
+    }  # fmt: skip
+
+
+def test_a_broken_matplotlib_costs_no_table(tmp_path):
+    (tmp_path / "broken" / "matplotlib").mkdir(parents=True)
+    (tmp_path / "broken" / "matplotlib" / "__init__.py").write_text("raise ImportError('half installed')")
+    (tmp_path / "in.fa").write_text(">a\n" + "ACGT" * 200 + "\n")
+    search = os.pathsep.join((str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")))
+    for plots in ([], ["--plots", "png"]):
+        done = subprocess.run(
+            [Path(sys.executable).with_name("virnucpro"), "scan", "in.fa", "-o", "out", "--restart", *plots],
+            cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": search},
+        )  # fmt: skip
+        lines = done.stderr.splitlines()
+        assert done.returncode == 0, done.stderr
+        assert lines[0].startswith("WARNING: no figures: matplotlib cannot be imported (ImportError: half installed)")
+        assert len(lines) == 2
+        assert (tmp_path / "out" / "regions.tsv").is_file()
 
 
 def run(arguments: list[str]) -> int:

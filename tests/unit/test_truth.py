@@ -123,6 +123,48 @@ def test_tables_that_cannot_be_evaluated(tmp_path, changes, message):
         evaluate_tables(*tables(tmp_path, **changes))
 
 
+@pytest.mark.parametrize(
+    ("truth", "message"),
+    [
+        (TRUTH.replace("\nb", "\n\nb"), "line 3 is blank"),
+        (TRUTH + "\n", "line 4 is blank"),
+        (TRUTH[:-3], "line 3: the row of 'b' has 2 columns, the header has 3"),
+        (TRUTH.replace("\nb", "\n"), "line 3: no id in the column seq_name"),
+        (TRUTH.replace("bacteria", ""), "line 3: class ''; expected 'virus' or the name of a host class"),
+        (TRUTH + "c\tVirus\tz\n", "line 4: class 'Virus'; expected 'virus'"),
+        (TRUTH + "c\tvirus \tz\n", "line 4: class 'virus '; expected 'virus'"),
+        (TRUTH + "c\tall\tz\n", "line 4: class 'all'; expected 'virus'"),
+        (TRUTH.replace("taxon", "length"), "line 2: length must be a whole number of bases, got 'x'"),
+        (TRUTH.replace("taxon", "class"), "line 1: two columns are named 'class'"),
+        (">v\nACGT\n", "line 1: this is FASTA; expected a table"),
+        ("", "has no column 'seq_name'; its columns are none: the file is empty"),
+    ],
+    ids=range(12),
+)
+def test_a_truth_that_is_damaged_is_refused_with_its_line(tmp_path, truth, message):
+    with pytest.raises(InputError, match=rf"truth\.tsv:? {message}"):
+        evaluate_tables(*tables(tmp_path, truth))
+
+
+def test_a_truth_of_another_spelling_is_read(tmp_path):
+    _, calls = tables(tmp_path)
+    truth = tmp_path / "other"
+    for content in (TRUTH.replace("\n", "\r\n").encode(), b"\xef\xbb\xbf" + TRUTH.encode()):
+        truth.write_bytes(content)
+        found = evaluate_tables(truth, calls)
+        assert (found.summary()["auroc"], found.unit) == (1.0, "taxon")
+
+
+def test_ids_that_look_like_parts_join_as_they_are(tmp_path):
+    truth = "seq_name\tclass\nc|provirus_1_700\tvirus\nc\tplant\nd||full\tplant\ne\tvirus\n"
+    head = "seq_name\tchromosome_score\tplasmid_score\tvirus_score\n"
+    rows = {"c|provirus_1_700": 0.9, "c": 0.2, "d||full": 0.1, "e|provirus_5_9": 0.6, "e|provirus_20_90": 0.8}
+    calls = head + "".join(f"{name}\t0\t0\t{score}\n" for name, score in rows.items())
+    found = evaluate_tables(*tables(tmp_path, truth, calls))
+    assert found.sample.scores.tolist() == [0.9, 0.2, 0.1, 0.8]
+    assert found.sample.scored.all()
+
+
 def test_missing_and_damaged_tables(tmp_path):
     truth, calls = tables(tmp_path)
     with pytest.raises(MissingInputError, match=r"nothing\.tsv: no such file"):

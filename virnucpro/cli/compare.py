@@ -36,7 +36,7 @@ def compare(
 
     if len(tables) < 2:
         raise ConfigError(f"a comparison needs two tables or more, got {len(tables)}")
-    tools, calls = comparison.compare([comparison.read_verdicts(path, kraken_report) for path in tables])
+    tools, calls = comparison.compare(comparison.read_tables(tables, kraken_report))
     if output is not None:
         with atomic_writer(output) as file:
             file.write("\t".join(("seq_name", *tools, "n_virus")) + "\n")

@@ -20,7 +20,7 @@ def embed(
     model: Annotated[str, typer.Option("--model", help="Name or directory of a model or language model.")] = "bundled",
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="protein or nucleotide; default: the model's only one, or protein."),
+        typer.Option("--kind", help="protein or nucleotide; default: the model's only one, or protein but no DNA."),
     ] = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Layer to read, 0 is the embedding; default: the last.")
@@ -51,6 +51,8 @@ def embed(
     (where each sequence's rows are, in input order) and run.json. A longer sequence than --max-length is cut into
     windows whose mean is taken, or refused.
 
+    Gaps, and * at the end, are left out of proteins.
+
     Example: virnucpro embed proteins.faa --model esm2-650M -o embeddings
     """
     if resume and restart:
@@ -79,4 +81,13 @@ def embed(
         done = embed_records(request, open_engine)
     windowed = f", {done.windowed} of them in windows" if done.windowed else ""
     kept = f"; {done.kept_shards} shards were done before" if done.kept_shards else ""
-    options.report(f"{done.sequences} sequences{windowed}, width {done.width}; files are in {output}{kept}")
+    tidied = done.tidied
+    left_out = (
+        f"; {tidied.letters} letters (gaps, and * at the end) of {tidied.sequences} sequences were left out"
+        if tidied.letters
+        else ""
+    )
+    stops = f"; * within {tidied.with_stops} sequences was read as an unknown residue" if tidied.with_stops else ""
+    options.report(
+        f"{done.sequences} sequences{windowed}, width {done.width}; files are in {output}{kept}{left_out}{stops}"
+    )

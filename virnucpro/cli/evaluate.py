@@ -44,7 +44,7 @@ def evaluate(
     """
     from virnucpro.errors import ConfigError
     from virnucpro.pipeline.outputs import prepare_directory
-    from virnucpro.report.plots import new_figure
+    from virnucpro.report.plots import can_draw
     from virnucpro.train.bootstrap import Bootstrap
     from virnucpro.train.truth import evaluate_tables
 
@@ -52,32 +52,40 @@ def evaluate(
         edges = [int(border) for border in length_bins.split(",")]
     except ValueError:
         raise ConfigError(f"--length-bins must be whole numbers with commas between, got {length_bins!r}") from None
+    drawn = False
     if output is not None:
-        if plots:
-            new_figure()  # before the work: without matplotlib there is nothing to draw with
+        drawn = plots and can_draw("png", asked=True)  # says before the work what is missing
         prepare_directory(output, restart)
     found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
     print(json.dumps(found.summary(), indent=2))
     if output is None:
         return
     found.write(output)
-    if plots:
-        _plot(found.sample, output)
+    _plot(found.sample, output, drawn)  # after the tables, which no figure may cost
     options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
 
 
-def _plot(sample: Sample, directory: Path) -> None:
-    from virnucpro.report.plots import plot_calibration, plot_roc, plot_scores
+def _plot(sample: Sample, directory: Path, drawn: bool) -> None:
+    """Draw the figures, or remove those of an earlier run: figures beside the tables are of the same calls."""
+    from virnucpro.report.plots import EVALUATION_PLOTS, optional_figure, plot_calibration, plot_roc, plot_scores
     from virnucpro.train.evaluate import ALL_HOSTS, auroc, reliability, roc_curve
     from virnucpro.train.genomes import VIRUS
 
-    curves = {}
-    for hosts in (ALL_HOSTS, *sample.hosts):
-        part = sample.take(sample.members(hosts))
-        sides = part.scores[part.is_virus], part.scores[~part.is_virus]
-        curves[f"{hosts}, AUROC {auroc(*sides):.3f}"] = roc_curve(*sides)
-    plot_roc(directory / "roc.png", curves)
-    scored = sample.take(sample.scored)
-    plot_calibration(directory / "calibration.png", *reliability(scored.scores, scored.is_virus))
-    names = (VIRUS, *sample.hosts)
-    plot_scores(directory / "scores.png", {name: sample.scores[sample.classes == name] for name in names})
+    roc, calibration, scores = paths = [directory / name for name in EVALUATION_PLOTS]
+    if not drawn:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return
+    with optional_figure(roc):
+        curves = {}
+        for hosts in (ALL_HOSTS, *sample.hosts):
+            part = sample.take(sample.members(hosts))
+            sides = part.scores[part.is_virus], part.scores[~part.is_virus]
+            curves[f"{hosts}, AUROC {auroc(*sides):.3f}"] = roc_curve(*sides)
+        plot_roc(roc, curves)
+    with optional_figure(calibration):
+        scored = sample.take(sample.scored)
+        plot_calibration(calibration, *reliability(scored.scores, scored.is_virus))
+    with optional_figure(scores):
+        names = (VIRUS, *sample.hosts)
+        plot_scores(scores, {name: sample.scores[sample.classes == name] for name in names})

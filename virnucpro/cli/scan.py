@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Literal
 
 import typer
@@ -41,7 +40,7 @@ def scan(
         Literal["png", "svg", "pdf", "none"] | None,
         typer.Option(
             "--plots",
-            help="A figure of each record with a region; default: png if matplotlib is installed.",
+            help="A figure of each record with a region; default: png if matplotlib works.",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +60,6 @@ def scan(
     from contextlib import ExitStack
     from dataclasses import replace
 
-    from virnucpro._optional import MATPLOTLIB
     from virnucpro.config import make_sums_reproducible
 
     make_sums_reproducible()
@@ -70,12 +68,11 @@ def scan(
     from virnucpro.pipeline.progress import Source, shown_progress
     from virnucpro.pipeline.regions import REMNANTS, Landscape
     from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings
-    from virnucpro.report.plots import new_figure
-    from virnucpro.report.tracks import draw_track
+    from virnucpro.report.plots import can_draw, optional_figure
+    from virnucpro.report.tracks import draw_track, track_lines
 
-    figures = plots or ("png" if MATPLOTLIB.version else "none")
-    if figures != "none":
-        new_figure()  # says what is missing before the work
+    suffix = plots or "png"
+    drawn = suffix != "none" and can_draw(suffix, asked=plots is not None)  # says before the work what is missing
     run_options = Options(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
     )
@@ -85,12 +82,14 @@ def scan(
     scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
     prepare_directory(output, restart)
     source = Source(inputs, scanner.windows)
+    figures = {}
     with ExitStack() as stack, shown_progress(source, "windows") as counter:
         files = ScanFiles(stack, output)
         for track in scanner.scan(source, counter):
             files.write(track)
-            if figures != "none" and track.regions:
-                draw_track(output / f"record_{files.n_records:05d}.{figures}", track)
-    if not plots and figures == "none":
-        logging.getLogger("virnucpro").warning("no figures, for want of matplotlib: %s", MATPLOTLIB.install_command)
+            if drawn and track.regions:
+                figures[output / f"record_{files.n_records:05d}.{suffix}"] = track_lines(track)
+    for path, lines in figures.items():  # after the tables, which no figure may cost
+        with optional_figure(path):
+            draw_track(path, lines)
     options.report(f"regions: {files.n_regions:,}; records: {files.n_records:,}; files are in {output}")

@@ -27,6 +27,7 @@ from virnucpro.pipeline.engine import Engine, recovered
 from virnucpro.pipeline.outputs import atomic_writer
 from virnucpro.pipeline.predict import Options
 from virnucpro.pipeline.progress import Counter, shown_progress
+from virnucpro.pipeline.proteins import Tidied, refuse_nucleotides
 from virnucpro.pipeline.provenance import describe_input, require_same
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.units import Unit, iter_units
@@ -47,9 +48,9 @@ OpenEmbedding = Callable[["EmbedRequest"], AbstractContextManager[Engine]]
 class EmbedRequest:
     """What to embed and how.
 
-    `kind` is protein or nucleotide, None the model's only one or protein; `layer` counts from 0, the embedding, None is
-    the last; `per_residue` keeps a vector for each residue; `max_length` in letters, None takes `LONGEST`; a longer
-    sequence is cut into windows of like length, or refused, as `long` says.
+    `kind` is protein or nucleotide; None is the model's only one, or protein, and nucleotides are then refused.
+    `layer` counts from 0, the embedding, None is the last; `per_residue` keeps a vector for each residue; `max_length`
+    in letters, None takes `LONGEST`; a longer sequence is cut into windows of like length, or refused, as `long` says.
     """
 
     inputs: Sequence[str]
@@ -67,12 +68,16 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """How many sequences were embedded, in vectors of which width, and how many of them in windows or before."""
+    """How many sequences were embedded, in vectors of which width, and how many of them in windows or before.
+
+    `tidied` is what was left out of proteins before.
+    """
 
     sequences: int
     width: int
     windowed: int
     kept_shards: int
+    tidied: Tidied = field(default_factory=Tidied)
 
 
 def embed(request: EmbedRequest, open_engine: OpenEmbedding | None = None) -> Embedded:
@@ -80,7 +85,7 @@ def embed(request: EmbedRequest, open_engine: OpenEmbedding | None = None) -> Em
 
     Raises:
         ConfigError: an option makes no sense for the model.
-        InputError: a sequence is empty, or longer than it may be.
+        InputError: a sequence is empty, or longer than it may be; or nucleotides are given and no kind.
         OutputError: a file cannot be written, or the directory is in use.
     """
     directory = RunDirectory(request.output)
@@ -102,6 +107,7 @@ class _Course:
         self.max_length: int = self.told["max_length"]
         self.shards: list[str] = []
         self.sequences = self.windowed = self.kept = 0
+        self.tidied = Tidied()
 
     def run(self, before: dict[str, Any] | None, counter: Counter) -> Embedded:
         if before is not None:
@@ -123,13 +129,16 @@ class _Course:
                 path.unlink()
         counts = {"sequences": self.sequences, "windowed": self.windowed, "shards": len(self.shards)}
         counts["kept_shards"] = self.kept
-        self.directory.write_state({"status": "complete", **self.told, "counts": counts, **self.engine.closing()})
-        return Embedded(self.sequences, self.told["width"], self.windowed, self.kept)
+        left_out = {"letters": self.tidied.letters, "sequences": self.tidied.sequences}
+        self.directory.write_state(
+            {"status": "complete", **self.told, "counts": counts, "left_out": left_out, **self.engine.closing()}
+        )
+        return Embedded(self.sequences, self.told["width"], self.windowed, self.kept, self.tidied)
 
     def _missing(self, ids: TextIO, resumed: bool) -> Iterator[Unit]:
         """Read the input, write ids.tsv and yield the shards that are to be done."""
         letters = SHARD_BYTES // (4 * self.told["width"]) if self.request.per_residue else SHARD_BYTES
-        records = read_records(self.request.inputs, "nucleotide" if self.told["kind"] == "nucleotide" else "protein")
+        records = self._records()
         settings = fingerprint(self.told["fingerprint"])
         for unit in iter_units(records, SHARD_RECORDS, letters):
             self._check(unit.records)
@@ -142,6 +151,13 @@ class _Course:
                 self.kept += 1
             else:
                 yield unit
+
+    def _records(self) -> Iterator[Record]:
+        """Read the input; of proteins, what is embedded of them."""
+        if self.told["kind"] == "nucleotide":
+            return read_records(self.request.inputs, "nucleotide")
+        records = read_records(self.request.inputs, "protein")
+        return map(self.tidied.tidy, records if self.request.kind else refuse_nucleotides(records))
 
     def _check(self, records: Sequence[Record]) -> None:
         for record in records:

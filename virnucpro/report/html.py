@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 # Characters that HTML does not allow, or that change the order of what stands around them.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that stand for no byte either
 _NUMBER = re.compile(r"\d+(\.\d+)?%?")
 _LONGEST_NAME = 120
 
@@ -18,12 +19,23 @@ class Html(str):
     __slots__ = ()
 
 
+def readable(value: object) -> str:
+    r"""Return a value as text that can be shown: bytes and characters that cannot be shown become codes.
+
+    >>> readable("na\udcefve\x1b")
+    'na\\xefve\\x1b'
+    """
+    known = _NO_BYTE.sub(_code, str(value)).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _INVISIBLE.sub(_code, known)
+
+
+def _code(found: re.Match[str]) -> str:
+    return ascii(found[0])[1:-1]
+
+
 def text(value: object) -> Html:
-    """Return a value as markup; of bytes and characters that cannot be shown it gives the code."""
-    if isinstance(value, Html):
-        return value
-    readable = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Html(html.escape(_INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], readable)))
+    """Return a value as markup, see `readable`."""
+    return value if isinstance(value, Html) else Html(html.escape(readable(value)))
 
 
 def join(*parts: object) -> Html:

@@ -1,9 +1,18 @@
-"""Plots of an evaluation. The only module that names matplotlib; it draws without a display."""
+"""Plots of an evaluation, and what every figure needs. The only module that imports matplotlib.
+
+Figures are extras: the tables of a command are written before them, and a figure that fails is a warning. They need
+no backend of matplotlib (no pyplot) and no display, and they show names as they are, without formulas.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +20,172 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro._optional import MATPLOTLIB
-from virnucpro.errors import VirnucproError
+from virnucpro.errors import StoppedError, VirnucproError
 from virnucpro.pipeline.outputs import atomic_path
+from virnucpro.report.html import readable
 
 Floats = npt.NDArray[np.float64]
+EVALUATION_PLOTS = ("roc.png", "calibration.png", "scores.png")
 _SIZE = (6.0, 5.0)  # inches
 _DPI = 150
+_LONGEST_NAME = 60
+# Settings of the user's matplotlibrc that would make formulas, or LaTeX, of text.
+_PLAIN_TEXT: dict[Any, Any] = {"text.usetex": False, "text.parse_math": False, "axes.formatter.use_mathtext": False}
+
+logger = logging.getLogger(__name__)
+
+
+class BrokenMatplotlibError(VirnucproError):
+    """Matplotlib is installed and cannot be used."""
 
 
 def new_figure() -> Callable[..., Any]:
     """Return matplotlib's Figure.
 
     Raises:
+        BrokenMatplotlibError: matplotlib is there and cannot be imported.
         VirnucproError: matplotlib is not installed; the message names the extra that brings it.
     """
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise VirnucproError(
-            f"plots need matplotlib, which is not installed: {MATPLOTLIB.install_command}, or leave the plots out"
-        ) from None
+        return _import_figure()
+    except StoppedError:
+        raise
+    except Exception as error:  # a broken installation may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name in ("matplotlib", "matplotlib.figure"):
+            raise VirnucproError(
+                f"plots need matplotlib, which is not installed: {MATPLOTLIB.install_command}, or leave the plots out"
+            ) from None
+        raise BrokenMatplotlibError(
+            f"matplotlib cannot be imported ({_in_a_line(error)}); install it again: {MATPLOTLIB.install_command}"
+        ) from error
+
+
+def _import_figure() -> Callable[..., Any]:
+    """Import matplotlib without MPLBACKEND: it refuses to be imported with a value that it does not know.
+
+    Jupyter sets a value that is known only where matplotlib-inline is installed. A known value is set afterwards, for
+    other code of this process that draws.
+    """
+    first = "matplotlib" not in sys.modules
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        with _quiet():
+            from matplotlib import rcParams
+            from matplotlib.figure import Figure
+
+            if first and backend:
+                with suppress(ValueError):
+                    rcParams["backend"] = backend
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
     make: Callable[..., Any] = Figure
     return make
 
 
+def can_draw(image_format: str, asked: bool) -> bool:
+    """Return whether figures of a format can be drawn, by drawing a small one; warn if they cannot.
+
+    Args:
+        image_format: png, svg or pdf.
+        asked: the user asked for figures.
+
+    Raises:
+        VirnucproError: they were asked for, and matplotlib is not installed.
+    """
+    try:
+        make = new_figure()
+        with _quiet(), _plain_text():
+            figure = make(figsize=(1, 1))
+            figure.text(0.5, 0.5, "a")
+            figure.savefig(io.BytesIO(), format=image_format)
+    except StoppedError:
+        raise
+    except BrokenMatplotlibError as error:
+        logger.warning("no figures: %s", error)
+    except VirnucproError:
+        if asked:
+            raise
+        logger.warning("no figures, for want of matplotlib: %s", MATPLOTLIB.install_command)
+    except Exception as error:  # a broken installation may raise anything
+        logger.warning("no figures: matplotlib cannot draw %s (%s)", image_format, _in_a_line(error))
+    else:
+        return True
+    return False
+
+
+@contextmanager
+def optional_figure(path: Path) -> Iterator[None]:
+    """Turn any failure of the block, which draws the figure `path`, into a warning; the figure is then not there."""
+    try:
+        yield
+    except StoppedError:
+        raise
+    except Exception as error:  # whatever is wrong with a figure, the tables are complete
+        logger.warning("%s was not drawn (%s); the tables are complete", path, _in_a_line(error))
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # of an earlier run
+
+
+@contextmanager
+def figure_axes(path: Path, size: tuple[float, float] = _SIZE) -> Iterator[Any]:
+    """Give the axes of a new figure of `size` inches, and write it to `path` when the block ends.
+
+    The suffix of `path` is the format: png, svg or pdf.
+    """
+    make = new_figure()
+    with _quiet(), _plain_text():
+        figure = make(figsize=size, layout="constrained")
+        yield figure.subplots()
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings and messages of matplotlib from the user: of missing glyphs, its caches, its settings."""
+    library = logging.getLogger("matplotlib")
+    level = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        library.setLevel(level)
+
+
+def _plain_text() -> Any:
+    from matplotlib import rc_context
+
+    return rc_context(_PLAIN_TEXT)
+
+
+def label(name: str) -> str:
+    r"""Return a name as figures show it: shortened, and with codes for what cannot be shown.
+
+    >>> label("a$b$\x1b")
+    'a$b$\\x1b'
+    """
+    shown = readable(name).replace("\n", "\\n").replace("\t", "\\t")
+    shown = shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
+    return f" {shown}" if shown.startswith("_") else shown  # a legend leaves out what begins with _
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    kind = type(error).__name__
+    return f"{kind}: {readable(lines[0][:200])}" if lines else kind
+
+
 @contextmanager
 def _axes(path: Path, x: str, y: str) -> Iterator[Any]:
-    """Give axes with these labels, and write their figure to `path` as PNG when the block ends."""
-    figure = new_figure()(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(alpha=0.3)
-    yield axes
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+    """Give axes with these labels, see `figure_axes`."""
+    with figure_axes(path) as axes:
+        axes.set(xlabel=x, ylabel=y)
+        axes.grid(alpha=0.3)
+        yield axes
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -53,11 +194,11 @@ def _style(number: int) -> dict[str, Any]:
 
 
 def plot_roc(path: Path, curves: Mapping[str, tuple[Floats, Floats]]) -> None:
-    """Draw ROC curves: label -> false- and true-positive rates. The first stands out."""
+    """Draw ROC curves: name -> false- and true-positive rates. The first stands out."""
     with _axes(path, "false-positive rate", "recall of viruses") as axes:
         axes.plot((0, 1), (0, 1), color="grey", linestyle=":")
-        for number, (label, (false_positive, true_positive)) in enumerate(curves.items()):
-            axes.plot(false_positive, true_positive, label=label, **_style(number))
+        for number, (name, (false_positive, true_positive)) in enumerate(curves.items()):
+            axes.plot(false_positive, true_positive, label=label(name), **_style(number))
         axes.legend(loc="lower right", fontsize="small")
 
 
@@ -74,7 +215,7 @@ def plot_calibration(path: Path, mean_score: Floats, share_of_viruses: Floats, c
 def plot_scores(path: Path, scores: Mapping[str, Floats]) -> None:
     """Draw for each class the share with at least a score: what a threshold would call virus. The first stands out."""
     with _axes(path, "score", "share of the class with at least this score") as axes:
-        for number, (label, values) in enumerate(scores.items()):
-            axes.ecdf(values, complementary=True, label=label, **_style(number))
+        for number, (name, values) in enumerate(scores.items()):
+            axes.ecdf(values, complementary=True, label=label(name), **_style(number))
         axes.set(xlim=(0, 1))
         axes.legend(loc="upper right", fontsize="small")

@@ -110,7 +110,7 @@ def read_run(directory: Path) -> Run:
             f"{directory}/records.tsv has {run.records} rows, run.json tells of {said} records; "
             "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
         )
-    shown = {entry.index: entry for entry in (*run.hits, *run.long)}
+    shown = {entry.index: entry for entry in (*run.hits, *run.long)}  # one object for each, see `_count`
     draw_tracks(directory, [shown[index] for index in sorted(shown)])
     return run
 
@@ -198,7 +198,9 @@ def _count(run: Run, directory: Path) -> None:
             first_chunk += chunks
             first_frame += int(n_frames)
     run.histogram = np.array(counts, dtype=np.int64).reshape(run.histogram.shape)
-    run.hits, run.long = ([_entry(columns, *item[-1]) for item in sorted(kept, reverse=True)] for kept in (hits, long))
+    # A long record may be a hit, too: both lists then have the same entry, whose tracks are drawn once.
+    made = {kept[-1][0]: _entry(columns, *kept[-1]) for kept in (*hits, *long)}
+    run.hits, run.long = ([made[item[-1][0]] for item in sorted(kept, reverse=True)] for kept in (hits, long))
 
 
 def _keep(heap: list[Any], item: Any, most: int) -> None:

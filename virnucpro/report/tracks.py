@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from virnucpro.pipeline.outputs import atomic_path
+from virnucpro.pipeline.regions import Floats, Region
 from virnucpro.pipeline.scan import Track
-from virnucpro.report.plots import new_figure
+from virnucpro.report.plots import figure_axes, label
 
 _SIZE = (10.0, 3.6)  # inches
-_DPI = 150
 _MOST_POINTS = 4000  # of a line: more than a page shows; of a longer record each has the mean of its windows
 
 
-def draw_track(path: Path, track: Track) -> None:
-    """Draw scores, posterior and regions of a record; the file's suffix says the format (png, svg, pdf)."""
-    figure = new_figure()(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots()
+@dataclass(frozen=True, slots=True)
+class TrackLines:
+    """What a figure shows of a record, in memory that does not grow with the record.
+
+    `places` (n,) in nt, n at most 4000; `scores` (n,), NaN where no window has one; `posteriors` (n,).
+    """
+
+    seq_name: str
+    length: int
+    regions: list[Region]
+    places: Floats
+    scores: Floats
+    posteriors: Floats
+
+
+def track_lines(track: Track) -> TrackLines:
+    """Return the lines of a record that has windows."""
     bounds = np.array(track.bounds, dtype=np.float64)
-    unit, name = (1e6, "Mb") if track.length >= 2_000_000 else (1e3, "kb")
-    middles = (bounds[1:] + bounds[:-1]) / 2 / unit
+    middles = (bounds[1:] + bounds[:-1]) / 2
     groups = np.arange(0, len(middles), -(-len(middles) // _MOST_POINTS))
     sizes = np.diff(np.append(groups, len(middles)))
-    for region in track.regions:
-        axes.axvspan(region.start / unit, region.end / unit, color="#e69f00", alpha=0.35, linewidth=0)
     seen = np.add.reduceat(np.isfinite(track.scores).astype(float), groups)
     sums = np.add.reduceat(np.nan_to_num(track.scores), groups)
-    places = np.add.reduceat(middles, groups) / sizes
-    with np.errstate(invalid="ignore"):
-        axes.plot(places, sums / seen, color="#777777", linewidth=0.5, label="virus score of windows")
-    smooth = np.add.reduceat(track.posteriors, groups) / sizes
-    axes.plot(places, smooth, color="#0072b2", linewidth=1.2, label="probability of virus, smoothed")
-    axes.set(
-        xlabel=f"{track.seq_name[:60]} ({name})", ylabel="score", xlim=(0, track.length / unit), ylim=(-0.02, 1.02),
-    )  # fmt: skip
-    axes.set_title(f"{len(track.regions)} regions (shaded), {track.length:,} nt", loc="left")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small", frameon=False)  # hides no peak
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI)
+    scores = np.divide(sums, seen, out=np.full(len(groups), np.nan), where=seen > 0)
+    places, smooth = (np.add.reduceat(values, groups) / sizes for values in (middles, track.posteriors))
+    return TrackLines(track.seq_name, track.length, track.regions, places, scores, smooth)
+
+
+def draw_track(path: Path, track: Track | TrackLines) -> None:
+    """Draw scores, posterior and regions of a record; the file's suffix says the format (png, svg, pdf)."""
+    lines = track_lines(track) if isinstance(track, Track) else track
+    unit, name = (1e6, "Mb") if lines.length >= 2_000_000 else (1e3, "kb")
+    with figure_axes(path, _SIZE) as axes:
+        for region in lines.regions:
+            axes.axvspan(region.start / unit, region.end / unit, color="#e69f00", alpha=0.35, linewidth=0)
+        places = lines.places / unit
+        axes.plot(places, lines.scores, color="#777777", linewidth=0.5, label="virus score of windows")
+        axes.plot(places, lines.posteriors, color="#0072b2", linewidth=1.2, label="probability of virus, smoothed")
+        axes.set(
+            xlabel=f"{label(lines.seq_name)} ({name})", ylabel="score", xlim=(0, lines.length / unit),
+            ylim=(-0.02, 1.02),
+        )  # fmt: skip
+        axes.set_title(f"{len(lines.regions)} regions (shaded), {lines.length:,} nt", loc="left")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small", frameon=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.pipeline.outputs import MULTIQC, REPORT, atomic_writer, write_json
+from virnucpro.report.html import readable
 from virnucpro.report.page import render
 from virnucpro.report.run import Run, read_run
 
@@ -39,7 +40,7 @@ def multiqc(run: Run) -> dict[str, Any]:
         "plot_type": "bargraph",
         "pconfig": {"id": "virnucpro_calls", "title": "virnucpro: calls", "ylab": "records"},
         "categories": {name: {"name": name, "color": _COLOURS.get(name, "#c9c4ba")} for name in counts},
-        "data": {sample_name(run): counts},
+        "data": {readable(sample_name(run)): counts},  # MultiQC reads UTF-8
     }
 
 

@@ -12,17 +12,20 @@ Jaeger           the share of its classes phage and virus. The model `default` w
                  ambiguous are not listed and without a score.
 DeepMicroClass   (EukaryoteVirus + ProkaryoteVirus) / sum of the five scores, each of which is a sum over pieces. A
                  sequence below 500 bp has five zeros, which is no score.
+
+An id counts as it is given, up to its first blank. geNomad adds `|provirus_1_700` to the id of a part of a sequence;
+this is left out where no sequence is known by the whole id.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.errors import InputError
-from virnucpro.train.tables import Row, lengths_of, read_header_and_rows
+from virnucpro.train.tables import Row, finite, first_word, listed, quoted, read_table, without_suffix
 
 DEEPMICROCLASS_CLASSES = ("Eukaryote", "EukaryoteVirus", "Plasmid", "Prokaryote", "ProkaryoteVirus")
 
@@ -49,14 +52,21 @@ class _Format:
     score: Callable[[Row], float | None]
     complete: bool = True
 
-    def sequence(self, row: Row) -> str:
-        """Return the name of the sequence: ours are exact, other tools may keep the description or name a part."""
-        name = row[self.columns[0]]
-        return name if self.tool == "virnucpro" else (name.split() or [""])[0].split("|provirus_")[0]
+    def sequence(self, name: str) -> str:
+        """Return the id in a cell: ours are exact, other tools may keep the description."""
+        return name if self.tool == "virnucpro" else first_word(name)
 
 
 def _virus_score(row: Row) -> float | None:
-    return None if row["virus_score"] == "NA" else float(row["virus_score"])
+    return None if row["virus_score"] == "NA" else finite(row, "virus_score", 0, 1)
+
+
+def _genomad(row: Row) -> float:
+    return [finite(row, column, 0, 1) for column in ("chromosome_score", "plasmid_score", "virus_score")][-1]
+
+
+def _summary(row: Row) -> float:
+    return finite(row, "virus_score", 0, 1)
 
 
 def _jaeger(row: Row) -> float:
@@ -64,59 +74,73 @@ def _jaeger(row: Row) -> float:
     viral = [name for name in ("phage_score", "virus_score") if name in classes]
     if not viral:
         raise ValueError("no column phage_score or virus_score; calls of a model with these classes are read")
-    shares = {name: float(row[name]) for name in classes}
+    least, most = (0, 1) if "energy" in row else (-math.inf, math.inf)
+    shares = {name: finite(row, name, least, most) for name in classes}
     if "energy" not in row:
         highest = max(shares.values())
         shares = {name: math.exp(logit - highest) for name, logit in shares.items()}
-    return sum(shares[name] for name in viral) / sum(shares.values())
+    if not (total := sum(shares.values())):
+        raise ValueError("all scores are 0")
+    return sum(shares[name] for name in viral) / total
 
 
 def _deepmicroclass(row: Row) -> float | None:
-    total = sum(float(row[name]) for name in DEEPMICROCLASS_CLASSES)
-    return (float(row["EukaryoteVirus"]) + float(row["ProkaryoteVirus"])) / total if total else None
+    scores = {name: finite(row, name, 0) for name in DEEPMICROCLASS_CLASSES}
+    total = sum(scores.values())
+    return (scores["EukaryoteVirus"] + scores["ProkaryoteVirus"]) / total if total else None
 
 
 # The first whose columns are all there is it.
 _FORMATS = (
-    _Format("geNomad", ("seq_name", "chromosome_score", "plasmid_score", "virus_score"), _virus_score),
-    _Format("geNomad summary", ("seq_name", "virus_score", "n_hallmarks", "taxonomy"), _virus_score, complete=False),
+    _Format("geNomad", ("seq_name", "chromosome_score", "plasmid_score", "virus_score"), _genomad),
+    _Format("geNomad summary", ("seq_name", "virus_score", "n_hallmarks", "taxonomy"), _summary, complete=False),
     _Format("Jaeger", ("contig_id", "prediction", "entropy", "window_summary"), _jaeger, complete=False),
     _Format("DeepMicroClass", ("Sequence Name", *DEEPMICROCLASS_CLASSES), _deepmicroclass),
     _Format("virnucpro", ("seq_name", "virus_score"), _virus_score),
 )
 
 
-def read_calls(path: Path) -> Calls:
+def read_calls(path: Path, names: Collection[str] = ()) -> Calls:
     """Read a table of calls of any known tool.
+
+    Args:
+        path: the table.
+        names: sequences that are known. An id that is none of them is read without the suffix that the tool adds to
+            the id of a part of a sequence; of several parts the greatest score counts.
 
     Raises:
         MissingInputError: the file is not there.
         InputError: it is no table, of no known tool, names a sequence twice, or has a score that is no probability.
     """
-    header, rows = read_header_and_rows(path)
-    found = next((known for known in _FORMATS if set(known.columns) <= set(header)), None)
+    table = read_table(path, check=lambda columns: _format_of(columns, path))
+    found = _format_of(table.columns, path)
+    scores: dict[str, float | None] = {}
+    whole: dict[str, int] = {}
+    ids = table.names(found.columns[0], found.sequence)
+    lengths = table.lengths()
+    for place, (given, row) in enumerate(zip(ids, table.rows, strict=True)):
+        score = _checked(found, row, table.line(place), given)
+        name = given if given in names else without_suffix(found.tool, given)
+        scores[name] = max((value for value in (score, scores.get(name)) if value is not None), default=None)
+        if lengths and name == given:  # a part's length is not that of the sequence
+            whole[name] = lengths[place]
+    return Calls(found.tool, scores, whole, found.complete)
+
+
+def _format_of(columns: list[str], path: Path) -> _Format:
+    found = next((known for known in _FORMATS if set(known.columns) <= set(columns)), None)
     if found is None:
         known = "; ".join(f"{entry.tool} ({', '.join(entry.columns)})" for entry in _FORMATS)
         raise InputError(
-            f"{path} is no table of calls that is known: its columns are {', '.join(header) or 'none'}; known by "
-            f"their columns are {known}"
+            f"{path} {'is no table of calls that is known' if columns else 'is empty'}: its columns are "
+            f"{listed(columns)}; known by their columns are {known}"
         )
-    scores: dict[str, float | None] = {}
-    for row in rows:
-        name, score = found.sequence(row), _checked(found, row, path)
-        if name in scores and found.tool != "geNomad summary":
-            raise InputError(f"{path} has more than one row for {name!r}; give every sequence a name of its own")
-        scores[name] = max((value for value in (score, scores.get(name)) if value is not None), default=None)
-    lengths = lengths_of(rows, path) or []
-    return Calls(found.tool, scores, dict(zip(map(found.sequence, rows), lengths, strict=False)), found.complete)
+    return found
 
 
-def _checked(found: _Format, row: Row, path: Path) -> float | None:
-    where = f"{path}: the score of {row[found.columns[0]]!r}"
+def _checked(found: _Format, row: Row, line: str, name: str) -> float | None:
     try:
-        score = found.score(row)
+        return found.score(row)
     except ValueError as error:
-        raise InputError(f"{where} must be a number{' or NA' * (found.tool == 'virnucpro')}: {error}") from None
-    if score is not None and not 0 <= score <= 1:
-        raise InputError(f"{where} must lie between 0 and 1, got {score:g}")
-    return score
+        wanted = "a number or NA" if found.tool == "virnucpro" else "a number"
+        raise InputError(f"{line}: the score of {quoted(name)} must be {wanted}: {error}") from None

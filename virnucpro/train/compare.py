@@ -2,121 +2,161 @@
 
 A tool's own verdict counts, not a threshold on its score. A sequence that a tool does not list is not virus if the
 tool lists viruses only (geNomad summary, VirSorter2), else not called.
+
+Sequences are joined by their ids as they are given. Only an id that no other table has is read without the suffix that
+its tool adds to parts of a sequence: `|provirus_1_700` of geNomad, `||full` and `||0_partial` of VirSorter2.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from xopen import xopen
-
-from virnucpro.errors import ConfigError, InputError, MissingInputError
+from virnucpro.errors import ConfigError, InputError
 from virnucpro.train.calls import DEEPMICROCLASS_CLASSES
-from virnucpro.train.tables import Row, read_header_and_rows
+from virnucpro.train.kraken import is_output, read_output
+from virnucpro.train.tables import (
+    Row,
+    finite,
+    first_word,
+    listed,
+    quoted,
+    read_first_line,
+    read_table,
+    without_suffix,
+)
 
 Verdicts = dict[str, "bool | None"]
-_VIRUSES = "10239"  # the taxid of Viruses
+Named = tuple[str, Verdicts, bool]  # the tool, its verdicts, whether it lists viruses only
 
 
-def _highest(names: Sequence[str], viral: Sequence[str]) -> Callable[[Row], bool | None]:
-    """Return a verdict by the highest of several scores; without any, none."""
+def _highest(names: Sequence[str], viral: Sequence[str], most: float) -> Callable[[Row], bool | None]:
+    """Return a verdict by the highest of several scores from 0 to `most`; without any, none."""
 
     def verdict(row: Row) -> bool | None:
-        scores = {name: float(row[name]) for name in names}
+        scores = {name: finite(row, name, 0, most) for name in names}
         return max(scores, key=lambda name: scores[name]) in viral if any(scores.values()) else None
 
     return verdict
 
 
+def _ours(row: Row) -> bool | None:
+    prediction, score = row["prediction"], row["virus_score"]
+    if prediction not in ("virus", "other", "NA"):
+        raise ValueError(f"prediction must be virus, other or NA, got {quoted(prediction)}")
+    if score != "NA":
+        finite(row, "virus_score", 0, 1)
+    if (prediction == "NA") != (score == "NA"):
+        raise ValueError(f"prediction {prediction} with virus_score {score}; expected NA in both or in none")
+    return None if prediction == "NA" else prediction == "virus"
+
+
+def _genomad_summary(row: Row) -> bool:
+    finite(row, "virus_score", 0, 1)
+    finite(row, "n_hallmarks", 0)
+    return True
+
+
+def _jaeger(row: Row) -> bool:
+    if not row["prediction"].strip():
+        raise ValueError("prediction is empty; expected the name of a class")
+    finite(row, "entropy", 0)
+    return row["prediction"].lower() in ("phage", "virus")
+
+
+def _virsorter(row: Row) -> bool:
+    if row["max_score"] != "nan":  # as of a sequence with too few genes for a score, found by a hallmark gene
+        finite(row, "max_score", 0, 1)
+    finite(row, "hallmark", 0)
+    return True
+
+
+_Tool = tuple[str, tuple[str, ...], Callable[[Row], "bool | None"], bool]
+
 # Tool, the columns that tell its table from others (the first holds the names), verdict, whether it lists viruses only.
-_TOOLS: tuple[tuple[str, tuple[str, ...], Callable[[Row], bool | None], bool], ...] = (
+_TOOLS: tuple[_Tool, ...] = (
     ("virnucpro", ("seq_name", "prediction", "virus_score", "status"),
-     lambda row: None if row["prediction"] == "NA" else row["prediction"] == "virus", False),
+     _ours, False),
     ("geNomad", ("seq_name", "chromosome_score", "plasmid_score", "virus_score"),
-     _highest(("chromosome_score", "plasmid_score", "virus_score"), ("virus_score",)), False),
-    ("geNomad", ("seq_name", "virus_score", "n_hallmarks", "taxonomy"), lambda row: True, True),
+     _highest(("chromosome_score", "plasmid_score", "virus_score"), ("virus_score",), 1), False),
+    ("geNomad", ("seq_name", "virus_score", "n_hallmarks", "taxonomy"), _genomad_summary, True),
     ("Jaeger", ("contig_id", "prediction", "entropy", "window_summary"),
-     lambda row: row["prediction"].lower() in ("phage", "virus"), False),
+     _jaeger, False),
     ("DeepMicroClass", ("Sequence Name", *DEEPMICROCLASS_CLASSES),
-     _highest(DEEPMICROCLASS_CLASSES, ("EukaryoteVirus", "ProkaryoteVirus")), False),
-    ("VirSorter2", ("seqname", "max_score", "max_score_group", "hallmark"), lambda row: True, True),
+     _highest(DEEPMICROCLASS_CLASSES, ("EukaryoteVirus", "ProkaryoteVirus"), math.inf), False),
+    ("VirSorter2", ("seqname", "max_score", "max_score_group", "hallmark"), _virsorter, True),
 )  # fmt: skip
 
 
-def read_verdicts(path: Path, kraken_report: Path | None = None) -> tuple[str, Verdicts, bool]:
-    """Return the tool that wrote a table, its verdict on each sequence, and whether it lists viruses only.
+def read_verdicts(path: Path, kraken_report: Path | None = None) -> Named:
+    """Return the verdicts of one table alone, see `read_tables`."""
+    return read_tables([path], kraken_report)[0]
+
+
+def read_tables(paths: Sequence[Path], kraken_report: Path | None = None) -> list[Named]:
+    """Return of each table the tool that wrote it, its verdicts, and whether it lists viruses only.
+
+    The ids of the verdicts are those by which the tables are joined, see above.
 
     Raises:
-        InputError: it is of no known tool, or a cell is not what the tool writes.
-        ConfigError: it is of Kraken2 and its report is not given.
+        MissingInputError: a file is not there.
+        InputError: a table is of no known tool, has an id twice, or a cell is not what the tool writes.
+        ConfigError: one is of Kraken2 and its report is not given.
     """
-    with _opened(path) as file:
-        fields = file.readline().rstrip("\n").split("\t")
-    if len(fields) == 5 and fields[0] in ("C", "U"):
-        return "Kraken2", dict(_kraken(path, kraken_report)), False
-    header, rows = read_header_and_rows(path)
-    found = next((tool for tool in _TOOLS if set(tool[1]) <= set(header)), None)
-    if found is None:
-        known = "; ".join(f"{tool} ({', '.join(columns)})" for tool, columns, _, _ in _TOOLS)
-        raise InputError(
-            f"{path} is of no known tool: its columns are {', '.join(header) or 'none'}; known by their columns are "
-            f"{known}; and Kraken2's output, which has no header"
-        )
-    tool, columns, verdict, viruses_only = found
+    return _joined([_read(path, kraken_report) for path in paths])
+
+
+def _read(path: Path, kraken_report: Path | None) -> Named:
+    """Return a table by its ids as they are given."""
+    if is_output(read_first_line(path)):
+        if kraken_report is None:
+            raise ConfigError(f"{path} is of Kraken2, which names taxa by number; give its report with --kraken-report")
+        return "Kraken2", dict(read_output(path, kraken_report)), False
+    table = read_table(path, check=lambda columns: _tool_of(columns, path))
+    tool, columns, verdict, viruses_only = _tool_of(table.columns, path)
     verdicts: Verdicts = {}
-    for row in rows:
-        name = row[columns[0]]
-        if tool != "virnucpro":  # others keep the description, or name a part of the sequence
-            name = (name.split() or [""])[0].split("|provirus_")[0].split("||")[0]
+    # Others than we may keep the description.
+    for place, name in enumerate(table.names(columns[0], str if tool == "virnucpro" else first_word)):
         try:
-            verdicts[name] = _either(verdicts.get(name), verdict(row))
+            verdicts[name] = verdict(table.rows[place])
         except ValueError as error:
-            raise InputError(f"{path}: the row of {name!r} is not what {tool} writes: {error}") from None
+            what = f"the row of {quoted(name)} is not what {tool} writes"
+            raise InputError(f"{table.line(place)}: {what}: {error}") from None
     return tool, verdicts, viruses_only
 
 
+def _tool_of(columns: Sequence[str], path: Path) -> _Tool:
+    found = next((tool for tool in _TOOLS if set(tool[1]) <= set(columns)), None)
+    if found is None:
+        known = "; ".join(f"{tool} ({', '.join(named)})" for tool, named, _, _ in _TOOLS)
+        raise InputError(
+            f"{path} is {'of no known tool' if columns else 'empty'}: its columns are {listed(columns)}; "
+            f"known by their columns are {known}; and Kraken2's output, which has no header"
+        )
+    return found
+
+
 def _either(a: bool | None, b: bool | None) -> bool | None:
-    """Return whether one of two verdicts on sequences that share a name is virus."""
+    """Return whether one of two verdicts on parts of a sequence is virus."""
     return b if a is None else a if b is None else a or b
 
 
-def _opened(path: Path):  # type: ignore[no-untyped-def]
-    try:
-        return xopen(path, "rt", encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise MissingInputError(f"{path}: {error.strerror}; check the path") from None
+def _joined(tables: Sequence[Named]) -> list[Named]:
+    known = Counter(name for _, verdicts, _ in tables for name in verdicts)  # how many tables have an id
+    joined: list[Named] = []
+    for tool, verdicts, viruses_only in tables:
+        own: Verdicts = {}
+        for given, verdict in verdicts.items():
+            name = given if known[given] > 1 else without_suffix(tool, given)
+            own[name] = _either(own.get(name), verdict)
+        joined.append((tool, own, viruses_only))
+    return joined
 
 
-def _kraken(path: Path, report: Path | None) -> Iterator[tuple[str, bool]]:
-    if report is None:
-        raise ConfigError(f"{path} is of Kraken2, which names taxa by number; give its report with --kraken-report")
-    viral = _viral_taxa(report)
-    with _opened(path) as file:
-        for line in file:
-            _, name, taxon, *_ = line.split("\t")
-            yield name, taxon.rpartition("taxid ")[2].rstrip(")") in viral  # with --use-names: "Name (taxid 1)"
-
-
-def _viral_taxa(report: Path) -> set[str]:
-    """Return the taxids below Viruses in a Kraken2 report, where names are indented by their depth."""
-    taxa: set[str] = set()
-    depth: int | None = None
-    with _opened(report) as file:
-        for line in file:
-            *_, taxid, name = line.rstrip("\n").split("\t")
-            indent = len(name) - len(name.lstrip(" "))
-            if depth is not None and indent <= depth:
-                depth = None
-            if taxid.strip() == _VIRUSES:
-                depth = indent
-            if depth is not None:
-                taxa.add(taxid.strip())
-    return taxa
-
-
-def compare(tables: Sequence[tuple[str, Verdicts, bool]]) -> tuple[list[str], dict[str, list[bool | None]]]:
+def compare(tables: Sequence[Named]) -> tuple[list[str], dict[str, list[bool | None]]]:
     """Return the names of the tools, made unique, and for every sequence of any table the verdict of each tool."""
     tools: list[str] = []
     for tool, _, _ in tables:

@@ -148,7 +148,7 @@ def _read_taxa(directory: Path) -> dict[tuple[str, str], str]:
     if table is None:
         return {}
     taxa = {}
-    for row in read_table(table, ("id", "class", "family", "genus")):
+    for row in read_table(table, ("id", "class", "family", "genus")).rows:
         genus = row["genus"] or row.get("group") or row["id"]
         family = row["family"] if row["class"] == VIRUS else ""
         taxa[row["class"], row["id"]] = f"{family}|{genus}"

@@ -1,8 +1,13 @@
-"""Tab-separated tables with a header line, plain or compressed, read whole."""
+"""Tab-separated tables with a header line, plain or compressed, read whole; a fault in one names file and line."""
 
 from __future__ import annotations
 
-import csv
+import math
+import re
+import reprlib
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from xopen import xopen
@@ -11,43 +16,183 @@ from virnucpro.errors import InputError, MissingInputError
 
 Row = dict[str, str]
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+_LENGTH = re.compile(r"\d{1,15}", re.ASCII)
+_BLANK = re.compile("[ \v\f]+")  # what ends an id in a header line, beside the tab, which ends the cell
+# Suffixes that a tool adds to the id of a sequence for a part of it.
+_ADDED = {
+    "geNomad": re.compile(r"\|provirus_\d+_\d+$", re.ASCII),
+    "geNomad summary": re.compile(r"\|provirus_\d+_\d+$", re.ASCII),
+    "VirSorter2": re.compile(r"\|\|(full|\d+_partial|lt2gene)$", re.ASCII),
+}
+_MOST_COLUMNS = 12  # that a message lists
+_short = reprlib.Repr()
+_short.maxstring = 60
 
-def read_table(path: Path, columns: tuple[str, ...] = ()) -> list[Row]:
-    """Return the rows of a table as column -> value; it must have at least `columns`.
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The columns and rows of a table; row i stands on line i + 2, since no line is blank."""
+
+    path: Path
+    columns: list[str]
+    rows: list[Row]
+
+    def line(self, row: int) -> str:
+        """Return how a message names the place of a row."""
+        return f"{self.path}: line {row + 2}"
+
+    def names(self, column: str, name_of: Callable[[str], str] = str) -> list[str]:
+        """Return the id of each row, `name_of` of its cell.
+
+        Raises:
+            InputError: an id is empty, or two rows have the same.
+        """
+        names = [name_of(row[column]) for row in self.rows]
+        first: dict[str, int] = {}
+        for number, name in enumerate(names):
+            if not name:
+                raise InputError(f"{self.line(number)}: no id in the column {column}; expected one in each row")
+            if first.setdefault(name, number) != number:
+                raise InputError(
+                    f"{self.path} has {len(names)} rows for {len(set(names))} names: more than one row for "
+                    f"{quoted(name)}, on lines {first[name] + 2} and {number + 2}; "
+                    "give every sequence a name of its own"
+                )
+        return names
+
+    def lengths(self) -> list[int] | None:
+        """Return the column `length` (nt) of the rows, or None where there is no such column or no row.
+
+        Raises:
+            InputError: one is not a whole number.
+        """
+        if not self.rows or "length" not in self.columns:
+            return None
+        for number, row in enumerate(self.rows):
+            if not _LENGTH.fullmatch(row["length"]):
+                raise InputError(
+                    f"{self.line(number)}: length must be a whole number of bases, got {quoted(row['length'])}"
+                )
+        return [int(row["length"]) for row in self.rows]
+
+
+def read_table(path: Path, columns: tuple[str, ...] = (), check: Callable[[list[str]], object] = bool) -> Table:
+    """Return a table, which must have at least `columns`; `check` is given all of them before the rows are read.
 
     Raises:
         MissingInputError: the file is not there.
-        InputError: it cannot be read, lacks a column, or has a row of another width.
+        InputError: it cannot be read, lacks a column or has one twice, or a line is blank or of another width.
     """
-    return read_header_and_rows(path, columns)[1]
+    lines = read_lines(path)
+    names = next(lines, "").split("\t")
+    names = [] if names == [""] else names
+    if names and names[0].startswith(">"):
+        raise InputError(f"{path}: line 1: this is FASTA; expected a table whose first line names its columns")
+    if lacking := [name for name in columns if name not in names]:
+        empty = "" if names else ": the file is empty"
+        raise InputError(f"{path} has no column {lacking[0]!r}; its columns are {listed(names)}{empty}")
+    check(names)
+    if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
+        raise InputError(f"{path}: line 1: two columns are named {quoted(twice)}; expected a name of its own for each")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        cells = line.split("\t")
+        if len(cells) != len(names):
+            raise InputError(
+                f"{path}: line {number}: the row of {quoted(cells[0])} has {len(cells)} columns, "
+                f"the header has {len(names)}; the file was cut or edited, make it again"
+            )
+        rows.append(dict(zip(names, cells, strict=True)))
+    return Table(path, names, rows)
 
 
-def read_header_and_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], list[Row]]:
-    """Return the names of the columns and the rows of a table, see `read_table`."""
-    try:
-        with xopen(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            names = next(reader, [])
-            if lacking := [name for name in columns if name not in names]:
-                raise InputError(f"{path} has no column {lacking[0]!r}; its columns are {', '.join(names) or 'none'}")
-            rows = [row for row in reader if row]
-    except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such file") from None
-    except (OSError, EOFError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
-    if uneven := next((row for row in rows if len(row) != len(names)), None):
-        raise InputError(f"{path}: the row of {uneven[0]!r} has {len(uneven)} columns, the header has {len(names)}")
-    return names, [dict(zip(names, row, strict=True)) for row in rows]
+def read_first_line(path: Path) -> str:
+    """Return the first line of a text file, "" of an empty one, see `read_lines`."""
+    with closing(read_lines(path)) as lines:
+        return next(lines, "")
 
 
-def lengths_of(rows: list[Row], path: Path) -> list[int] | None:
-    """Return the column `length` (nt) of a table's rows, or None where there is no such column.
+def read_lines(path: Path) -> Generator[str, None, None]:
+    """Yield the lines of a text file, plain or compressed, without their ends (LF or CRLF).
+
+    Bytes that are not UTF-8 become surrogates. A byte order mark is left out.
 
     Raises:
-        InputError: one is not a whole number.
+        MissingInputError: the file is not there.
+        InputError: it cannot be read, is no text, or has a blank line.
     """
-    if not rows or "length" not in rows[0]:
-        return None
-    if wrong := next((row["length"] for row in rows if not row["length"].isdecimal()), None):
-        raise InputError(f"{path}: length must be a whole number of bases, got {wrong!r}")
-    return [int(row["length"]) for row in rows]
+    for number, line in enumerate(_raw_lines(path), start=1):
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        if b"\0" in line:
+            raise InputError(f"{path}: line {number}: this is no text (it has a NUL); expected a table as UTF-8 text")
+        if b"\r" in line:
+            raise InputError(f"{path}: line {number}: a CR within the line; convert line ends of CR alone to LF")
+        if not line.strip():
+            raise InputError(f"{path}: line {number} is blank; expected a row on each line: remove it")
+        yield line.decode("utf-8", "surrogateescape")
+
+
+def _raw_lines(path: Path) -> Generator[bytes, None, None]:
+    try:
+        file = xopen(path, "rb", threads=0)
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: no such file; check the path") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    with file:
+        while True:
+            try:
+                line = file.readline()
+            except Exception as error:  # each decoder has an error class of its own, with no common base
+                raise InputError(f"{path} cannot be read as a table: {error}") from error
+            if not line:
+                return
+            yield line
+
+
+def finite(row: Row, column: str, least: float = -math.inf, most: float = math.inf) -> float:
+    """Return the finite number in a cell.
+
+    Raises:
+        ValueError: it is none, or lies outside of `least` to `most`.
+    """
+    text = row[column]
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{column} must be a number, got {quoted(text)}")
+    value = float(text)
+    if not (math.isfinite(value) and least <= value <= most):
+        wanted = "be finite" if math.isinf(least) else f"be {least:g} or more"
+        wanted = wanted if math.isinf(most) else f"lie between {least:g} and {most:g}"
+        raise ValueError(f"{column} must {wanted}, got {quoted(text)[1:-1]}")
+    return value
+
+
+def first_word(name: str) -> str:
+    """Return the id in a name that may have a description: up to the first blank, as ids are read from FASTA."""
+    return _BLANK.split(name.lstrip(" \v\f"), maxsplit=1)[0]
+
+
+def without_suffix(tool: str, name: str) -> str:
+    """Return the id of the sequence that a tool took `name` from.
+
+    >>> without_suffix("VirSorter2", "a||full||0_partial"), without_suffix("Jaeger", "a||full")
+    ('a||full', 'a||full')
+    """
+    added = _ADDED.get(tool)
+    return added.sub("", name) if added else name
+
+
+def quoted(text: str) -> str:
+    """Return text from a file as messages show it: in quotes, in one line, shortened."""
+    return _short.repr(text)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Return names of columns as messages list them, `none` if there are none."""
+    shown = [quoted(name)[1:-1] for name in columns[:_MOST_COLUMNS]]
+    more = [f"{len(columns) - _MOST_COLUMNS} more"] if len(columns) > _MOST_COLUMNS else []
+    return ", ".join(shown + more) or "none"

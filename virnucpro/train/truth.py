@@ -18,7 +18,7 @@ from virnucpro.train.bootstrap import Bootstrap
 from virnucpro.train.calls import Calls, read_calls
 from virnucpro.train.evaluate import ALL_HOSTS, CALIBRATION_BINS, MACRO, Sample, evaluate_sample, rounded
 from virnucpro.train.genomes import VIRUS
-from virnucpro.train.tables import lengths_of, read_table
+from virnucpro.train.tables import quoted, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +44,18 @@ def read_truth(path: Path) -> Truth:
         MissingInputError: the file is not there.
         InputError: it lacks a column, repeats a name, or has no virus or no host.
     """
-    rows = read_table(path, ("seq_name", "class"))
-    names, classes = ([row[column] for row in rows] for column in ("seq_name", "class"))
-    if (n := len(set(names))) < len(names):
-        raise InputError(f"{path} has {len(names)} rows for {n} names; give every sequence a name of its own")
+    table = read_table(path, ("seq_name", "class"))
+    names, classes = table.names("seq_name"), [row["class"] for row in table.rows]
+    for place, name in enumerate(classes):
+        # "Virus" would be a host, and figures of all hosts are given by the names of the last two.
+        if not name.strip() or (name != VIRUS and name.strip().lower() == VIRUS) or name in (ALL_HOSTS, MACRO):
+            raise InputError(
+                f"{table.line(place)}: class {quoted(name)}; expected {VIRUS!r} or the name of a host class"
+            )
     if len({name == VIRUS for name in classes}) < 2:
         raise InputError(f"{path} must have sequences of class {VIRUS!r} and of another class")
-    taxa = [row["taxon"] for row in rows] if "taxon" in rows[0] else None
-    return Truth(path, names, classes, taxa, lengths_of(rows, path))
+    taxa = [row["taxon"] for row in table.rows] if "taxon" in table.columns else None
+    return Truth(path, names, classes, taxa, table.lengths())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def evaluate_tables(
         InputError: a table cannot be read, or the calls lack sequences of the truth that they should have.
         ConfigError: the edges do not rise.
     """
-    known, said = read_truth(truth), read_calls(calls)
+    known = read_truth(truth)
+    said = read_calls(calls, set(known.names))
     if missing := _missing(known, said):
         raise InputError(f"{calls} has no row for {len(missing)} sequences of {truth}, the first is {missing[0]!r}")
     sample = Sample.of([said.scores.get(name) for name in known.names], known.classes)
