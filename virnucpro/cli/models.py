@@ -11,6 +11,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.tables import print_tables
+from virnucpro.printable import printable, printable_json
 
 app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +30,7 @@ def list_() -> None:
         lengths = "NA\tNA"
         if isinstance(described, ModelDescription):
             lengths = f"{described.chunk_length}\t{described.min_length}"
-        lines.append(f"{name}\t{described.name}\t{lengths}\t{directory}")
+        lines.append("\t".join((printable(name), printable(described.name), lengths, printable(str(directory)))))
     for name, entry in CATALOGUE.items():
         if name not in known:
             size = f"to be downloaded, {entry.gigabytes:.2g} GB"
@@ -45,7 +46,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.
     """
     from virnucpro.models.registry import find_directory, read_description
 
-    print(json.dumps(asdict(read_description(find_directory(name))), indent=2))
+    print(printable_json(json.dumps(asdict(read_description(find_directory(name))), indent=2)))
 
 
 @app.command("download")
@@ -119,7 +120,7 @@ def verify(name: Annotated[str, typer.Argument(help="Name or directory of a mode
 
     problems = 0
     for file, problem in verify_model(name):
-        print(f"{file}\t{problem or 'ok'}")
+        print(f"{printable(file)}\t{printable(str(problem or 'ok'))}")
         problems += problem is not None
     if problems:
         raise ModelError(f"{problems} files of the model {name!r} cannot be used; get it again")
