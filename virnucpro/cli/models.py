@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ app = typer.Typer(help="List, show, download, import and verify models.", no_arg
 @app.command("list")
 def list_() -> None:
     """List the models that can be named or downloaded."""
+    from virnucpro.errors import ModelError
     from virnucpro.models.catalogue import CATALOGUE
     from virnucpro.models.description import ModelDescription
     from virnucpro.models.registry import list_models, read_description
@@ -26,7 +28,12 @@ def list_() -> None:
     lines = ["name\tmodel\tchunk_length\tmin_length\tdirectory"]
     known = list_models()
     for name, directory in known.items():
-        described = read_description(directory)
+        try:
+            described = read_description(directory)
+        except ModelError as error:  # one that is damaged hides none of the others
+            logging.getLogger("virnucpro").warning("%s", error)
+            lines.append("\t".join((printable(name), "NA", "NA", "NA", printable(str(directory)))))
+            continue
         lengths = "NA\tNA"
         if isinstance(described, ModelDescription):
             lengths = f"{described.chunk_length}\t{described.min_length}"
@@ -72,8 +79,6 @@ def download(
 
     Example: virnucpro models download published-500
     """
-    import logging
-
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from virnucpro.models.catalogue import CATALOGUE
