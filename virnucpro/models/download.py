@@ -257,7 +257,8 @@ def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
     part = path.with_name(f".{path.name}.{digest[:16]}.part")
     with open_own_file(part) as file, _shown(path.name, stated.size) as progress:
         if file.tell() > stated.size:
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
         progress(file.tell())
         fetch(url, file, stated.size, progress)
     found = git_blob_id(part) if len(digest) == 40 else sha256(part)

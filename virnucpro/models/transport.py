@@ -174,7 +174,8 @@ def _fetch_once(url: str, file: BinaryIO, size: int, progress: Callable[[int], o
             if headers.get("content-encoding", "identity") != "identity":
                 raise failure(url, f"the server sends it as {shown_name(headers['content-encoding'])}, not as it is")
             if status == 200 and begin:  # it does not do parts
-                file.truncate(0)
+                file.seek(0)
+                file.truncate()
                 progress(-begin)
                 begin = 0
             length = headers.get("content-length", str(size - begin))
