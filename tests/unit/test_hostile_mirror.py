@@ -488,12 +488,11 @@ def test_answers_that_do_not_fit(mirror, tmp_path, headers, status, message):
 
 def test_a_server_that_does_no_parts_begins_anew(mirror, tmp_path):
     def cut(handler: Handler, rest: bytes) -> None:
+        mirror.bodies = {"model.safetensors": whole}
+        mirror.status["GET", "model.safetensors"] = 200
+        mirror.headers["GET", "model.safetensors"] = {"Content-Range": None, "Content-Length": str(len(rest))}
         handler.wfile.write(rest[: len(rest) // 2])
         handler.close_connection = True
-        mirror.bodies = {"model.safetensors": whole}
-        size = (mirror.root / ESM2 / "model.safetensors").stat().st_size
-        mirror.status["GET", "model.safetensors"] = 200
-        mirror.headers["GET", "model.safetensors"] = {"Content-Range": None, "Content-Length": str(size)}
 
     def whole(handler: Handler, rest: bytes) -> None:
         handler.wfile.write((mirror.root / ESM2 / "model.safetensors").read_bytes())
@@ -539,14 +538,15 @@ def broken_off(mirror: Mirror) -> Path:
     """Break off in the weights; return their part file."""
 
     def cut(handler: Handler, rest: bytes) -> None:
+        mirror.status["GET", "model.safetensors"] = 500
+        mirror.bodies.clear()  # the next answer is an ordinary error
         handler.wfile.write(rest[:5000])
         handler.close_connection = True
-        mirror.status["GET", "model.safetensors"] = 500
 
     mirror.bodies["model.safetensors"] = cut
     with pytest.raises(ModelError, match="the server answers 500"):
         download.download_model("esm2-8M", mirror=mirror.url)
-    mirror.bodies, mirror.status = {}, {}
+    mirror.status.clear()
     (part,) = Path(os.environ["VIRNUCPRO_MODELS"]).rglob(".model.safetensors.*.part")
     assert part.stat().st_size == 5000
     return part

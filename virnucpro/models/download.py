@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,16 +73,29 @@ def download_model(
     entry, output = CATALOGUE[name], output or models_directory() / name
     if description_file(output):
         _require_whole(output, name)
+        _remove_left_over(output)
         return output
     output = new_directory(output)
     try:
-        with private_directory(output.with_name(f".{output.name}.download")) as directory:
+        with private_directory(_workplace(output)) as directory:
             source = Origin(directory, mirror, offline or constants.HF_HUB_OFFLINE)
             _make(name, entry, output, source, classifier)
             shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error
     return output
+
+
+def _workplace(output: Path) -> Path:
+    return output.with_name(f".{output.name}.download")
+
+
+def _remove_left_over(output: Path) -> None:
+    """Remove the files that a whole model was made of; a kill may have come before they were removed."""
+    place = _workplace(output.absolute())
+    if place.is_dir():
+        with suppress(OSError, OutputError), private_directory(place):  # it may be another user's model
+            shutil.rmtree(place)
 
 
 def _require_whole(output: Path, name: str) -> None:
