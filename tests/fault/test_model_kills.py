@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
+from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, run_command, write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
 from virnucpro.models.registry import list_models
@@ -100,10 +101,11 @@ def hub(files):
 def start():
     """Start a command in a process that has imported all it needs, so that a kill finds it at work."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["virnucpro.cli.main", "virnucpro.models.download", "huggingface_hub.file_download"])
+    context.set_forkserver_preload(["published_files", "virnucpro.models.download", "huggingface_hub.file_download"])
 
     def started(arguments: list[object]) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=main, args=([str(argument) for argument in arguments],), daemon=True)
+        command = os.environ["VIRNUCPRO_MODELS"], [str(argument) for argument in arguments]
+        process = context.Process(target=run_command, args=command, daemon=True)
         process.start()
         return process
 
@@ -212,6 +214,28 @@ def test_twenty_kills_of_an_import_lose_nothing(files, start, tmp_path, monkeypa
     assert [path.name for path in models.iterdir()] == ["mine"]
     for path in tmp_path.glob("mine_*"):
         assert contents(path) == expected
+
+
+def test_a_signal_stops_a_download_that_goes_on_later(hub, start, tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    monkeypatch.setenv("VIRNUCPRO_MODELS", str(models))
+    arguments = ["-q", "models", "download", "esm2-8M", "--mirror", f"http://127.0.0.1:{hub.server_port}"]
+    process = start([*arguments, "-o", models / "esm2-8M"])
+    while hub.sent < 50_000:
+        assert process.is_alive()
+        time.sleep(0.001)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 75
+    held, sent = downloaded(models), hub.sent
+    assert held > 30_000
+    hub.slow = False
+    again = start([*arguments, "-o", models / "esm2-8M"])
+    again.join()
+    assert again.exitcode == 0
+    whole = sum(path.stat().st_size for path in (hub.root / "facebook" / "esm2_t6_8M_UR50D").iterdir())
+    assert hub.sent - sent < whole - held + 2048 * 12  # each answer is counted in pieces of 2048 bytes
+    assert require_no_half_model(models)
 
 
 # Runs the command line, and is killed just before the first event of this kind on a path that ends like this.

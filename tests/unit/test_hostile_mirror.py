@@ -252,7 +252,9 @@ def test_redirects_elsewhere_are_refused(mirror, tmp_path, method, location):
 
 def test_a_redirect_that_states_a_size_is_refused_before_the_file_is_asked_for(mirror, tmp_path):
     mirror.status["HEAD", "model.safetensors"] = 302
-    mirror.headers["HEAD", "model.safetensors"] = {"Location": "http://169.254.169.254/", "X-Linked-Size": "9"}
+    mirror.headers["HEAD", "model.safetensors"] = {
+        "Location": "http://169.254.169.254/", "X-Linked-Size": "9", "X-Linked-ETag": "0" * 64,
+    }  # fmt: skip
     refuse(mirror, tmp_path, "redirects to 'http://169.254.169.254/'; only itself and huggingface.co and hf.co")
     assert ("GET", f"/{ESM2}/resolve/{COMMIT}/model.safetensors") not in [entry[:2] for entry in mirror.asked]
 
@@ -756,6 +758,20 @@ def test_a_name_in_a_description_is_no_path(mirror, tmp_path, capsys):
     assert not end.value.code
     assert "\x1b" not in capsys.readouterr().err
     assert all(name == "in.fa" or name.split("/")[0] == "o" for name in tree(tmp_path) - before)
+
+
+def test_a_model_of_another_user_lends_no_weights(mirror, tmp_path):
+    if os.geteuid():
+        pytest.skip("only root can make files of other users")
+    directory = succeed(mirror)
+    planted = directory.with_name("planted")
+    directory.rename(planted)
+    asked = len(mirror.asked)
+    download.download_model("esm2-8M", tmp_path / "one", mirror=mirror.url)
+    assert len(mirror.asked) == asked  # from the user's own model
+    os.chown(planted, 12345, -1)
+    download.download_model("esm2-8M", tmp_path / "two", mirror=mirror.url)
+    assert len(mirror.asked) > asked
 
 
 # ---- on the command line

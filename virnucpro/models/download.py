@@ -28,6 +28,7 @@ from virnucpro.models.catalogue import (
 )
 from virnucpro.models.description import TOKENIZER
 from virnucpro.models.places import (
+    belongs_to_user,
     file_inside,
     has_own_file,
     is_commit,
@@ -157,6 +158,8 @@ class Origin:
     def _made_before(self, repository: Repository) -> Path | None:
         """Return the directory of another downloaded model that has this language model."""
         for directory in list_models().values():
+            if not belongs_to_user(directory):  # it may say of its weights what it likes
+                continue
             try:
                 description = read_description(directory)
             except ModelError as error:

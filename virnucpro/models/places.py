@@ -151,6 +151,11 @@ def open_own_file(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab")
 
 
+def belongs_to_user(directory: Path) -> bool:
+    """Tell whether a directory is this user's or root's; what others own they may have made for this user to find."""
+    return os.stat(directory).st_uid in (os.geteuid(), 0)
+
+
 def shown_name(text: str) -> str:
     """Return a name that a file or a server gives as messages quote it, shortened."""
     return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}")

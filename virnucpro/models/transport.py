@@ -53,9 +53,11 @@ def ask(url: str, most_bytes: int) -> Stated | None:
     Raises:
         ModelError: there is no answer, or one that no hub gives: a redirect elsewhere, no size, too large a size.
     """
+    commit = None
     for _ in range(_MOST_REDIRECTS):
         with _answer("HEAD", url, {}) as (status, headers, _body):
-            linked = "x-linked-size" in headers
+            commit = headers.get("x-repo-commit", commit)
+            linked = "x-linked-size" in headers and "x-linked-etag" in headers
             if status in _REDIRECTS and not linked:
                 url = redirected(url, headers.get("location", ""))
                 continue
@@ -71,7 +73,7 @@ def ask(url: str, most_bytes: int) -> Stated | None:
             if int(size) > most_bytes:
                 raise failure(url, f"the server states {int(size):,} bytes, such a file has at most {most_bytes:,}")
             etag = headers.get("x-linked-etag") or headers.get("etag") or ""
-            return Stated(etag.removeprefix("W/").strip('"'), int(size), headers.get("x-repo-commit"))
+            return Stated(etag.removeprefix("W/").strip('"'), int(size), commit)
     raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
 
 
