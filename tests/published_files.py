@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
+from virnucpro.cli.main import main
 from virnucpro.models import DNABERT, DNABERTConfig
 
 DNABERT_SHAPE = DNABERTConfig(layers=2, width=24, heads=3, feed_forward=40, vocabulary=60)
@@ -132,3 +134,9 @@ def write_fair_esm(path: Path, heads: object = ESM2_HEADS) -> Path:
             state[head + name] = value
     torch.save({"cfg": {"model": argparse.Namespace(encoder_attention_heads=heads)}, "model": state}, path)
     return path
+
+
+def run_command(models: str, arguments: list[str]) -> None:
+    """Run the command line where models lie in a folder, as the whole work of a process."""
+    os.environ["VIRNUCPRO_MODELS"] = models
+    main(arguments)

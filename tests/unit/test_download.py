@@ -130,7 +130,6 @@ def hub(repositories, tmp_path, monkeypatch):
     for digest, length in ids.items():
         monkeypatch.setitem(catalogue.CLASSIFIERS, digest, length)
     monkeypatch.setenv("VIRNUCPRO_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1024)  # of the 10 MB that it writes at a time
     monkeypatch.setattr(logging.getLogger("huggingface_hub"), "handlers", [])  # of the first test's stderr
     server = Hub(repositories)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -13,7 +13,7 @@ PACKAGE = Path(virnucpro.__file__).parent
 
 # Top-level names by level; a module may import from lower levels and from its own part of the package.
 LEVELS = (
-    {"errors", "types", "config", "_optional"},
+    {"errors", "printable", "types", "config", "_optional"},
     {"seq"},
     {"data", "models"},
     {"pipeline"},

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.models import catalogue, published
 from virnucpro.models.description import ModelDescription
+from virnucpro.models.places import private_directory
 from virnucpro.models.verification import verify_model
 
 
@@ -188,6 +190,37 @@ def change_state(directory: Path, change) -> None:
     save_file(change(load_file(path)), path)
 
 
+def all_in(name: str):
+    return lambda d: change_index(d, lambda places: dict.fromkeys(places, name))
+
+
+def into_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_out(path: Path) -> None:
+    path.rename(path.parent.parent / path.name)
+    path.symlink_to(path.parent.parent / path.name)
+
+
+def grow(path: Path, size: int) -> None:
+    with path.open("ab") as file:
+        file.truncate(size)
+
+
+def into_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def move_out(path: Path) -> None:
+    """Leave a link in the place of a file, which then lies in a folder that is there before the test begins."""
+    outside = path.parent.parent / "dnabert" / f"of_{path.name}"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
 def first_elsewhere(where):
     return lambda places: places | {min(places): where}
 
@@ -222,7 +255,39 @@ REFUSED_ESM2 = {
     "out of the directory": (SHARDED, lambda d: change_index(d, first_elsewhere("../x.safetensors")), "no file of"),
     "absolute": (SHARDED, lambda d: change_index(d, first_elsewhere("/etc/passwd")), "no file of weights beside it"),
     "a pickle": (SHARDED, lambda d: change_index(d, first_elsewhere("a.pkl")), "no file of weights beside it"),
-    "no shard": (SHARDED, lambda d: change_index(d, first_elsewhere("a.safetensors")), "cannot be read"),
+    "no shard": (SHARDED, lambda d: next(d.glob("model-00001-*")).unlink(), "cannot be read"),
+    "another name": (SHARDED, lambda d: change_index(d, first_elsewhere("a.safetensors")), "no file of weights beside"),
+    "a name of the home": (SHARDED, lambda d: change_index(d, first_elsewhere(".bashrc")), "no file of weights beside"),
+    "a zero byte": (SHARDED, lambda d: change_index(d, first_elsewhere("a\0.safetensors")), r"names 'a\\x00\.safe"),
+    "a name of 10 kB": (SHARDED, lambda d: change_index(d, first_elsewhere("a" * 9999)), "names 'aaa.*aaa', which"),
+    "digits of another script": (
+        SHARDED, all_in("model-0000٣-of-00003.safetensors"), "no file of",
+    ),
+    "a shard beyond the last": (
+        SHARDED, all_in("model-00003-of-00002.safetensors"), "no file of",
+    ),
+    "shards of another form": (
+        SHARDED, all_in("pytorch_model-00001-of-00001.bin"), "no file of",
+    ),
+    "too many shards": (
+        SHARDED, all_in("model-00001-of-99999.safetensors"), "at most 256",
+    ),
+    "shards of two sets": (
+        SHARDED, lambda d: change_index(d, first_elsewhere("model-00001-of-00099.safetensors")), "of one set",
+    ),
+    "no names": (SHARDED, lambda d: change_index(d, lambda p: {}), "names 0 files"),
+    "config nests a little": (
+        "safetensors", lambda d: (d / "config.json").write_text('{"a":' + "[" * 40 + "]" * 40 + "}"), "nests more than",
+    ),
+    "config of 17 MB": (
+        "safetensors", lambda d: (d / "config.json").write_text("{" + " " * (1 << 24) + "}"), "more than 16,777,216",
+    ),
+    "config is a pipe": ("safetensors", lambda d: into_pipe(d / "config.json"), "is not a file but a pipe"),
+    "weights are a link out": ("safetensors", lambda d: move_out(d / "model.safetensors"), "out of its directory"),
+    "config is a link out": ("safetensors", lambda d: move_out(d / "config.json"), "out of its directory"),
+    "a shard is a link out": (SHARDED, lambda d: move_out(next(d.glob("model-00001-*"))), "out of its directory"),
+    "a shard is a pipe": (SHARDED, lambda d: into_pipe(next(d.glob("model-00001-*"))), "is not a file but a pipe"),
+    "a shard is a device": (SHARDED, lambda d: into_device(next(d.glob("model-00001-*"))), "not a file but a dev"),
     "other shard": (SHARDED, lambda d: change_index(d, lambda p: drop(p, min(p))), "has other tensors than"),
 }  # fmt: skip
 
@@ -247,6 +312,10 @@ def test_another_esm2_is_refused(classifier, tmp_path, form, change, message):
 
 REFUSED_DNABERT = {
     "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), r"not a readable tokenizer\.json"),
+    "tokenizer is a pipe": (lambda d: into_pipe(d / "tokenizer.json"), "is not a file but a pipe"),
+    "tokenizer is a link out": (lambda d: link_out(d / "tokenizer.json"), "out of its directory"),
+    "tokenizer of 68 MB": (lambda d: grow(d / "tokenizer.json", (1 << 26) + 1), "it has more than 67,108,864 bytes"),
+    "weights are a pipe": (lambda d: into_pipe(d / "pytorch_model.bin"), "has none of"),
     "larger tokenizer": (lambda d: write_tokenizer(d / "tokenizer.json", 90), "has 90 tokens, the weights 60"),
     "no eps": (lambda d: change_json(d / "config.json", layer_norm_eps=None), "eps must be a number"),
     "eps 0": (lambda d: change_json(d / "config.json", layer_norm_eps=0), "eps above 0"),
@@ -292,3 +361,100 @@ def test_a_directory_in_use_stays_as_it_is(published_size, tmp_path):
     published.import_model(published_size, 300, tmp_path / "new" / "parents")
     assert (tmp_path / "full" / "file").read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["300_model.pth", "empty", "full", "new"]
+
+
+@pytest.mark.parametrize("option", ["--classifier", "--esm2", "--dnabert"])
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "/dev/tty"])
+def test_pipes_and_devices_are_refused_before_they_are_read(published_size, tmp_path, capsys, option, kind):
+    path = tmp_path / "given"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(kind)
+    arguments = {"--classifier": published_size, "--chunk-length": 300, "-o": tmp_path / "m"} | {option: path}
+    assert run("models", "import", *(word for pair in arguments.items() for word in pair)) == 1
+    message = capsys.readouterr().err
+    assert str(path) in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_output_that_is_a_link_is_refused(published_size, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for number, target in enumerate(("elsewhere", "not there yet")):
+        link = tmp_path / f"link{number}"
+        link.symlink_to(tmp_path / target)
+        with pytest.raises(OutputError, match=f"is a link to {tmp_path}/{target}; name that directory"):
+            published.import_model(published_size, 300, link)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not (tmp_path / "not there yet").exists()
+    for name in ("/", "a\0b"):
+        with pytest.raises(OutputError, match="choose another --output"):
+            published.import_model(published_size, 300, Path(name))
+
+
+def test_the_working_directory_may_be_the_output(published_size, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    published.import_model(published_size, 300, Path())
+    assert (tmp_path / "work" / "model.json").is_file()
+
+
+def test_a_snapshot_of_the_cache_has_links_to_its_blobs(classifier, tmp_path):
+    """Other links out of a snapshot are refused."""
+    cache = tmp_path / "models--facebook--esm2"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots").mkdir()
+    snapshot = write_esm2(cache / "snapshots" / "0123")
+    for path in snapshot.iterdir():
+        blob = cache / "blobs" / f"blob_of_{path.name}"
+        path.rename(blob)
+        path.symlink_to(f"../../blobs/{blob.name}")
+    dnabert = write_dnabert(tmp_path / "dnabert")
+    published.import_model(classifier[0], 500, tmp_path / "model", dnabert, snapshot)
+    assert all(problem is None for _, problem in verify_model(str(tmp_path / "model")))
+    assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to(tmp_path / "dnabert" / "config.json")
+    with pytest.raises(ModelError, match="out of its directory"):
+        published.import_model(classifier[0], 500, tmp_path / "other", dnabert, snapshot)
+
+
+# ---- where a model is made
+
+
+def test_what_a_killed_import_left_is_replaced(published_size, tmp_path):
+    left = tmp_path / ".m.import" / "model"
+    left.mkdir(parents=True)
+    (left / "model.json").write_text("half")
+    (left / "other").write_text("half")
+    published.import_model(published_size, 300, tmp_path / "m")
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {"model.json", "classifier.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"300_model.pth", "m"}
+
+
+def test_the_place_where_a_model_is_made_must_be_the_users_own(published_size, tmp_path):
+    place = tmp_path / ".m.import"
+    (tmp_path / "elsewhere").mkdir()
+    place.symlink_to("elsewhere")
+    with pytest.raises(OutputError, match=r"\.m\.import is a link or a file; remove it"):
+        published.import_model(published_size, 300, tmp_path / "m")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    place.unlink()
+    place.write_text("")
+    with pytest.raises(OutputError, match=r"\.m\.import is a link or a file; remove it"):
+        published.import_model(published_size, 300, tmp_path / "m")
+    place.unlink()
+    if os.geteuid() == 0:
+        place.mkdir(mode=0o777)
+        os.chown(place, 12345, -1)
+        with pytest.raises(OutputError, match="belongs to the user with number 12345"):
+            published.import_model(published_size, 300, tmp_path / "m")
+        place.rmdir()
+    place.mkdir()
+    place.chmod(0o777)
+    with private_directory(place):
+        assert place.stat().st_mode & 0o777 == 0o700
+        with pytest.raises(OutputError, match=r"another program is at work in .*\.m\.import"):
+            published.import_model(published_size, 300, tmp_path / "m")
+    published.import_model(published_size, 300, tmp_path / "m")

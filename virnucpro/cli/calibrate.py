@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.tables import print_line, print_progress
 from virnucpro.config import make_sums_reproducible
 
 
@@ -49,7 +49,7 @@ def calibrate(
     source, loaded = find_model(model), load_model(model)
     how = Options(device=device, precision=precision, threads=threads)
     genomes = read_genomes(data, split, ["viroid"])
-    scorer = Scorer(loaded, genomes, how, windows, lambda line: print(line, file=sys.stderr, flush=True))
+    scorer = Scorer(loaded, genomes, how, windows, print_progress)
     prepare_directory(output, restart)
     calibration, figures = fit(scorer, seed)
     settings = {"split": split, "windows_per_host_class": windows, "seed": seed}
@@ -62,5 +62,6 @@ def calibrate(
     for file in described.files():
         shutil.copyfile(source / file, output / file)
     described.write_json(output / "model.json")
-    print(card_tables(calibration, figures))
+    for line in card_tables(calibration, figures).splitlines():
+        print_line(line)
     options.report(f"the calibrated model is in {output}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import sys
 from typing import Annotated
 
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.tables import print_line
 
 
 def check(
@@ -33,8 +32,6 @@ def check(
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
     all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # else --quiet: errors only
     limits = Limits() if min_length is None else Limits(min_length=min_length)
     ids = SeenIds()
@@ -43,15 +40,15 @@ def check(
     try:
         refuse_repeated_pipes(files)
     except InputError as error:
-        print(f"error: {error}")
+        print_line(f"error: {error}")
         raise typer.Exit(error.exit_code) from error
     for file in files:
         inspection = Inspection(file, limits, ids)
         for fault in inspection.faults():
-            print(f"error: {fault}")
+            print_line(f"error: {fault}")
             code = code or fault.exit_code  # the first, as for `predict`
         if all_of_it:
             for remark in inspection.remarks():
-                print(f"warning: {remark}")
-            print(inspection.summary())
+                print_line(f"warning: {remark}")
+            print_line(inspection.summary())
     raise typer.Exit(code)

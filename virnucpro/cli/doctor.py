@@ -6,6 +6,8 @@ import platform
 
 import typer
 
+from virnucpro.cli.tables import print_line
+
 
 def doctor() -> None:
     """Show versions, devices, attention backends, model checksums."""
@@ -54,12 +56,12 @@ def doctor() -> None:
     for name, directory in list_models().items():
         try:
             if directory != BUNDLED:  # may have many gigabytes: `virnucpro models verify` reads them
-                console.print(f"model {name}: {directory}", soft_wrap=True)
+                print_line(f"model {name}: {directory}")
                 continue
             checksums = load_model(name).description.checksums
-            console.print(f"model {name}: whole; " + ", ".join(f"{k} {v[:12]}" for k, v in checksums.items()))
+            print_line(f"model {name}: whole; " + ", ".join(f"{k} {v[:12]}" for k, v in checksums.items()))
         except ModelError as error:
             damaged = True
-            console.print(f"model {name}: {error}")
+            print_line(f"model {name}: {error}")
     if damaged:
         raise typer.Exit(1)

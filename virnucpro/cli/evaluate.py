@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.printable import printable_json
 
 if TYPE_CHECKING:
     from virnucpro.train.evaluate import Sample
@@ -57,7 +58,7 @@ def evaluate(
         drawn = plots and can_draw("png", asked=True)  # says before the work what is missing
         prepare_directory(output, restart)
     found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
-    print(json.dumps(found.summary(), indent=2))
+    print(printable_json(json.dumps(found.summary(), indent=2)))
     if output is None:
         return
     found.write(output)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from virnucpro.cli.tables import print_line
 
 
 def explain(
@@ -22,7 +22,5 @@ def explain(
     """
     from virnucpro.report.explain import explain as lines_on
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # ids come back byte for byte
     for line in lines_on(run, record):
-        print(line)
+        print_line(line, bytes_to_files=True)  # so that an id of another character set can be searched for

@@ -9,11 +9,12 @@ from datetime import datetime, timezone
 from typing import TextIO
 
 from virnucpro.errors import VirnucproError
+from virnucpro.printable import PrintableFormatter, printable, printable_json
 
 NOTICE = 35  # as in pipeline.progress, which is imported by the commands that run a model alone
 
 
-class Lines(logging.Formatter):
+class Lines(PrintableFormatter):
     """What a run says with the program's name, warnings with their level."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -22,6 +23,13 @@ class Lines(logging.Formatter):
             "virnucpro" if record.levelno == NOTICE else "virnucpro: error" if event == "error" else record.levelname
         )
         return f"{begin}: {super().format(record)}"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return a message as one line; one that has parts gives each its own line on a terminal."""
+        parts = getattr(record, "parts", None)
+        if parts and sys.stderr.isatty():
+            return "\n  ".join(map(printable, parts))
+        return super().formatMessage(record)
 
 
 class JsonLines(logging.Formatter):
@@ -37,7 +45,7 @@ class JsonLines(logging.Formatter):
             "message": super().format(record),
             **getattr(record, "fields", {}),
         }
-        return json.dumps(told)
+        return printable_json(json.dumps(told))
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

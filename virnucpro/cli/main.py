@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ from virnucpro.cli import (
 )
 from virnucpro.cli.signals import stoppable
 from virnucpro.errors import OutputError, VirnucproError
+from virnucpro.printable import printable
 
 EXIT_CODES = """
 Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing input, 75 stopped by SIGTERM, 130 by
@@ -47,6 +48,9 @@ Find viral sequences among short DNA: reads, contigs, genomes.
   virnucpro predict reads.fastq.gz -o out    then open out/report.html
   virnucpro COMMAND --help                   all that a command can do
 """
+
+# What typer raises for wrong options and arguments. Some of its versions bring their own copy of click.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="virnucpro",
@@ -109,15 +113,31 @@ def _fill_closed_streams() -> None:
     sys.stderr = sys.stderr or io.StringIO()
 
 
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command; return its exit code: 2 of wrong usage, 1 of a question that was not answered."""
+    try:
+        return int(app(args=None if argv is None else list(argv), standalone_mode=False) or 0)
+    except typer.Abort:
+        print("Aborted!", file=sys.stderr)
+        return 1
+    except _USAGE_ERROR as error:
+        message = error.format_message()
+        if error.ctx is None or message != error.ctx.get_help():  # typer raises a help page as an error, too
+            error.format_message = lambda: printable(message)
+        error.show()
+        return int(error.exit_code)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code; typer itself makes 2 of wrong usage and 130 of Ctrl-C."""
+    """Run the command line and exit with its code; typer itself makes 130 of Ctrl-C."""
     _fill_closed_streams()
     try:
         try:
             with stoppable("run it again"):
-                app(args=None if argv is None else list(argv))
+                code = _run(argv)
         finally:
             sys.stdout.flush()  # what fails at exit nobody can tell of
+        sys.exit(code)
     except VirnucproError as error:
         logs.tell_error(error)
         sys.exit(error.exit_code)

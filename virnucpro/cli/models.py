@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.tables import print_tables
+from virnucpro.printable import printable, printable_json
 
 app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,6 +20,7 @@ app = typer.Typer(help="List, show, download, import and verify models.", no_arg
 @app.command("list")
 def list_() -> None:
     """List the models that can be named or downloaded."""
+    from virnucpro.errors import ModelError
     from virnucpro.models.catalogue import CATALOGUE
     from virnucpro.models.description import ModelDescription
     from virnucpro.models.registry import list_models, read_description
@@ -25,11 +28,16 @@ def list_() -> None:
     lines = ["name\tmodel\tchunk_length\tmin_length\tdirectory"]
     known = list_models()
     for name, directory in known.items():
-        described = read_description(directory)
+        try:
+            described = read_description(directory)
+        except ModelError as error:  # one that is damaged hides none of the others
+            logging.getLogger("virnucpro").warning("%s", error)
+            lines.append("\t".join((printable(name), "NA", "NA", "NA", printable(str(directory)))))
+            continue
         lengths = "NA\tNA"
         if isinstance(described, ModelDescription):
             lengths = f"{described.chunk_length}\t{described.min_length}"
-        lines.append(f"{name}\t{described.name}\t{lengths}\t{directory}")
+        lines.append("\t".join((printable(name), printable(described.name), lengths, printable(str(directory)))))
     for name, entry in CATALOGUE.items():
         if name not in known:
             size = f"to be downloaded, {entry.gigabytes:.2g} GB"
@@ -45,7 +53,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.
     """
     from virnucpro.models.registry import find_directory, read_description
 
-    print(json.dumps(asdict(read_description(find_directory(name))), indent=2))
+    print(printable_json(json.dumps(asdict(read_description(find_directory(name))), indent=2)))
 
 
 @app.command("download")
@@ -71,8 +79,6 @@ def download(
 
     Example: virnucpro models download published-500
     """
-    import logging
-
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from virnucpro.models.catalogue import CATALOGUE
@@ -119,7 +125,7 @@ def verify(name: Annotated[str, typer.Argument(help="Name or directory of a mode
 
     problems = 0
     for file, problem in verify_model(name):
-        print(f"{file}\t{problem or 'ok'}")
+        print(f"{printable(file)}\t{printable(str(problem or 'ok'))}")
         problems += problem is not None
     if problems:
         raise ModelError(f"{problems} files of the model {name!r} cannot be used; get it again")

@@ -70,4 +70,4 @@ def require_engine(engine: str, *of_ray: object) -> None:
 
 def report(line: str) -> None:
     """Print a closing line on stderr, unless --quiet."""
-    logging.getLogger("virnucpro").log(NOTICE, line, extra={"event": "summary"})
+    logging.getLogger("virnucpro").log(NOTICE, "%s", line, extra={"event": "summary"})

@@ -10,6 +10,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
+from virnucpro.cli.tables import print_line
 from virnucpro.config import make_sums_reproducible
 
 
@@ -136,7 +137,8 @@ def predict(
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
         if dry_run:
-            typer.echo(forecast(inputs, model, run_options))
+            for line in forecast(inputs, model, run_options):
+                print_line(line)
             return
 
         def finish(directory: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.config import make_sums_reproducible
+from virnucpro.printable import printable
 
 
 def selftest(
@@ -39,9 +40,9 @@ def selftest(
     print("run\tcompared\tmeasure\tfound\tlimit\tstate")
     n = failed = 0
     for row in compare_with_golden(predictor, golden):
-        print(
-            f"{row.run}\t{row.what}\t{row.measure}\t{row.found:.3g}\t{row.limit:g}\t{'ok' if row.passed else 'FAILED'}"
-        )
+        state = "ok" if row.passed else "FAILED"
+        cells = (row.run, row.what, row.measure, f"{row.found:.3g}", f"{row.limit:g}", state)
+        print("\t".join(map(printable, cells)))
         n += 1
         failed += not row.passed
     where = f"{predictor.precision} on {predictor.device}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
+from virnucpro.cli.tables import print_progress
 
 
 def train(
@@ -45,9 +45,6 @@ def train(
     from virnucpro.train.fit import fit
     from virnucpro.train.settings import ClassifierSettings, read_settings
 
-    def log(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     settings = read_settings(config)
     if isinstance(settings, ClassifierSettings):
         from virnucpro.pipeline.predict import Options
@@ -58,7 +55,9 @@ def train(
         if data is not None:
             settings = replace(settings, directory=str(data))
         prepare_directory(output, restart)
-        train_classifier(replace(settings, model=init or settings.model), output, Options(device=device), log)
+        train_classifier(
+            replace(settings, model=init or settings.model), output, Options(device=device), print_progress
+        )
         return
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
@@ -70,4 +69,4 @@ def train(
     if restart:
         shutil.rmtree(output / "checkpoint", ignore_errors=True)
     with stoppable("run it again with --resume to go on from the last checkpoint"):
-        fit(settings, output, choose_device(device), log)
+        fit(settings, output, choose_device(device), print_progress)

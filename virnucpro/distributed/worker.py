@@ -19,6 +19,7 @@ from virnucpro import __version__
 from virnucpro.config import fingerprint, make_sums_reproducible
 from virnucpro.errors import ConfigError, OutputError, VirnucproError
 from virnucpro.pipeline.units import Unit
+from virnucpro.printable import PrintableFormatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ def make_job(settings: dict[str, Any], writer: str) -> Job:
     """Load the model that the settings name, for the job that they name."""
     if settings["virnucpro"] != __version__:
         raise ConfigError(f"virnucpro {__version__} is here and {settings['virnucpro']} there; install one version")
-    logging.basicConfig(level=settings["level"], format="%(levelname)s: %(message)s", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=settings["level"], handlers=[handler], force=True)
     make_sums_reproducible()
     if not Path(settings["output"], ".lock").exists():
         raise OutputError(f"{settings['output']} is not here; the run directory must be on a file system of all nodes")

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from virnucpro.errors import ModelError
 from virnucpro.models.classifier import MLPClassifier
+from virnucpro.models.places import plain_file
 from virnucpro.models.weights import State, check_fit, shapes_only
 
 # The published classifiers have 7 MB, and their data.pkl 3 kB.
@@ -74,8 +75,9 @@ def load_published_classifier(path: Path) -> State:
     Raises:
         ModelError: the file is missing, damaged, or anything else than such a classifier.
     """
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise ModelError(f"{path}: no such file")
+    plain_file(path)
     try:
         with path.open("rb") as file:
             if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:

@@ -14,12 +14,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.models.calibration import Calibration
+from virnucpro.models.places import plain_file
 
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
 TOKENIZER = "tokenizer.json"
 # More than any number in a description, and small enough that no product of two of them overflows.
 _LARGEST = 1 << 24
+# An index of the largest published model has 100 kB, and no description nests more than six levels.
+_MOST_BYTES, _MOST_LEVELS = 1 << 24, 32
 
 Description = TypeVar("Description", "ModelDescription", "LanguageModelDescription")
 
@@ -28,15 +31,29 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        ModelError: it is missing or is something else.
+        ModelError: it is missing, is something else, or is larger or nests deeper than any such file.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with plain_file(path).open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+        values = json.loads(text.decode())
+        _require_depth(values, _MOST_LEVELS)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as JSON: {error}; get the file again") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} is not a JSON object but {reprlib.repr(values)}; get the file again")
     return values
+
+
+def _require_depth(value: Any, levels: int) -> None:
+    if not isinstance(value, (dict, list)):
+        return
+    if not levels:
+        raise ValueError(f"it nests more than {_MOST_LEVELS} levels deep")
+    for item in value.values() if isinstance(value, dict) else value:
+        _require_depth(item, levels - 1)
 
 
 def read_as(kind: Any, value: Any, name: str) -> Any:

@@ -10,6 +10,9 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,22 @@ from virnucpro.models.catalogue import (
     Repository,
     classifier_id,
 )
-from virnucpro.models.description import TOKENIZER, read_json
-from virnucpro.models.published import WEIGHT_FILES, import_encoder, import_model
+from virnucpro.models.description import TOKENIZER
+from virnucpro.models.places import (
+    belongs_to_user,
+    file_inside,
+    has_own_file,
+    is_commit,
+    new_directory,
+    open_own_file,
+    private_directory,
+    private_subdirectory,
+    shown_name,
+)
+from virnucpro.models.published import import_encoder, import_model
 from virnucpro.models.registry import check_file, description_file, list_models, read_description
+from virnucpro.models.repository import CONFIG, MOST_BYTES, WEIGHT_FILES, known_files, most_bytes, read_shards
+from virnucpro.models.transport import ask, failure, fetch, without_password
 from virnucpro.models.weights import git_blob_id, sha256
 
 logger = logging.getLogger(__name__)
@@ -58,14 +74,29 @@ def download_model(
     entry, output = CATALOGUE[name], output or models_directory() / name
     if description_file(output):
         _require_whole(output, name)
+        _remove_left_over(output)
         return output
-    source = Origin(output, mirror, offline or constants.HF_HUB_OFFLINE)
+    output = new_directory(output)
     try:
-        _make(name, entry, output, source, classifier)
-        shutil.rmtree(source.directory, ignore_errors=True)
+        with private_directory(_workplace(output)) as directory:
+            source = Origin(directory, mirror, offline or constants.HF_HUB_OFFLINE)
+            _make(name, entry, output, source, classifier)
+            shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error
     return output
+
+
+def _workplace(output: Path) -> Path:
+    return output.with_name(f".{output.name}.download")
+
+
+def _remove_left_over(output: Path) -> None:
+    """Remove the files that a whole model was made of; a kill may have come before they were removed."""
+    place = _workplace(output.absolute())
+    if place.is_dir():
+        with suppress(OSError, OutputError), private_directory(place):  # it may be another user's model
+            shutil.rmtree(place)
 
 
 def _require_whole(output: Path, name: str) -> None:
@@ -95,12 +126,12 @@ def _make(name: str, entry: CatalogueEntry, output: Path, origin: Origin, classi
 class Origin:
     """Where files come from: a server, a directory or the Hugging Face cache; downloads lie in `directory`."""
 
-    def __init__(self, output: Path, mirror: str | None, offline: bool) -> None:
-        self.directory = output.with_name(f".{output.name}.download")
+    def __init__(self, directory: Path, mirror: str | None, offline: bool) -> None:
+        self.directory = directory
         self.offline = offline
         self.endpoint = mirror.rstrip("/") if mirror and re.match("https?://", mirror) else None
         self.mirror = Path(mirror) if mirror and not self.endpoint else None
-        if self.mirror and not self.mirror.is_dir():
+        if self.mirror and not os.path.isdir(self.mirror):
             raise ModelError(f"--mirror {mirror} is neither a directory nor a URL that begins with http:// or https://")
         self._records: dict[str, dict[str, Any]] = {}
 
@@ -117,7 +148,7 @@ class Origin:
             folder = self.mirror / repository.name if self.mirror else _cached(repository)
             if not folder.is_dir():
                 raise ModelError(f"{folder} is not there; a mirror holds OWNER/NAME/FILE, as on the Hugging Face hub")
-            files = sorted(path for path in folder.iterdir() if path.name in (*WEIGHT_FILES, "config.json", TOKENIZER))
+            files = [file_inside(folder, path.name) for path in known_files(folder)]
         else:
             folder, record["revision"], files = self._download(repository)
         described = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files}
@@ -127,7 +158,13 @@ class Origin:
     def _made_before(self, repository: Repository) -> Path | None:
         """Return the directory of another downloaded model that has this language model."""
         for directory in list_models().values():
-            description = read_description(directory)
+            if not belongs_to_user(directory):  # it may say of its weights what it likes
+                continue
+            try:
+                description = read_description(directory)
+            except ModelError as error:
+                logger.warning("%s", error)
+                continue
             imported = description.training.get("imported", {})
             told = imported.get(repository.part) if isinstance(imported, dict) else None
             if isinstance(told, dict) and told.get("repository") == repository.name:
@@ -149,32 +186,49 @@ class Origin:
         if self.endpoint:
             url = _hub_url(CLASSIFIER_REPOSITORY, file, "main", self.endpoint)
         path = self.directory / file
-        if not _fetch(url, path, classifier_id(chunk_length)):
-            raise ModelError(f"{url} is not there; give the file with --classifier {file}")
+        if not _fetch(url, path, MOST_BYTES["classifier"], classifier_id(chunk_length)):
+            raise ModelError(f"{without_password(url)} is not there; give the file with --classifier {file}")
         return path
 
     def _download(self, repository: Repository) -> tuple[Path, str, list[Path]]:
         """Download what is needed of a repository; return the folder, the commit and the files."""
-        url = _hub_url(repository.name, "config.json", repository.revision, self.endpoint)
-        commit = _head(url).commit_hash or repository.revision
-        folder = self.directory / repository.name.replace("/", "--") / commit
+        commit = self._commit(repository)
+        folder = private_subdirectory(self.directory / repository.name.replace("/", "--"))
+        folder = private_subdirectory(folder / commit)
+        room = most_bytes("", repository.weights)  # of all files of weights together
 
         def fetch(file: str) -> Path | None:
             path = folder / file
-            return path if _fetch(_hub_url(repository.name, file, commit, self.endpoint), path) else None
+            limit = min(room, most_bytes(file, repository.weights))
+            return path if _fetch(_hub_url(repository.name, file, commit, self.endpoint), path, limit) else None
 
         def need(file: str) -> Path:
             if path := fetch(file):
                 return path
             raise ModelError(f"{repository.name} has no {file} at revision {commit}; try another --mirror")
 
-        files = [need(file) for file in ("config.json", *([TOKENIZER] if repository.part == "nucleotide" else []))]
+        files = [need(file) for file in (CONFIG, *([TOKENIZER] if repository.part == "nucleotide" else []))]
         weights = next((path for path in map(fetch, WEIGHT_FILES) if path), None) or need(WEIGHT_FILES[0])
         files.append(weights)
         if weights.suffix == ".json":
-            shards = sorted(set(read_json(weights)["weight_map"].values()))
-            files += [need(Path(shard).name) for shard in shards]
+            for shard in read_shards(weights):
+                files.append(need(shard))
+                room -= files[-1].stat().st_size
         return folder, commit, files
+
+    def _commit(self, repository: Repository) -> str:
+        """Ask the server for the commit that a revision is; all files are then asked for by it."""
+        url = _hub_url(repository.name, CONFIG, repository.revision, self.endpoint)
+        stated = ask(url, MOST_BYTES[CONFIG])
+        if stated is None:
+            raise failure(url, "the server does not have it")
+        if stated.commit is None:
+            logger.warning("%s names no commit; its files may be of different ones", without_password(url))
+            return repository.revision
+        if not is_commit(stated.commit):
+            commit = shown_name(stated.commit)
+            raise failure(url, f"the server's commit (X-Repo-Commit) is {commit}, not 40 hexadecimal digits")
+        return stated.commit
 
 
 def _cached(repository: Repository) -> Path:
@@ -195,69 +249,49 @@ def _hub_url(repository: str, file: str, revision: str, endpoint: str | None) ->
     return hf_hub_url(repository, file, revision=revision, endpoint=endpoint)
 
 
-def _head(url: str) -> Any:
-    """Return what the server says about a file: commit, checksum, size and location."""
-    from huggingface_hub import get_hf_file_metadata
-
-    try:
-        return get_hf_file_metadata(url, token=False)
-    except Exception as error:
-        raise _failure(url, error) from error
-
-
-def _failure(url: str, error: Exception) -> ModelError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return ModelError(
-        f"{url} cannot be downloaded: {reason}; run the same command again to go on, or choose a --mirror"
-    )
-
-
-def _fetch(url: str, path: Path, expected: str = "") -> bool:
+def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
     """Download a file unless it is there; return whether the server has it.
 
-    `expected` is a git object id (40 hexadecimal digits) or a SHA-256 (64); without it the server's is taken.
+    `limit` is how many bytes it may have. `expected` is a git object id (40 hexadecimal digits) or a SHA-256 (64);
+    without it the server's is taken.
 
     Raises:
         ModelError: it cannot be downloaded, or is another file than expected.
+        OutputError: something else than a file of ours is in its place.
     """
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.file_download import http_get
-
-    if path.is_file():
+    if has_own_file(path):
         return True
-    try:
-        told = _head(url)
-    except ModelError as error:
-        cause = error.__cause__
-        if isinstance(cause, HfHubHTTPError) and cause.response.status_code == 404:
-            return False
-        raise
-    digest = expected or told.etag or ""
+    stated = ask(url, limit)
+    if stated is None:
+        return False
+    digest = expected or stated.checksum
     if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", digest):
-        raise ModelError(f"{url}: the server gives no checksum (its ETag is {told.etag!r}); choose another --mirror")
-    path.parent.mkdir(parents=True, exist_ok=True)
+        raise ModelError(
+            f"{without_password(url)}: the server gives no checksum (its ETag is {shown_name(digest)}); "
+            "choose another --mirror"
+        )
     part = path.with_name(f".{path.name}.{digest[:16]}.part")
-    with part.open("ab") as file:
-        if told.size is not None and file.tell() > told.size:
-            file.truncate(0)
+    with open_own_file(part) as file, _shown(path.name, stated.size) as progress:
+        if file.tell() > stated.size:
             file.seek(0)
-        try:
-            http_get(
-                told.location, file, resume_size=file.tell(), expected_size=told.size, displayed_filename=path.name
-            )
-        except OSError as error:
-            if error.errno is not None and not isinstance(error, ConnectionError):
-                raise  # of the disk
-            raise _failure(url, error) from error
-        except Exception as error:  # the HTTP client's own
-            raise _failure(url, error) from error
+            file.truncate()
+        progress(file.tell())
+        fetch(url, file, stated.size, progress)
     found = git_blob_id(part) if len(digest) == 40 else sha256(part)
     if found != digest:
         part.unlink()
         raise ModelError(
-            f"{url} is not the file it should be: its checksum is {found}, expected is {digest}; it was removed: "
-            "run the same command again, or choose another --mirror"
+            f"{without_password(url)} is not the file it should be: its checksum is {found}, expected is {digest}; "
+            "it was removed: run the same command again, or choose another --mirror"
         )
     os.replace(part, path)
-    logger.info("%s: %d bytes, %s", path.name, path.stat().st_size, digest)
+    logger.info("%s: %d bytes, %s", path.name, stated.size, digest)
     return True
+
+
+@contextmanager
+def _shown(name: str, size: int) -> Iterator[Callable[[int], object]]:
+    """Show on a terminal how much of a file has come; give a function that counts bytes."""
+    hub: Any = import_module("huggingface_hub.utils")
+    with hub.tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+        yield bar.update

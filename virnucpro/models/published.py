@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from virnucpro.models.description import (
 )
 from virnucpro.models.dnabert_flash import DNABERTConfig
 from virnucpro.models.esm2_flash import ESM2_SHAPES, ESM2Config
+from virnucpro.models.places import file_inside, new_directory, private_directory
 from virnucpro.models.registry import (
     PARTS,
     build_network,
@@ -38,6 +38,7 @@ from virnucpro.models.registry import (
     description_file,
     read_description,
 )
+from virnucpro.models.repository import CONFIG, WEIGHT_FILES, read_shards
 from virnucpro.models.tokenizers import BPETokenizer
 from virnucpro.models.weights import (
     DNABERT_S,
@@ -53,13 +54,6 @@ from virnucpro.models.weights import (
     shapes_only,
 )
 
-# The files of a repository that may hold its weights, the one that is preferred first.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 # What ESM-2 is beside its shape; other models of its family differ here.
 _ESM2_SETTINGS = {"position_embedding_type": "rotary", "token_dropout": True, "layer_norm_eps": 1e-5}
 
@@ -93,7 +87,7 @@ def import_model(
         ConfigError: the chunk length is not the classifier's.
         OutputError: the directory is not empty or cannot be written.
     """
-    _require_empty(output)
+    output = new_directory(output)
     states = {"classifier": load_published_classifier(classifier)}
     hidden_dim, input_dim = states["classifier"]["hidden_layer.weight"].shape
     _require_chunk_length(classifier, chunk_length)
@@ -120,7 +114,7 @@ def import_model(
         parts = dict(zip(PARTS, build_parts(description), strict=True))
     for stem, state in states.items():
         check_fit(parts[stem], state, str(sources[stem]))
-    return _write(description, states, dnabert / TOKENIZER if dnabert else None, output)
+    return _write(description, states, file_inside(dnabert, TOKENIZER) if dnabert else None, output)
 
 
 def import_encoder(
@@ -133,7 +127,7 @@ def import_encoder(
     Raises:
         ModelError, OutputError: as `import_model`.
     """
-    _require_empty(output)
+    output = new_directory(output)
     encoder: EncoderDescription
     if part == "nucleotide":
         config, state = _read_dnabert(source)
@@ -145,7 +139,7 @@ def import_encoder(
         network = build_network(encoder)
     check_fit(network, state, str(source))
     description = LanguageModelDescription(name, part, encoder, "that of its weights", {"imported": {part: origin}})
-    return _write(description, {part: state}, source / TOKENIZER if part == "nucleotide" else None, output)
+    return _write(description, {part: state}, file_inside(source, TOKENIZER) if part == "nucleotide" else None, output)
 
 
 def _describe_dnabert(config: DNABERTConfig) -> EncoderDescription:
@@ -154,11 +148,6 @@ def _describe_dnabert(config: DNABERTConfig) -> EncoderDescription:
 
 def _describe_esm2(config: ESM2Config, limit: int | None = None) -> EncoderDescription:
     return EncoderDescription("esm2", asdict(config), "esm2", 1, 1, limit)
-
-
-def _require_empty(output: Path) -> None:
-    if os.path.exists(output) and not (os.path.isdir(output) and os.access(output, os.R_OK) and not os.listdir(output)):
-        raise OutputError(f"{output} is not an empty directory; choose another --output")
 
 
 def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
@@ -181,8 +170,9 @@ def _read_again(directory: Path, part: str, kind: type[Config]) -> tuple[Config,
 def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
     if description_file(directory):
         return _read_again(directory, "nucleotide", DNABERTConfig)
-    settings = read_json(directory / "config.json")
-    pad_token = BPETokenizer(directory / TOKENIZER).pad_token
+    settings = read_json(file_inside(directory, CONFIG))
+    pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # says what to do where it is missing
+    file_inside(directory, TOKENIZER)
     pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
     state = map_keys(_read_weights(directory), DNABERT_S, str(directory))
     vocabulary, width = _matrix(state, "embedding.weight", directory)
@@ -206,7 +196,7 @@ def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
     if description_file(source):
         return _read_again(source, "protein", ESM2Config)
     if os.path.isdir(source):
-        settings = read_json(source / "config.json")
+        settings = read_json(file_inside(source, CONFIG))
         heads = settings.get("num_attention_heads")
         if wrong := [key for key, value in _ESM2_SETTINGS.items() if settings.get(key) != value]:
             raise ModelError(
@@ -222,22 +212,17 @@ def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
 
 def _read_weights(directory: Path) -> State:
     """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
-    for path in (directory / name for name in WEIGHT_FILES):
-        if not os.path.isfile(path):
+    for name in WEIGHT_FILES:
+        if not os.path.isfile(directory / name):
             continue
+        path = file_inside(directory, name)
         if path.suffix != ".json":
             return load_tensors(path)
-        try:
-            places: dict[str, str] = read_as(dict[str, str], read_json(path).get("weight_map"), "weight_map")
-        except ConfigError as error:
-            raise ModelError(f"{path}: {error}; download it again") from error
         state: State = {}
-        for name in sorted(set(places.values())):
-            if Path(name).name != name or Path(name).suffix not in (".safetensors", ".bin"):
-                raise ModelError(f"{path} names {name!r}, which is no file of weights beside it")
-            part = load_tensors(directory / name)
-            if part.keys() != {key for key, place in places.items() if place == name}:
-                raise ModelError(f"{directory / name} has other tensors than {path.name} says; download both again")
+        for shard, tensors in read_shards(path).items():
+            part = load_tensors(file_inside(directory, shard))
+            if part.keys() != tensors:
+                raise ModelError(f"{directory / shard} has other tensors than {path.name} says; download both again")
             state |= part
         return state
     raise ModelError(f"{directory} has none of {', '.join(WEIGHT_FILES)}; download the model there")
@@ -263,22 +248,33 @@ def _config(kind: type[Config], source: Path, **values: object) -> Config:
 
 
 def _write(description: Description, states: Mapping[str, State], tokenizer: Path | None, output: Path) -> Description:
-    """Write a model directory that appears whole or not at all; return its description with checksums."""
-    output = output.resolve()
-    file = next(name for name, kind in DESCRIPTIONS.items() if isinstance(description, kind))
+    """Write a model directory that appears whole or not at all; return its description with checksums.
+
+    It is made in `.NAME.import` beside it, which only this program can enter; what one that was killed left goes.
+    """
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
-            directory = Path(temporary) / "model"
+        with private_directory(output.with_name(f".{output.name}.import")) as temporary:
+            directory = temporary / "model"
+            shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-            for stem, state in states.items():
-                save_state(state, directory / f"{stem}.safetensors")
-            if tokenizer:
-                shutil.copyfile(tokenizer, directory / TOKENIZER)
-            checksums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
-            description = replace(description, checksums=checksums)
-            description.write_json(directory / file)
-            directory.rename(output)
+            try:
+                description = _fill(directory, description, states, tokenizer)
+                directory.rename(output)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error
+    return description
+
+
+def _fill(
+    directory: Path, description: Description, states: Mapping[str, State], tokenizer: Path | None
+) -> Description:
+    for stem, state in states.items():
+        save_state(state, directory / f"{stem}.safetensors")
+    if tokenizer:
+        shutil.copyfile(tokenizer, directory / TOKENIZER)
+    checksums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
+    description = replace(description, checksums=checksums)
+    description.write_json(directory / next(name for name, kind in DESCRIPTIONS.items() if type(description) is kind))
     return description

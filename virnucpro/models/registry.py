@@ -69,7 +69,10 @@ class Model:
 def list_models() -> dict[str, Path]:
     """Return the models that are here and can be named: name -> directory."""
     try:
-        downloaded = sorted(path for path in models_directory().iterdir() if description_file(path))
+        found = (
+            path for path in models_directory().iterdir() if not path.name.startswith(".")
+        )  # not what is half done
+        downloaded = sorted(path for path in found if description_file(path))
     except (OSError, ConfigError):  # nothing was downloaded, or there is no home to look in
         downloaded = []
     return {DEFAULT_MODEL: BUNDLED} | {path.name: path for path in downloaded if path.name != DEFAULT_MODEL}
@@ -105,6 +108,7 @@ def find_directory(name: str) -> Path:
 def read_description(directory: Path) -> ModelDescription | LanguageModelDescription:
     """Read the description that a directory has."""
     file = description_file(directory) or "model.json"
+    _require_inside(directory / file)
     return DESCRIPTIONS[file].from_json(directory / file)
 
 

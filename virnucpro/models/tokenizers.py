@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from os import PathLike
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError, ModelError
+from virnucpro.models.places import plain_file
 
 Tokens = npt.NDArray[np.int64]
+_MOST_BYTES = 1 << 26  # of a tokenizer.json; that of DNABERT-S has 170 kB
 
 ESM2_ALPHABET = (
     "<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"
@@ -99,6 +102,8 @@ class BPETokenizer:
         from tokenizers import Tokenizer as TokenizerFile
 
         try:
+            if plain_file(Path(path)).stat().st_size > _MOST_BYTES:
+                raise ModelError(f"it has more than {_MOST_BYTES:,} bytes")
             self._tokenizer = TokenizerFile.from_file(str(path))
         except Exception as error:  # the library raises plain Exception for a missing or damaged file
             raise ModelError(f"{path} is not a readable tokenizer.json: {error}") from error

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import ModelError
+from virnucpro.models.places import plain_file
 
 State = dict[str, Tensor]
 Table = tuple[tuple[str, str], ...]
@@ -180,6 +181,7 @@ def load_tensors(path: Path) -> State:
     Raises:
         ModelError: the file is missing, damaged or holds anything but tensors.
     """
+    plain_file(path)
     if path.suffix != ".safetensors":
         return _require_state(unpickle_tensors(path), path)
     try:
@@ -196,6 +198,7 @@ def _require_state(data: Any, path: Path) -> State:
 
 def unpickle_tensors(path: Path) -> Any:
     """Read what torch.save wrote, in memory only where its format before torch 1.6 cannot be mapped."""
+    plain_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that it then refuses
@@ -227,6 +230,7 @@ def sha256(path: Path) -> str:
 
 def git_blob_id(path: Path) -> str:
     """Return git's object id of a file: the SHA-1 of "blob SIZE", a zero byte and the content."""
+    plain_file(path)
     return _digest(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
 
 

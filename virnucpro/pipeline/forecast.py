@@ -23,8 +23,8 @@ _LONGEST = 10  # chunks of a record that are measured
 _SECONDS = 5.0  # the measurement ends with the first block that brings it here
 
 
-def forecast(inputs: Sequence[str], model: str, options: Options) -> str:
-    """Return in a few lines how long a run would take and how much memory.
+def forecast(inputs: Sequence[str], model: str, options: Options) -> list[str]:
+    """Return in a few lines of text how long a run would take and how much memory.
 
     Up to 100,000 records are read, and a random sample of them is scored, in growing blocks, for some seconds. A
     stream is used up by it.
@@ -45,13 +45,13 @@ def forecast(inputs: Sequence[str], model: str, options: Options) -> str:
     known = "counted" if source.at_end else f"estimated from the first {source.records:,}"
     threads = torch.get_num_threads()
     how = f"{predictor.device}, {predictor.precision}, {threads} thread{'s' if threads > 1 else ''}"
-    return (
-        f"input: {total:,} records ({known}), {all_bases:,.0f} nt long enough to be scored\n"
+    return [
+        f"input: {total:,} records ({known}), {all_bases:,.0f} nt long enough to be scored",
         f"speed: {rate:,.0f} nt/s with {predictor.description.name} on {how}, "
-        f"measured on {scored:,} nt in {in_words(seconds)}\n"
-        f"time: about {in_words(needed)}\n"
-        f"memory: about {_memory(predictor, total)}"
-    )
+        f"measured on {scored:,} nt in {in_words(seconds)}",
+        f"time: about {in_words(needed)}",
+        f"memory: about {_memory(predictor, total)}",
+    ]
 
 
 def _sample(source: Source, min_length: int) -> tuple[list[Record], int]:

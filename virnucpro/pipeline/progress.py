@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.tally import Tally
+from virnucpro.printable import printable
 from virnucpro.seq import read_records
 from virnucpro.seq.reader import SequenceFile
 from virnucpro.types import Record, Status
@@ -63,9 +64,9 @@ class Source:
         return max(self.records, round(self.records * self.bytes / self.position))
 
 
-def say(message: str, event: str = "message", **fields: object) -> None:
-    """Say something on stderr; with --json-log `event` and `fields` tell it to programs."""
-    logger.log(NOTICE, message, extra={"event": event, "fields": fields})
+def say(*parts: str, event: str = "message", **fields: object) -> None:
+    """Print a message on stderr, on a terminal a line for each part; `event` and `fields` are for --json-log."""
+    logger.log(NOTICE, "%s", "; ".join(parts), extra={"event": event, "fields": fields, "parts": parts})
 
 
 def in_words(seconds: float) -> str:
@@ -141,7 +142,7 @@ class Counter:
             rates = "".join(f"; {name} {rate:.0f}/s" for name, rate in self.rates().items())
             pace = {f"{self.unit}_per_second": round(self.pace, 3), "seconds_left": self.left}
             counts: dict[str, object] = {self.unit: self.records, **pace}
-            say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", "progress", **counts)
+            say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", event="progress", **counts)
 
 
 class _Bars(Counter):
@@ -157,7 +158,7 @@ class _Bars(Counter):
             return
         if worker not in self._lines:
             self._lines[worker] = self._bars.add_task(worker, total=None, words="")
-        words = f"{worker} {self.rate(worker):.0f}/s"
+        words = printable(f"{worker} {self.rate(worker):.0f}/s")
         self._bars.update(self._lines[worker], completed=self._workers[worker][1], words=words)
 
 
@@ -167,7 +168,11 @@ def shown_progress(source: Source | None = None, unit: str = "records") -> Itera
     if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
         yield Counter(source, unit)
         return
-    columns = (SpinnerColumn(), BarColumn(), TextColumn(f"{{task.completed:,.0f}} {unit}, {{task.fields[words]}}"))
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn(f"{{task.completed:,.0f}} {unit}, {{task.fields[words]}}", markup=False),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield _Bars(bars, source, unit)
 
@@ -199,5 +204,4 @@ def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: st
         parts.append(f"estimated share of virus {composition.prevalence:.2%}")
         counts["prevalence"] = round(composition.prevalence, 6)
     parts += [in_words(seconds), *where]
-    lines = "\n  " if sys.stderr.isatty() and not writes_json() else "; "
-    say(lines.join(parts), "summary", **counts, seconds=round(seconds, 3))
+    say(*parts, event="summary", **counts, seconds=round(seconds, 3))
