@@ -196,9 +196,9 @@ def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: st
     parts = [line]
     counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
     if tally.ambiguous:
-        parts.append(f"{tally.ambiguous:,} {unit} with N or other ambiguous letters")
+        parts.append(f"N or other ambiguous letters in {tally.ambiguous:,} of them")
     if tally.trimmed:
-        parts.append(f"{tally.trimmed:,} {unit} with a homopolymer end, trimmed")
+        parts.append(f"homopolymer ends trimmed from {tally.trimmed:,}")
     counts |= {"ambiguous": tally.ambiguous, "trimmed": tally.trimmed}
     if composition := Composition.of(tally.evidence):
         parts.append(f"estimated share of virus {composition.prevalence:.2%}")
