@@ -93,10 +93,13 @@ class Inspection:
         if b"-" in record.sequence or b"." in record.sequence:
             self._remark(entry, "has gaps, which are read as unknown bases")
         # As in `predict`, a record has a score if one chunk has; if none has, the first tells why.
-        chunks = list(screened_chunks(record, self.limits))
-        if not any(status is Status.OK for _, status, _ in chunks):
-            _, status, reason = chunks[0]
-            self._remark(entry, f"will have no score, {status}: {reason}", str(status))
+        first: tuple[Status, str] | None = None
+        for _, status, reason in screened_chunks(record, self.limits):
+            if status is Status.OK:
+                return
+            first = first or (status, reason)
+        if first:
+            self._remark(entry, f"will have no score, {first[0]}: {first[1]}", str(first[0]))
 
     def _remark(self, entry: Entry, text: str, kind: str = "") -> None:
         n, first = self._remarks.get(kind or text, (0, ""))
