@@ -30,6 +30,7 @@ def check(
     """
     from virnucpro.errors import InputError
     from virnucpro.seq.inspect import Inspection, SeenIds
+    from virnucpro.seq.pairs import hints
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
 
@@ -45,6 +46,7 @@ def check(
     except InputError as error:
         print(f"error: {error}")
         raise typer.Exit(error.exit_code) from error
+    heads = []
     for file in files:
         inspection = Inspection(file, limits, ids)
         for fault in inspection.faults():
@@ -54,4 +56,8 @@ def check(
             for remark in inspection.remarks():
                 print(f"warning: {remark}")
             print(inspection.summary())
+        heads.append(inspection.head)
+    if all_of_it:
+        for hint in hints(heads):
+            print(f"warning: {hint}")
     raise typer.Exit(code)

@@ -16,8 +16,8 @@ _ALIGNED = "`seqret FILE aligned.fa` (EMBOSS)"
 _TABLE = "if it has a column of sequences, `seqkit tab2fx FILE > reads.fa` makes FASTA of ids and sequences"
 
 _CELL = rb"[^\x00-\x1f]+"
-# How the file begins, as a regular expression in which CELL is a cell of a table; what it is; how to make FASTA or FASTQ
-# of it. The first that fits counts.
+# How the file begins, as a regular expression in which CELL is a cell of a table; what it is; how to make FASTA or
+# FASTQ of it. The first that fits counts.
 _SIGNATURES = [
     # Sequences and alignments, binary
     (rb"BAM\x01", "BAM (alignments)", _SAMTOOLS),
@@ -46,12 +46,12 @@ _SIGNATURES = [
     (rb"(#!?(gtf|genome-build|genome-version)|CELL\tCELL\tCELL\t\d+\t\d+\tCELL\t[-+.?]\t[.012]\t)",
      "GFF or GTF (annotation)", _GENOME),
     (rb"##fileformat=VCF", "VCF (variants)", _VARIANTS),
+    (rb"CELL\t\d+\t\d+\t\d+\t[-+]\tCELL\t\d+\t\d+\t\d+\t", "PAF (alignments)", "give the reads that were aligned"),
     (rb"(browser |track |CELL\t\d+\t\d+(\t|\r?\n))", "BED (regions)", _REGIONS),
     # Alignments and trees, text
     (rb"@(HD\tVN:|SQ\t(SN|LN|AN):|RG\t(ID|[A-Z]{2}):|PG\tID:|CO\t)", "SAM (alignments)", _SAMTOOLS),
     (rb"CELL\t\d+\tCELL\t\d+\t\d+\t(\*|(\d+[MIDNSHPX=])+)\t", "SAM without a header (alignments)",
      "`samtools view -bt genome.fa.fai FILE | samtools fastq - > reads.fq`, or give the reads that were aligned"),
-    (rb"CELL\t\d+\t\d+\t\d+\t[-+]\tCELL\t\d+\t\d+\t\d+\t", "PAF (alignments)", "give the reads that were aligned"),
     (rb"(H\tVN:Z:|S\tCELL\t[A-Za-z*])", "GFA (an assembly graph)",
      "`awk '/^S/ {print \">\" $2 \"\\n\" $3}' FILE > contigs.fa`"),
     (rb"##maf", "MAF (alignments)", "`msaview` or the FASTA that was aligned"),
@@ -60,6 +60,11 @@ _SIGNATURES = [
     (rb"(CLUSTAL|MUSCLE|PROBCONS)\b", "a Clustal alignment", _ALIGNED),
     (rb"\s*\d+[ \t]+\d+[ \tA-Z]*\r?\n", "a PHYLIP alignment", _ALIGNED),
     (rb"\([^;{}\n]*[,)]", "a Newick tree", "it has no sequences: give the FASTA that the tree was made of"),
+    (rb"(#[^\n]*\n)+>[^\n]*\n-?\d+ ", "qualities of FASTA (.qual)", "give the FASTA that it belongs to"),
+    (rb"(#[^\n]*\n)+>[^\n]*\n[ACGT][0-3.]+\r?\n", "CSFASTA (colours of SOLiD)",
+     "map them with a colour-space mapper and give its reads"),
+    (rb"(#[^\n]*\n)+>", "FASTA with comments before it", "`grep -v '^#' FILE > reads.fa`"),
+    (rb"(;[^\n]*\n)+>", "FASTA with comments before it", "`grep -v '^;' FILE > reads.fa`"),
     # Documents
     (rb"(?i)(<\?xml[^>]*>\s*)?<(!doctype html|html|head)\b", "an HTML page, perhaps an error message of a server",
      "download the file again and look at what comes"),
@@ -73,13 +78,11 @@ _SIGNATURES = [
     (rb"[^\x00-\x1f]*\t[^\x00-\x08\x0a-\x1f]*(\r?\n|$)", "a table with tabs between the columns (TSV)", _TABLE),
     (rb"[^,\x00-\x1f]+,[^,\x00-\x1f]+,[^\x00-\x1f]*(\r?\n|$)", "a table with commas between the columns (CSV)", _TABLE),
 ]  # fmt: skip
-_TABLE_OF_FORMATS = [
+_KNOWN = [
     (re.compile(pattern.replace(b"CELL", _CELL), re.DOTALL), name, remedy) for pattern, name, remedy in _SIGNATURES
 ]
-
-# FASTA whose entries are no sequences; lines are joined.
-_NUMBERS = re.compile(rb"-?\d+( +-?\d+|-?\d+)*\s*")
-_COLOURS = re.compile(rb"[ACGTacgt][0-3.]*[0-3][0-3.]*")
+_QUALITIES = "these are qualities (a .qual file): give the FASTA that it belongs to"
+_COLOURS = "these are colours (CSFASTA of SOLiD), no bases: map them with a colour-space mapper and give its reads"
 
 
 def recognise(head: bytes) -> tuple[str, str] | None:
@@ -88,17 +91,17 @@ def recognise(head: bytes) -> tuple[str, str] | None:
     >>> recognise(b"CLUSTAL W (1.83) multiple sequence alignment")
     ('a Clustal alignment', '`seqret FILE aligned.fa` (EMBOSS)')
     """
-    return next(((name, remedy) for pattern, name, remedy in _TABLE_OF_FORMATS if pattern.match(head)), None)
+    return next(((name, remedy) for pattern, name, remedy in _KNOWN if pattern.match(head)), None)
 
 
 def no_sequence(text: bytes) -> str:
-    """Return what the sequence of an entry is that has foreign characters, and what to do; "" if it is not known.
+    """Return what an entry is that has a foreign character in its sequence, and what to do; "" if it is not known.
 
     >>> no_sequence(b"40 40 38 2")
-    'these are qualities (a .qual file); give the FASTA that it belongs to'
+    'these are qualities (a .qual file): give the FASTA that it belongs to'
     """
-    if _NUMBERS.fullmatch(text):
-        return "these are qualities (a .qual file); give the FASTA that it belongs to"
-    if _COLOURS.fullmatch(text):
-        return "these are colours (CSFASTA, CSFASTQ of SOLiD); map them with a colour-space mapper and give bases"
+    if text[:1].isdigit() and not text.translate(None, b"0123456789 -"):
+        return _QUALITIES
+    if text[:1] in b"ACGTacgt" and not text[1:].translate(None, b"0123."):
+        return _COLOURS
     return ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from virnucpro.errors import InputError
+from virnucpro.seq.pairs import Head
 from virnucpro.seq.reader import Entry, SequenceFile, named
 from virnucpro.seq.screen import Limits, screened_chunks
 from virnucpro.types import Record, Status
@@ -52,6 +53,7 @@ class Inspection:
     records: int = 0
     bases: int = 0
     errors: int = 0
+    head: Head = field(default_factory=Head)
     _remarks: dict[str, tuple[int, str]] = field(default_factory=dict)  # by kind: how often, and the first in words
 
     def faults(self) -> Iterator[InputError]:
@@ -82,6 +84,7 @@ class Inspection:
     def _look_at(self, entry: Entry, record: Record) -> None:
         self.records += 1
         self.bases += len(record.sequence)
+        self.head.add(record)
         if not record.id:
             self._remark(entry, "has no id")
         if self.ids.add(record.id):

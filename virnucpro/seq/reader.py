@@ -18,12 +18,13 @@ from typing import Literal
 
 import dnaio
 
-from virnucpro.errors import InputError, MissingInputError
+from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq.decompress import Decompressed, compression_of
 from virnucpro.seq.formats import HEAD_BYTES, no_sequence, recognise
 from virnucpro.types import Record
 
 Kind = Literal["nucleotide", "protein"]
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _BUFFER_BYTES = 1 << 17
 _FASTA_BYTES = 1 << 13  # of lines that are read at a time
@@ -61,8 +62,10 @@ class SequenceFile:
     and known once the first of `entries` has been asked for.
     """
 
-    def __init__(self, path: str | os.PathLike[str], kind: Kind = "nucleotide") -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: AnyPath, kind: Kind = "nucleotide") -> None:
+        if kind not in _LETTERS:
+            raise ConfigError(f"kind must be nucleotide or protein, got {kind!r}")
+        self.path = as_path(path)
         self.compression = "plain"
         self.format = "unknown"
         self._letters = _LETTERS[kind]
@@ -220,31 +223,56 @@ class _Joined(io.RawIOBase):
         return n
 
 
-def read_records(sources: Iterable[str | os.PathLike[str]], kind: Kind = "nucleotide") -> Iterator[Record]:
-    """Yield every record of the given files, in order, one at a time in memory.
+def as_path(given: AnyPath) -> str:
+    """Return a path as text.
+
+    Raises:
+        InputError: it is no path, or one that no file can have.
+    """
+    try:
+        path = os.fsdecode(given)
+        os.fsencode(path)
+    except (TypeError, UnicodeError) as error:
+        raise InputError(f"an input must be a path (text, bytes or a path object), got {given!a}") from error
+    if "\0" in path:
+        raise InputError(f"{path!a} is no path: it has a NUL character; check how it was made")
+    return path
+
+
+def read_records(sources: AnyPath | Iterable[AnyPath], kind: Kind = "nucleotide") -> Iterator[Record]:
+    """Yield every record of a file or of several, in order, one at a time in memory.
 
     FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are
     upper-cased. Ids are kept byte for byte: bytes that are not UTF-8 become surrogate escapes, which
     `errors="surrogateescape"` writes back. A file without records (empty, or only blank lines) yields none.
 
     Args:
-        sources: paths or `SequenceFile`s, of which `-` is standard input; `index` counts records over all of them from
-            0.
+        sources: a path or several (text, bytes, path objects, `SequenceFile`s); `-` is standard input. `index`
+            counts records over all of them from 0.
         kind: which letters a sequence may have: the IUPAC codes of nucleotides (and U and X), or any for a
             protein; `-`, `.` and `*` in both. What they mean is decided later.
 
     Raises:
         MissingInputError: a file does not exist.
-        InputError: a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an entry that
-            is no record; or a pipe is named twice. Records before the fault have been yielded by then.
+        InputError: a source is no path, a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an
+            entry that is no record; or a pipe is named twice. Records before the fault have been yielded by then.
     """
     index = 0
-    files = [source if isinstance(source, SequenceFile) else SequenceFile(source, kind) for source in sources]
+    files = [source if isinstance(source, SequenceFile) else SequenceFile(source, kind) for source in several(sources)]
     refuse_repeated_pipes(files)
     for file in files:
         for entry in file.entries():
             yield file.record(entry, index)
             index += 1
+
+
+def several(sources: AnyPath | Iterable[AnyPath]) -> Iterable[AnyPath]:
+    """Return sources as several, also where there is one."""
+    if isinstance(sources, (str, bytes, os.PathLike)):
+        return [sources]
+    if not isinstance(sources, Iterable):
+        raise InputError(f"an input must be a path (text, bytes or a path object), or several, got {sources!a}")
+    return sources
 
 
 def refuse_repeated_pipes(files: Iterable[SequenceFile]) -> None:
