@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import permutations, zip_longest
 
 from virnucpro.errors import ConfigError, InputError
@@ -48,36 +48,36 @@ def read_pairs(first: AnyPath, second: AnyPath | None = None) -> Iterator[Record
 
 
 def _from_two(first: AnyPath, second: AnyPath) -> Iterator[Record]:
-    for index, (one, two) in enumerate(zip_longest(read_records(first), read_records(second))):
-        if one is None or two is None:
-            left, ended = (one, second) if two is None else (two, first)
-            raise InputError(
-                f"{as_path(ended)} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
-                "give the two files of one run, both whole"
-            )
-        if (name := pair_name(one, two)) is None:
-            raise InputError(
-                f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and {_shown(two)}; "
-                "sort both alike, read 1 in the first file and read 2 in the second"
-            )
-        yield Record(name, b"", one.source, index, mates=(one, two))
+    with closing(read_records(first)) as ones, closing(read_records(second)) as twos:
+        for index, (one, two) in enumerate(zip_longest(ones, twos)):
+            if one is None or two is None:
+                left, ended = (one, second) if two is None else (two, first)
+                raise InputError(
+                    f"{as_path(ended)} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
+                    "give the two files of one run, both whole"
+                )
+            if (name := pair_name(one, two)) is None:
+                raise InputError(
+                    f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and "
+                    f"{_shown(two)}; sort both alike, read 1 in the first file and read 2 in the second"
+                )
+            yield Record(name, b"", one.source, index, mates=(one, two))
 
 
 def _interleaved(source: AnyPath) -> Iterator[Record]:
-    records = read_records(source)
-    for index, one in enumerate(records):
-        two = next(records, None)
-        if two is None:
-            raise InputError(
-                f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give all of the "
-                "file, or leave out --interleaved"
-            )
-        if (name := pair_name(one, two)) is None:
-            raise InputError(
-                f"{one.source} does not hold interleaved pairs: records {2 * index + 1} and {2 * index + 2} are "
-                f"{_shown(one)} and {_shown(two)}; each read 1 must stand before its read 2"
-            )
-        yield Record(name, b"", one.source, index, mates=(one, two))
+    with closing(read_records(source)) as records:
+        for index, one in enumerate(records):
+            if (two := next(records, None)) is None:
+                raise InputError(
+                    f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give all of "
+                    "the file, or leave out --interleaved"
+                )
+            if (name := pair_name(one, two)) is None:
+                raise InputError(
+                    f"{one.source} does not hold interleaved pairs: records {2 * index + 1} and {2 * index + 2} are "
+                    f"{_shown(one)} and {_shown(two)}; each read 1 must stand before its read 2"
+                )
+            yield Record(name, b"", one.source, index, mates=(one, two))
 
 
 def pair_name(one: Record, two: Record) -> str | None:
@@ -148,8 +148,8 @@ def heads_of(files: Sequence[SequenceFile]) -> list[Head]:
     for file in files[:_HEAD_FILES]:
         if os.path.isfile(file.path):
             heads.append(head := Head())
-            with suppress(InputError):  # reading it will say so
-                for record in read_records(file.path):
+            with suppress(InputError), closing(read_records(file.path)) as records:  # reading will report what is wrong
+                for record in records:
                     head.add(record)
                     if head.closed:
                         break

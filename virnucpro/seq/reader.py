@@ -11,7 +11,7 @@ import io
 import os
 import reprlib
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import Literal
@@ -239,7 +239,7 @@ def as_path(given: AnyPath) -> str:
     return path
 
 
-def read_records(sources: AnyPath | Iterable[AnyPath], kind: Kind = "nucleotide") -> Iterator[Record]:
+def read_records(sources: AnyPath | Iterable[AnyPath], kind: Kind = "nucleotide") -> Generator[Record, None, None]:
     """Yield every record of a file or of several, in order, one at a time in memory.
 
     FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are
