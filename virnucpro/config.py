@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +76,50 @@ def fingerprint(values: Any) -> str:
     """Return the SHA-256 of a JSON-able value in canonical form (sorted keys, no white space)."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    whole: bool = False,
+    inclusive: bool = True,
+) -> Any:
+    """Return a number that was given as an option or a setting, an int if it is to be `whole`, else a float or an int.
+
+    Args:
+        name: of the setting, in messages.
+        value: what was given.
+        least, most: its bounds; with `inclusive` they may be reached.
+
+    Raises:
+        ConfigError: it is no number (bool and NaN are none), is infinite, or lies outside the bounds.
+    """
+    kind = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        raise ConfigError(f"{name} must be {kind}, got {value!a}")
+    if not isinstance(value, Integral) and not math.isfinite(value):
+        raise ConfigError(f"{name} must be {kind}, got {value!a}")
+    found = int(value) if isinstance(value, Integral) else float(value)
+    if (least <= found <= most) if inclusive else (least < found < most):
+        return found
+    if not math.isfinite(most):
+        raise ConfigError(f"{name} must be {kind}, {'at least' if inclusive else 'more than'} {least}, got {value}")
+    raise ConfigError(
+        f"{name} must lie {f'in {least}..{most}' if inclusive else f'between {least} and {most}'}, got {value}"
+    )
+
+
+def option(field: str) -> str:
+    """Return how messages name a field that is an option of the command line, too.
+
+    >>> option("prevalence"), option("min_score")
+    ('--prevalence', '--min-score (min_score)')
+    """
+    dashed = f"--{field.replace('_', '-')}"
+    return f"{dashed} ({field})" if "_" in field else dashed
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ PROTEINS = ">p1\nMKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ\n>p2\nMAHHHHHHVGTGSNDDDDKSPDP
 GENOMAD = "seq_name\tchromosome_score\tplasmid_score\tvirus_score\nlambda_2021-2520\t0.1\t0.1\t0.8\n"
 
 
-def _fastq(path: Path, reads: list[list[str]], mate: str) -> None:
-    text = "".join(f"{read[0].split()[0]}{mate}\n{''.join(read[1:])}" for read in reads)
+def _fastq(path: Path, reads: list[list[str]], *mates: str) -> None:
+    text = "".join(f"{read[0].split()[0]}{mate}\n{''.join(read[1:])}" for read in reads for mate in mates)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
@@ -40,6 +40,7 @@ def stand_ins(tmp_path_factory) -> Path:
         _fastq(made / name, reads, "")
     for name, mate in (("R1.fq.gz", "/1"), ("R2.fq.gz", "/2"), ("left_1.fq", "/1"), ("left_2.fq", "/2")):
         _fastq(made / name, reads, mate)
+    _fastq(made / "both.fq.gz", reads, "/1", "/2")
     lambda_ = (EXAMPLES / "lambda.fa").read_text()
     ecoli = gzip.decompress((EXAMPLES / "ecoli.fa.gz").read_bytes()).decode()
     sequences = [entry.partition("\n")[2] for entry in (lambda_ + ecoli).split(">")[1:18]]

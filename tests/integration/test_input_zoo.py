@@ -15,6 +15,7 @@ import random
 import re
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
@@ -62,6 +63,25 @@ def zipped(data: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("reads.fa", data)
     return buffer.getvalue()
+
+
+def tarred(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("reads.fa")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def skippable(number: int) -> bytes:
+    """Return a skippable frame of zstd, of which there are 16 kinds."""
+    return (0x184D2A50 + number).to_bytes(4, "little") + (5).to_bytes(4, "little") + b"other"
+
+
+def spoilt(data: bytes) -> bytes:
+    """Change a byte near the begin of a compressed stream, in a part that its checksum covers."""
+    return data[:8] + bytes([data[8] ^ 255]) + data[9:]
 
 
 def cut(data: bytes) -> bytes:
@@ -140,20 +160,61 @@ ZOO: dict[str, Specimen] = {
     "wrong suffix": same(gzip.compress(PLAIN_FASTQ), "reads.fa.zst"),
     "FASTA and FASTQ in two files": Specimen(two(fasta(b"a one"), fastq(b"b", SHORT)), PLAIN_ROWS),
     "gzip in several members (bgzip, `cat`)": same(gzip.compress(PLAIN[:99]) + gzip.compress(PLAIN[99:])),
+    "bzip2 in several streams (pbzip2, `cat`)": same(bz2.compress(PLAIN[:99]) + bz2.compress(PLAIN[99:])),
+    "xz in several streams, with zeros after each (`xz`, `pixz`)": same(
+        lzma.compress(PLAIN[:99]) + bytes(8) + lzma.compress(PLAIN[99:]) + bytes(4)
+    ),
+    "zstd in several frames, with skippable ones (pzstd)": same(
+        skippable(0) + zstd(PLAIN[:99]) + skippable(7) + zstd(PLAIN[99:]) + skippable(15)
+    ),
+    "zeros after gzip": same(gzip.compress(PLAIN) + bytes(512)),
     "cut gzip": wrong(cut(gzip.compress(BULK))),
     "cut bzip2": wrong(cut(bz2.compress(BULK))),
     "cut xz": wrong(cut(lzma.compress(BULK))),
     "cut zstd": wrong(cut(zstd(BULK))),
     "damaged gzip": wrong(damaged(gzip.compress(BULK))),
+    "damaged second stream of bzip2": wrong(bz2.compress(BULK) + spoilt(bz2.compress(BULK))),
+    "damaged second stream of xz": wrong(lzma.compress(BULK) + spoilt(lzma.compress(BULK))),
     "other bytes after gzip": wrong(gzip.compress(PLAIN) + b"more"),
+    "other bytes after bzip2": wrong(bz2.compress(PLAIN) + b"more"),
+    "other bytes after xz": wrong(lzma.compress(PLAIN) + b"more"),
+    "other bytes after zstd": wrong(zstd(PLAIN) + b"more"),
+    "zeros after xz that are no multiple of 4": wrong(lzma.compress(PLAIN) + bytes(3)),
     "compressed twice": wrong(gzip.compress(gzip.compress(PLAIN))),
-    "zip archive": wrong(zipped(PLAIN)),
-    "BAM": wrong(gzip.compress(b"BAM\1" + bytes(64))),
     "binary": wrong(b"\x7fELF" + bytes(range(256))),
     "binary that begins with `>`": wrong(b">" + bytes(range(1, 256)) * 20),
-    "other text (GenBank, a table)": wrong(b"LOCUS       AB000001\nORIGIN\n"),
-    "UTF-16": wrong(PLAIN.decode().encode("utf-16")),
+    "other text": wrong(b"some words\nand more\n"),
     "UTF-8 byte order mark": same(b"\xef\xbb\xbf" + PLAIN),
+    # Other formats
+    "SAM": wrong(b"@HD\tVN:1.6\n@SQ\tSN:x\tLN:9\nr\t4\t*\t0\t0\t*\t*\t0\t0\tACGT\tIIII\n"),
+    "SAM without a header": wrong(b"r\t4\t*\t0\t0\t*\t*\t0\t0\tACGT\tIIII\n"),
+    "BAM": wrong(gzip.compress(b"BAM\1" + bytes(64))),
+    "CRAM": wrong(b"CRAM\3\0" + bytes(64)),
+    "POD5": wrong(b"\x8bPOD\r\n\x1a\n" + bytes(64)),
+    "FAST5 (HDF5)": wrong(b"\x89HDF\r\n\x1a\n" + bytes(64)),
+    "SRA archive": wrong(b"NCBI.sra" + bytes(64)),
+    "SFF": wrong(b".sff\0\0\0\1" + bytes(64)),
+    "ABI trace": wrong(b"ABIF\0e" + bytes(64)),
+    "GenBank": wrong(gzip.compress(b"LOCUS       AB000001   9 bp\nORIGIN\n")),
+    "EMBL": wrong(b"ID   X56734; SV 1; linear; mRNA; STD; PLN; 1859 BP.\n"),
+    "GFF or GTF": wrong(b"##gff-version 3\nx\ta\tgene\t1\t9\t.\t+\t.\tID=1\n"),
+    "VCF": wrong(gzip.compress(b"##fileformat=VCFv4.2\n#CHROM\tPOS\n")),
+    "BED": wrong(b"chr1\t100\t200\n"),
+    "table (TSV)": wrong(b"id\tlength\na\t300\n"),
+    "table (CSV)": wrong(b"id,sequence,length\na,ACGT,4\n"),
+    "qualities without bases (`.qual`)": wrong(b">a\n40 40 38\n2 40\n"),
+    "colours (CSFASTA)": wrong(b">1_24_31_F3\nT2130.0123\n"),
+    "Clustal, Stockholm, PHYLIP or Nexus alignment": wrong(b"CLUSTAL W (1.83) multiple sequence alignment\n\na ACGT\n"),
+    "Newick tree": wrong(b"((a:0.1,b:0.2):0.3,c);\n"),
+    "zip archive": wrong(zipped(PLAIN)),
+    "tar archive, also compressed": wrong(gzip.compress(tarred(PLAIN))),
+    "7z archive": wrong(b"7z\xbc\xaf\x27\x1c" + bytes(64)),
+    "lz4": wrong(b"\x04\x22\x4d\x18" + bytes(64)),
+    "Unix compress (`.Z`)": wrong(b"\x1f\x9d\x90" + bytes(64)),
+    "HTML": wrong(b"<!DOCTYPE html>\n<html><title>404</title></html>\n"),
+    "JSON": wrong(b'{"id": "a", "sequence": "ACGT"}\n'),
+    "PDF": wrong(b"%PDF-1.7\n" + bytes(range(256))),
+    "UTF-16": wrong(PLAIN.decode().encode("utf-16")),
     # Lines
     "CRLF line ends": same(PLAIN.replace(b"\n", b"\r\n")),
     "CRLF line ends in FASTQ": same(PLAIN_FASTQ.replace(b"\n", b"\r\n")),
@@ -183,6 +244,21 @@ ZOO: dict[str, Specimen] = {
     "FASTQ in more than four lines a record": wrong(b"@a\n%b\n+\n%b\n" % (wrapped(LONG), wrapped(b"I" * 300))),
     "another name after `+`": same(PLAIN_FASTQ.replace(b"+", b"+other")),
     "qualities that begin with `@` or `+`": same(PLAIN_FASTQ.replace(b"+\nI", b"+\n@", 1).replace(b"+\nI", b"+\n+")),
+    "quality beyond ASCII": wrong(fastq(b"a") + fastq(b"b").replace(b"II", b"I\xff", 1) + fastq(b"c")),
+    "blank among qualities": wrong(fastq(b"a") + fastq(b"b").replace(b"II", b"I ", 1)),
+    "control character among qualities": wrong(fastq(b"a") + fastq(b"b").replace(b"II", b"I\x7f", 1)),
+    # Pairs
+    "reads 1 and reads 2 in two files": Specimen(
+        two(fastq(b"a/1") + fastq(b"b/1"), fastq(b"a/2", SHORT) + fastq(b"b/2", SHORT)),
+        ["a/1 ok", "b/1 ok", "a/2 ok", "b/2 ok"],
+    ),
+    "interleaved pairs": read(
+        fastq(b"a.1") + fastq(b"a.2", SHORT) + fastq(b"b.1") + fastq(b"b.2", SHORT),
+        *("a.1 ok", "a.2 ok", "b.1 ok", "b.2 ok"),
+    ),
+    "reads of one run that are numbered (`SRR1.1`, `SRR1.2`)": read(
+        b"".join(fastq(b"SRR1.%d" % i) for i in range(1, 5)), *(f"SRR1.{i} ok" for i in range(1, 5))
+    ),
     # Headers
     "header of 1 MB": read(fasta(b"x" * 1_000_000), "x" * 1_000_000 + " ok"),
     "faulty record with a header of 1 MB": wrong(fasta(b"x" * 1_000_000, b"!")),

@@ -1,6 +1,9 @@
 """Inspection: every fault and every kind of oddity, and ids that repeat."""
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,3 +107,39 @@ def test_seen_ids_are_a_set() -> None:
         name = str(names.randrange(8000))
         assert seen.add(name) == (name in known)
         known.add(name)
+
+
+LONG = 100_000_000
+# The peak of a process, which rusage does not tell: there it begins with that of the process that started it.
+PEAK = (
+    "import pathlib, re, sys\nfrom virnucpro.cli.main import main\n"
+    "try:\n    main(['check', sys.argv[1]])\n"
+    "except SystemExit as end:\n"
+    "    print(end.code, 1024 * int(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path('/proc/self/status').read_text())[1]))"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak there")
+@pytest.mark.parametrize("form", ["one line", "lines", "lower case", "only N", "fastq"])
+def test_a_long_record_is_held_three_times_at_most(tmp_path: Path, form: str) -> None:
+    block = bytes(random.Random(3).choices(b"ACGT", k=1_000_000))
+    block = {"lower case": block.lower(), "only N": b"N" * len(block)}.get(form, block)
+    if form == "lines":
+        block = b"\n".join(block[i : i + 70] for i in range(0, len(block), 70)) + b"\n"
+    path = tmp_path / "input"
+    with path.open("wb") as file:
+        file.write(b"@a\n" if form == "fastq" else b">a\n")
+        for _ in range(LONG // 1_000_000):
+            file.write(block)
+        if form == "fastq":
+            file.write(b"\n+\n")
+            for _ in range(LONG // 1_000_000):
+                file.write(b"I" * len(block))
+        file.write(b"\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, env=environment, check=True)
+    code, peak = done.stdout.split()[-2:]
+    assert code == b"0"
+    assert f"records: 1; nt: {LONG}; errors: 0".encode() in done.stdout
+    assert int(peak) <= 3 * path.stat().st_size

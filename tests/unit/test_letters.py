@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.seq import Letters, Limits, letters_of, screened_chunks
-from virnucpro.seq.letters import GAP_NT, find_pieces, leave_out, resolve
+from virnucpro.seq.letters import GAP_NT, count_read, find_pieces, leave_out, resolve
 from virnucpro.types import Record, Status
 
 GENE = b"GATTACAGCCTGAGGTCAATCGATCCTAGA"  # 30 nt without a homopolymer
@@ -63,7 +63,7 @@ def test_pieces_are_parts_in_order_and_known_letters_stay(sequence):
     for (begin, end), piece in zip(pieces, read(sequence), strict=True):
         assert set(piece) <= set(b"ACGT")
         left = leave_out(sequence[begin:end])
-        assert len(left) == len(piece)
+        assert len(left) == len(piece) == count_read(sequence, begin, end)
         assert (end - begin - len(piece)) % 3 == 0
         for before, after in zip(left.decode(), piece.decode(), strict=True):
             assert after in _MEANS.get(before, before)

@@ -224,10 +224,39 @@ def test_options_that_cannot_be_had(changes):
         Predictor(tiny_model(LONGEST, "max"), cpu(**changes))
 
 
-def test_a_token_budget_of_nothing_is_refused():
-    predictor = Predictor(tiny_model(LONGEST, "max"), cpu(max_tokens=0))
-    with pytest.raises(ConfigError, match="token budget"):
-        list(predictor.run(random_records(3)))
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *((name, value) for name in ("max_tokens", "threads", "chunk_length") for value in (0, -1, 1.5)),
+        ("threads", 1025),
+        ("max_tokens", 2**31),
+        ("min_length", -1),
+        ("min_length", 75.0),
+        *((name, value) for name in ("min_score", "prevalence") for value in (-0.1, 1.1)),
+        ("prevalence", 0),
+        ("prevalence", 1),
+        *(
+            (name, value)
+            for name in ("max_tokens", "threads", "min_length", "chunk_length", "min_score", "prevalence")
+            for value in ("abc", "5", True, math.nan, math.inf, -math.inf, [1])
+        ),
+        *((name, value) for name in ("device", "precision", "attention", "preset") for value in (5, True, ["cpu"])),
+        *((name, None) for name in ("device", "precision", "attention", "packing")),
+        ("packing", 1),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_by_its_name(name, wrong):
+    with pytest.raises(ConfigError, match=rf"^(.*\()?(--)?{name}\)? must ") as caught:
+        Options(**{name: wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_options_take_numbers_of_numpy_and_the_ends_of_their_ranges():
+    options = Options(threads=np.int64(3), min_score=np.float32(0.5), max_tokens=1, min_length=0, chunk_length=3)
+    assert (options.threads, options.min_score) == (3, 0.5)
+    assert type(options.threads) is int
+    assert type(options.min_score) is float
+    assert (Options(min_score=0).min_score, Options(min_score=1).min_score) == (0, 1)
 
 
 def test_an_error_of_the_input_comes_after_the_records_before_it(monkeypatch):

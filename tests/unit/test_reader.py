@@ -1,6 +1,7 @@
 """Reading: every compression and line end, and an error of ours for everything else."""
 
 import bz2
+import dataclasses
 import gzip
 import io
 import lzma
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from xopen import xopen
 
-from virnucpro.errors import InputError, MissingInputError
+from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq import read_records
 from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
 from virnucpro.types import Record
@@ -179,7 +180,7 @@ def test_damaged_compressed(tmp_path: Path, name: str) -> None:
     assert fault(written(tmp_path, bytes(whole)))
 
 
-@pytest.mark.parametrize("first", [b"\x00", b"\x7fELF", b"ACGT\n", b"# comment\n", b"\xff\xfe>", b"BAM\1"])
+@pytest.mark.parametrize("first", [b"\x00", b"\x7fELF", b"ACGT\n", b"# comment\n", b"\xff\x00>"])
 def test_neither_fasta_nor_fastq(tmp_path: Path, first: bytes) -> None:
     message = fault(written(tmp_path, b"\n\n" + first + bytes(range(256)) * 9))
     assert f"line 3: neither FASTA nor FASTQ: expected '>' or '@', found {chr(first[0])!a}" in message
@@ -258,3 +259,77 @@ def test_a_pipe_is_named_once(tmp_path):
     for twice in ((pipe, link), ("-", file, "-")):
         with pytest.raises(InputError, match=f"^{twice[-1]}: is named twice"):
             refuse_repeated_pipes([SequenceFile(name) for name in twice])
+
+
+@pytest.mark.parametrize("give", [str, Path, os.fsencode, SequenceFile], ids=["text", "path", "bytes", "file"])
+def test_one_source_is_read_as_several_are(tmp_path: Path, give: Callable[[Path], object]) -> None:
+    path = written(tmp_path, FASTA, "na\udcefve é")
+    expected = list(read_records([path]))
+    assert list(read_records(give(path))) == list(read_records([give(path)])) == expected
+    assert list(read_records(iter((give(path), path)))) == [
+        *expected,
+        *(dataclasses.replace(record, index=record.index + 3) for record in expected),
+    ]
+    assert [record.source for record in read_records(give(path))] == [str(path)] * 3
+
+
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, True, ["a", 5], [None], {5}, object()], ids=str)
+def test_what_is_no_path_is_refused(wrong: object) -> None:
+    with pytest.raises(InputError, match="an input must be a path"):
+        list(read_records(wrong))
+
+
+@pytest.mark.parametrize("path", ["a\0b", b"a\0b", Path("a\0b"), "\ud800"])
+def test_paths_that_no_file_can_have(path: object) -> None:
+    with pytest.raises(InputError, match=r"NUL|an input must be a path") as caught:
+        list(read_records(path))
+    assert "\0" not in str(caught.value)
+    with pytest.raises(InputError):
+        SequenceFile(path)
+
+
+def test_a_kind_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="kind must be nucleotide or protein, got 'dna'"):
+        list(read_records(written(tmp_path, FASTA), "dna"))
+
+
+@pytest.mark.parametrize("quality", [b"\xff", b"\xc3\xa9", b" ", b"\x1f", b"\x7f", b"\0", b"\t"])
+@pytest.mark.parametrize("name", [b"bad", b"b\xffd"])
+def test_qualities_are_printable_ascii(tmp_path: Path, quality: bytes, name: bytes) -> None:
+    read = b"@%b\n%b\n+\n%b\n" % (name, b"A" * (2 + len(quality)), b"I" + quality + b"I")
+    message = fault(written(tmp_path, FASTQ + read + FASTQ))
+    assert (
+        f": line 13: record {name.decode(errors='surrogateescape')!r}: {chr(quality[0])!a} at position 2 of its"
+        in message
+    )
+    assert "qualities, which are printable ASCII" in message
+
+
+def test_all_qualities_there_are(tmp_path: Path) -> None:
+    quality = bytes(range(33, 127))
+    [record] = read_records(written(tmp_path, b"@a\n%b\n+\n%b\n" % (b"A" * 94, quality)))
+    assert record.quality == quality
+
+
+@pytest.mark.parametrize("ends", [(b"", b" "), (b" ", b"  "), (b"\t", b"\r")])
+def test_a_blank_in_the_place_of_a_quality_is_none(tmp_path: Path, ends: tuple[bytes, bytes]) -> None:
+    """Lines of equal length, of which the second has a blank where its last quality should be."""
+    message = fault(written(tmp_path, b"@a\nACGT%b\n+\nIII%b\n" % ends))
+    assert "of its qualities" in message or "4 bases but 3 qualities" in message
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 3_000_000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b" \t\n", b""])
+def test_long_lines_are_read_like_short_ones(tmp_path: Path, size: int, end: bytes) -> None:
+    sequence = os.urandom(size // 2).hex().translate(str.maketrans("0123456789abcdef", "ACGT" * 4)).encode()
+    path = written(tmp_path, b">a" + b"\n" + sequence + end + (b"" if not end else b">b\nAC \n \nGT\n>c\n" + sequence))
+    expected = [("a", sequence)] + ([("b", b"ACGT"), ("c", sequence)] if end else [])
+    assert [(record.id, record.sequence) for record in read_records(path)] == expected
+    quality = sequence.lower()
+    read = b"@a\n%b%b\n+\n%b%b\n" % (sequence, end.strip(b"\n"), quality, end.strip(b"\n"))
+    path = written(tmp_path, read + b"@b\nAC\n+\nII\n" + read + b"@d\nA!\n+\nII\n")
+    records: list[Record] = []
+    with pytest.raises(InputError, match="line 13: record 'd': '!' at position 2"):
+        records.extend(read_records(path))
+    assert [record.quality for record in records] == [quality, b"II", quality]
+    assert [record.sequence for record in records] == [sequence, b"AC", sequence]

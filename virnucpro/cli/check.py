@@ -29,6 +29,7 @@ def check(
     """
     from virnucpro.errors import InputError
     from virnucpro.seq.inspect import Inspection, SeenIds
+    from virnucpro.seq.pairs import hints
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
 
@@ -42,6 +43,7 @@ def check(
     except InputError as error:
         print_line(f"error: {error}")
         raise typer.Exit(error.exit_code) from error
+    heads = []
     for file in files:
         inspection = Inspection(file, limits, ids)
         for fault in inspection.faults():
@@ -51,4 +53,8 @@ def check(
             for remark in inspection.remarks():
                 print_line(f"warning: {remark}")
             print_line(inspection.summary())
+        heads.append(inspection.head)
+    if all_of_it:
+        for hint in hints(heads):
+            print_line(f"warning: {hint}")
     raise typer.Exit(code)

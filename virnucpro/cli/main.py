@@ -32,6 +32,7 @@ from virnucpro.cli import (
     selftest,
     train,
 )
+from virnucpro.cli.memory import as_memory_error, require_address_space
 from virnucpro.cli.signals import stoppable
 from virnucpro.errors import OutputError, VirnucproError
 from virnucpro.printable import printable
@@ -79,6 +80,9 @@ app.command("selftest")(selftest.selftest)
 app.command("doctor")(doctor.doctor)
 
 
+_WITH_TORCH = {"predict", "scan", "embed", "train", "calibrate", "selftest", "doctor"}
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(__version__)
@@ -87,6 +91,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
@@ -97,6 +102,7 @@ def _options(
     ] = False,
 ) -> None:
     logs.set_up(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING, json_log)
+    require_address_space("torch" if context.invoked_subcommand in _WITH_TORCH else "numpy")
 
 
 def _fill_closed_streams() -> None:
@@ -141,9 +147,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     except VirnucproError as error:
         logs.tell_error(error)
         sys.exit(error.exit_code)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if (lacking := as_memory_error(error)) is None:
+            raise
+        logs.tell_error(lacking)
+        sys.exit(lacking.exit_code)
     except OSError as error:  # the commands tell of their own files, so that this is standard output
         sys.stdout = io.StringIO()
-        if error.errno != errno.EPIPE:  # whoever reads it may have enough
+        if lacking := as_memory_error(error):
+            logs.tell_error(lacking)
+        elif error.errno != errno.EPIPE:  # whoever reads it may have enough
             logs.tell_error(OutputError(f"{error.filename or 'standard output'} cannot be used: {error.strerror}"))
         sys.exit(OutputError.exit_code)
     finally:

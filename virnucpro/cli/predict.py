@@ -22,6 +22,9 @@ def predict(
     paired: Annotated[
         bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; each pair gets one call.")
     ] = False,
+    interleaved: Annotated[
+        bool, typer.Option("--interleaved", help="In the input, reads 2 follow their reads 1; each pair gets one call.")
+    ] = False,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +104,7 @@ def predict(
     Examples:
       virnucpro predict reads.fastq.gz contigs.fa -o out
       virnucpro predict --paired R1.fq.gz R2.fq.gz -o out   one call a pair
+      virnucpro predict --interleaved both.fq.gz -o out     the same of one file
       virnucpro predict reads.fastq.gz -o out --dry-run     time and memory
       virnucpro predict reads.fastq.gz -o out --resume      go on after a kill
       zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
@@ -136,10 +140,6 @@ def predict(
             prevalence=prevalence,
         )  # fmt: skip
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
-        if dry_run:
-            for line in forecast(inputs, model, run_options):
-                print_line(line)
-            return
 
         def finish(directory: Path) -> None:
             if parquet:
@@ -149,8 +149,12 @@ def predict(
         request = Request(
             inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output,
             paired, Shard.parse(shard) if shard is not None else None,
-            finish, (*REPORTS, *(PARQUET.values() if parquet else ())),
+            finish, (*REPORTS, *(PARQUET.values() if parquet else ())), interleaved,
         )  # fmt: skip
+        if dry_run:
+            for line in forecast(request.inputs, model, run_options):
+                print_line(line)
+            return
         if engine == "local":
             run(request)
             return

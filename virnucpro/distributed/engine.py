@@ -49,7 +49,7 @@ def open_ray(scale: Scale) -> OpenEngine:
             require_legacy(description, request.model)
         same = {f"SHA-256 of {name}": checksum for name, checksum in description.checksums.items()}
         settings = {"job": "predict", "model": str(directory.resolve()), "legacy": request.legacy_output}
-        settings["paired"] = request.paired
+        settings["paired"] = request.in_pairs
         output = request.output or Path()  # which `predict` asks for
         with started(scale, request.options, output, settings, same) as workers:
             yield RayEngine(workers)

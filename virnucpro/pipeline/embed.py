@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from virnucpro import __version__
-from virnucpro.config import fingerprint
+from virnucpro.config import fingerprint, number, option
 from virnucpro.data import iter_packed, prefetch
 from virnucpro.errors import ConfigError, InputError, NumericalError
 from virnucpro.models.registry import DEFAULT_MODEL, find_directory, load_encoder, read_description
@@ -32,6 +32,7 @@ from virnucpro.pipeline.provenance import describe_input, require_same
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
 from virnucpro.pipeline.units import Unit, iter_units
 from virnucpro.seq import read_records
+from virnucpro.seq.reader import as_path, several
 from virnucpro.types import Record
 
 # The longest sequence that is embedded as a whole, in letters: what ESM-2 was trained with; for DNABERT-S, whose
@@ -64,6 +65,12 @@ class EmbedRequest:
     options: Options = field(default_factory=Options)
     begin: Begin = Begin.NEW
     command: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
+        for name, least in (("layer", 0), ("max_length", 1)):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, number(option(name), value, least, whole=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from virnucpro.config import FrameRule
-from virnucpro.errors import OutputError
+from virnucpro.errors import OutputError, VirnucproError
 from virnucpro.pipeline.composition import Composition, evidence
 from virnucpro.seq import frames_of, iter_chunks
 from virnucpro.types import Call, Record
@@ -110,6 +110,10 @@ def usable(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{directory} cannot be used: {error.strerror}; choose another --output") from error
+    except ValueError as error:  # a NUL character, or one that the encoding of file names lacks
+        if isinstance(error, VirnucproError):
+            raise
+        raise OutputError(f"{str(directory)!a} cannot be used: {error}; choose another --output") from error
 
 
 def _row(values: Iterable[object]) -> str:

@@ -5,7 +5,7 @@ The text stage of the next slice of chunks runs in a background thread while the
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, repeat
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from virnucpro.config import number, option
 from virnucpro.data import overlapped, prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.models.catalogue import CATALOGUE
@@ -26,6 +27,7 @@ from virnucpro.pipeline.decision import Decision
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads, in_flight
 from virnucpro.pipeline.features import fuse
 from virnucpro.seq import Letters, Limits, frames_of, letters_of, read_records, screened_chunks
+from virnucpro.seq.reader import AnyPath, SequenceFile, several
 from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
 NO_LETTERS = Letters()
@@ -34,6 +36,13 @@ SLICE = 2048
 # Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
 # in another order for another number of rows, and then a score would depend on the company it was computed in.
 CLASSIFIER_ROWS = 256
+# The bounds of options that are whole numbers. Token positions are int32.
+_WHOLE = {
+    "max_tokens": (1, 2**31 - 1),
+    "threads": (1, 1024),
+    "min_length": (0, math.inf),
+    "chunk_length": (3, math.inf),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,20 @@ class Options:
     chunk_length: int | None = None
     preset: str | None = None
     prevalence: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("device", "precision", "attention", "preset"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "preset" and value is None):
+                raise ConfigError(f"{option(name)} must be text, got {value!a}")
+        if not isinstance(self.packing, bool):
+            raise ConfigError(f"packing must be True or False, got {self.packing!a}")
+        for name, (least, most) in _WHOLE.items():
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, number(option(name), value, least, most, whole=True))
+        for name, inclusive in (("min_score", True), ("prevalence", False)):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, number(option(name), value, 0, 1, inclusive=inclusive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +286,7 @@ class Predictor:
 
 
 def predict(
-    source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    source: AnyPath | Iterable[AnyPath],
     model: str = DEFAULT_MODEL,
     options: Options | None = None,
 ) -> Iterator[Call]:
@@ -280,6 +303,6 @@ def predict(
     Raises:
         InputError, ModelError, ConfigError: with what to do about it.
     """
-    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    files = [SequenceFile(name) for name in several(source)]
     predictor = Predictor(load_model(model), options)
-    return (result.call for result in predictor.run(read_records(sources)))
+    return (result.call for result in predictor.run(read_records(files)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from virnucpro.config import number, option
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,6 +40,12 @@ class Landscape:
     weight: float = 0.3
     neutral: float = -1.0
     composition: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("virus_length", "other_length", "weight", "neutral", "composition"):
+            positive = name not in ("neutral", "composition")
+            least = 0 if positive or name == "composition" else -math.inf
+            number(option(name) if name == "neutral" else name, getattr(self, name), least, inclusive=not positive)
 
 
 # Finds remnants of prophages too, and more that are none.

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from virnucpro.config import number, option
 from virnucpro.errors import ConfigError
 from virnucpro.models.registry import DEFAULT_MODEL, load_model
 from virnucpro.pipeline.outputs import atomic_writer
@@ -58,13 +59,20 @@ class Scanner:
 
     def __init__(self, settings: ScanSettings) -> None:
         self.settings = settings
+        number("--min-posterior (threshold)", settings.threshold, 0, 1, inclusive=False)
+        number(option("min_length"), settings.min_length, 0, whole=True)
+        if settings.step is not None:
+            number("--step", settings.step, 1, whole=True)
         self.predictor = Predictor(load_model(settings.model), settings.options)
         self.window = self.predictor.description.chunk_length
         self.step = self.window // 2 if settings.step is None else settings.step
         if not 1 <= self.step <= self.window:
             raise ConfigError(f"--step must be 1 to {self.window} nt, one window of the model, got {self.step}")
-        if not 0 < settings.threshold < 1:
-            raise ConfigError(f"--min-posterior must lie between 0 and 1, got {settings.threshold}")
+        if self.step >= min(settings.landscape.virus_length, settings.landscape.other_length):
+            raise ConfigError(
+                f"virus_length and other_length of a landscape must be longer than a step of {self.step} nt, got "
+                f"{settings.landscape.virus_length} and {settings.landscape.other_length}"
+            )
 
     def windows(self, record: Record) -> int:
         """Return in how many windows a record is read."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from virnucpro.errors import InputError
 from virnucpro.seq.letters import letters_of
+from virnucpro.seq.pairs import Head
 from virnucpro.seq.reader import Entry, SequenceFile, named
 from virnucpro.seq.screen import Limits, screened_chunks
 from virnucpro.types import Record, Status
@@ -53,6 +54,7 @@ class Inspection:
     records: int = 0
     bases: int = 0
     errors: int = 0
+    head: Head = field(default_factory=Head)
     _remarks: dict[str, tuple[int, str]] = field(default_factory=dict)  # by kind: how often, and the first in words
 
     def faults(self) -> Iterator[InputError]:
@@ -83,6 +85,7 @@ class Inspection:
     def _look_at(self, entry: Entry, record: Record) -> None:
         self.records += 1
         self.bases += len(record.sequence)
+        self.head.add(record)
         if not record.id:
             self._remark(entry, "has no id")
         if self.ids.add(record.id):
@@ -99,10 +102,13 @@ class Inspection:
         if letters.trimmed:
             self._remark(entry, "has a homopolymer at an end, which is left out")
         # As in `predict`, a record has a score if one chunk has; if none has, the first tells why.
-        chunks = list(screened_chunks(record, self.limits))
-        if not any(status is Status.OK for _, status, _ in chunks):
-            _, status, reason = chunks[0]
-            self._remark(entry, f"will have no score, {status}: {reason}", str(status))
+        first: tuple[Status, str] | None = None
+        for _, status, reason in screened_chunks(record, self.limits):
+            if status is Status.OK:
+                return
+            first = first or (status, reason)
+        if first:
+            self._remark(entry, f"will have no score, {first[0]}: {first[1]}", str(first[0]))
 
     def _remark(self, entry: Entry, text: str, kind: str = "") -> None:
         n, first = self._remarks.get(kind or text, (0, ""))

@@ -37,6 +37,7 @@ _RUNS = {
     base: re.compile(rb"([%b]+)|([%b]+)|[^ACGTU]+" % (letters, bytes(set(_KNOWN) - set(letters))))
     for base, letters in ((b"A", b"A"), (b"C", b"C"), (b"G", b"G"), (b"T", b"TU"))
 }
+_BLOCK_NT = 1 << 20
 _GLANCE_NT = 16
 _END_NT = 1 << 10  # looked at first for a homopolymer at an end
 
@@ -95,9 +96,11 @@ def letters_of(record: Record, pieces: bool = True) -> Letters:
     return sum((find_pieces(part.sequence)[1] for part in record.parts), Letters())
 
 
-def count_ambiguous(sequence: bytes) -> int:
-    """Return the number of letters other than A, C, G, T and U."""
-    return len(sequence.translate(None, _KNOWN))
+def count_ambiguous(sequence: bytes, begin: int = 0, end: int | None = None) -> int:
+    """Return the number of letters other than A, C, G, T and U in sequence[begin:end]."""
+    end = len(sequence) if end is None else end
+    starts = range(begin, end, _BLOCK_NT)  # a chromosome is not copied whole
+    return sum(len(sequence[start : min(start + _BLOCK_NT, end)].translate(None, _KNOWN)) for start in starts)
 
 
 def find_pieces(sequence: bytes) -> tuple[list[tuple[int, int]], Letters]:
@@ -120,7 +123,7 @@ def find_pieces(sequence: bytes) -> tuple[list[tuple[int, int]], Letters]:
         trimmed += cut
         if begin < end:
             pieces.append((begin, end))
-    resolved = sum(count_ambiguous(sequence[begin:end]) for begin, end in pieces) if ambiguous else 0
+    resolved = sum(count_ambiguous(sequence, *piece) for piece in pieces) if ambiguous else 0
     return pieces, Letters(ambiguous, resolved, gaps, trimmed)
 
 
@@ -172,6 +175,14 @@ def _score(runs: re.Pattern[bytes], letters: bytes) -> tuple[int, bool]:
             if score < best - _LARGEST_FALL:
                 return (length if best >= HOMOPOLYMER_SCORE else 0), True
     return (length if best >= HOMOPOLYMER_SCORE else 0), False
+
+
+def count_read(sequence: bytes, begin: int, end: int) -> int:
+    """Return how many letters `resolve` would return of a piece."""
+    if not count_ambiguous(sequence, begin, end):
+        return end - begin
+    runs = (run.end() - run.start() for run in _CODONS.finditer(sequence, begin, end))
+    return end - begin - sum(nt - nt % 3 for nt in runs)
 
 
 def leave_out(letters: bytes) -> bytes:

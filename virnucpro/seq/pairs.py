@@ -1,48 +1,195 @@
-"""Read pairs from two files, one mate in each."""
+"""Read pairs from two files, one mate in each, or from one file in which the mates follow each other."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from itertools import permutations, zip_longest
 
 from virnucpro.errors import ConfigError, InputError
-from virnucpro.seq.reader import read_records
+from virnucpro.seq.reader import AnyPath, SequenceFile, as_path, read_records
 from virnucpro.types import Record
 
 # How Illumina software begins the rest of a header, for example "1:N:0:ATCACG": the mate, and whether it was filtered.
 _MATE = re.compile(r"([12]):[YN]:")
+# What stands at the end of the ids of mates besides "/1" and "/2": `fastq-dump -I` and others write these.
+_MARKS = (".", "_")
+# Mates are looked for among so many records of a file, and of so many files; longer records (nt) are none.
+_HEAD_RECORDS = 200
+_HEAD_FILES = 32
+_LONGEST_MATE = 1000
 
 
-def read_pairs(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Iterator[Record]:
-    """Yield the pairs of two files as records with two mates, the n-th of one with the n-th of the other.
+def read_pairs(first: AnyPath, second: AnyPath | None = None) -> Iterator[Record]:
+    """Yield pairs as records with two mates: the n-th records of two files, or each two records of one.
 
-    Mates have the same id, but for "/1" at the end of the first file's and "/2" of the second's; the pair's id is
-    without them.
+    Mates have the same id, but for "/1", ".1" or "_1" at the end of the first one's and "/2", ".2" or "_2" of the
+    second's; the pair's id is without them.
+
+    Args:
+        first: the file of reads 1 or, without `second`, a file of interleaved pairs; `-` is standard input.
+        second: the file of reads 2.
 
     Raises:
         ConfigError: both files are the same one.
-        InputError: the names of two mates differ or a file ends before the other, besides what `read_records` raises.
+        InputError: the names of two mates differ, a file ends before the other or within a pair, besides what
+            `read_records` raises.
     """
-    if os.fspath(first) == os.fspath(second):
-        raise ConfigError(f"{os.fspath(first)} is given as both files of a pair; give the file of each mate")
-    for index, mates in enumerate(zip_longest(read_records([first]), read_records([second]))):
-        one, two = mates
-        if one is None or two is None:
-            left, ended = (one, second) if two is None else (two, first)
-            raise InputError(
-                f"{os.fspath(ended)} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
-                "give the two files of one run, both whole"
+    if second is None:
+        return _interleaved(first)
+    if as_path(first) == as_path(second):
+        raise ConfigError(
+            f"{as_path(first)} is given as both files of a pair; give the file of each mate, or one file of "
+            "interleaved pairs with --interleaved"
+        )
+    return _from_two(first, second)
+
+
+def _from_two(first: AnyPath, second: AnyPath) -> Iterator[Record]:
+    with closing(read_records(first)) as ones, closing(read_records(second)) as twos:
+        for index, (one, two) in enumerate(zip_longest(ones, twos)):
+            if one is None or two is None:
+                left, ended = (one, second) if two is None else (two, first)
+                raise InputError(
+                    f"{as_path(ended)} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
+                    "give the two files of one run, both whole"
+                )
+            if (name := pair_name(one, two)) is None:
+                raise InputError(
+                    f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and "
+                    f"{_shown(two)}; sort both alike, read 1 in the first file and read 2 in the second"
+                )
+            yield Record(name, b"", one.source, index, mates=(one, two))
+
+
+def _interleaved(source: AnyPath) -> Iterator[Record]:
+    with closing(read_records(source)) as records:
+        for index, one in enumerate(records):
+            if (two := next(records, None)) is None:
+                raise InputError(
+                    f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give all of "
+                    "the file, or leave out --interleaved"
+                )
+            if (name := pair_name(one, two)) is None:
+                raise InputError(
+                    f"{one.source} does not hold interleaved pairs: records {2 * index + 1} and {2 * index + 2} are "
+                    f"{_shown(one)} and {_shown(two)}; each read 1 must stand before its read 2"
+                )
+            yield Record(name, b"", one.source, index, mates=(one, two))
+
+
+def pair_name(one: Record, two: Record) -> str | None:
+    """Return the id that two mates have in common, None if they are no mates by their names."""
+    said = [match and match[1] for match in (_MATE.match(mate.description) for mate in (one, two))]
+    if said[0] == "2" or said[1] == "1":
+        return None
+    if (name := one.id.removesuffix("/1")) == two.id.removesuffix("/2"):
+        return name
+    return _marked_name(one, two)
+
+
+def _marked_name(one: Record, two: Record) -> str | None:
+    """Return the id without the marks of mates that stand at its end."""
+    for mark in _MARKS:
+        if one.id.endswith(f"{mark}1") and two.id == f"{one.id[:-1]}2":
+            return one.id[:-2]
+    return None
+
+
+class Head:
+    """The first records of an input, none of them where they are too long to be mates."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.closed = False
+
+    def add(self, record: Record) -> None:
+        """Take a record until there are enough."""
+        if self.closed:
+            return
+        if len(record.sequence) > _LONGEST_MATE:
+            self.records.clear()
+            self.closed = True
+        else:
+            self.records.append(record)
+            self.closed = len(self.records) == _HEAD_RECORDS
+
+    def interleaved(self) -> str:
+        """Return a hint that the mates of pairs follow each other here; "" if they do not."""
+        pairs = list(zip(self.records[::2], self.records[1::2], strict=False))
+        if len(self.records) % 2 or not _are_mates(pairs):
+            return ""
+        return (
+            f"{self.records[0].source} looks like interleaved pairs; with `--interleaved` each pair gets one call, "
+            "from both mates"
+        )
+
+
+def hints(heads: Sequence[Head]) -> Iterator[str]:
+    """Yield hints that the records of several inputs, which were given as single ones, are pairs."""
+    for head in heads:
+        if hint := head.interleaved():
+            yield hint
+    for one, two in permutations((head.records for head in heads[:_HEAD_FILES]), 2):
+        if len(one) == len(two) and _are_mates(list(zip(one, two, strict=True))):
+            files = f"{one[0].source} {two[0].source}"
+            yield (
+                f"{one[0].source} and {two[0].source} look like reads 1 and reads 2 of pairs; with `--paired {files}` "
+                "each pair gets one call, from both mates"
             )
-        name = one.id.removesuffix("/1")
-        told = [match and match[1] for match in (_MATE.match(mate.description) for mate in mates)]
-        if name != two.id.removesuffix("/2") or told[0] == "2" or told[1] == "1":
-            raise InputError(
-                f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and {_shown(two)}; "
-                "sort both alike, read 1 in the first file and read 2 in the second"
-            )
-        yield Record(name, b"", one.source, index, mates=mates)
+            return
+
+
+def heads_of(files: Sequence[SequenceFile]) -> list[Head]:
+    """Return the first records of those files that can be read again."""
+    heads = []
+    for file in files[:_HEAD_FILES]:
+        if os.path.isfile(file.path):
+            heads.append(head := Head())
+            with suppress(InputError), closing(read_records(file.path)) as records:  # reading will report what is wrong
+                for record in records:
+                    head.add(record)
+                    if head.closed:
+                        break
+    return heads
+
+
+def watched(records: Iterator[Record], say: Callable[[str], object]) -> Iterator[Record]:
+    """Yield records of a stream; `say` hints once that they are interleaved pairs."""
+    head = Head()
+    for record in records:
+        head.add(record)
+        yield record
+        if head.closed:
+            break
+    if hint := head.interleaved():
+        say(hint)
+    yield from records
+
+
+def _are_mates(pairs: Sequence[tuple[Record, Record]]) -> bool:
+    """Tell whether these are pairs without doubt: contigs of two samples may have the same names by chance."""
+    names = [pair_name(one, two) for one, two in pairs]
+    if not pairs or None in names or all(one.sequence == two.sequence for one, two in pairs):
+        return False
+    if all(_is_told(one, two) for one, two in pairs):
+        return True
+    return (
+        len(pairs) > 1
+        and len(set(names)) > 1
+        and (
+            all(_marked_name(one, two) for one, two in pairs) or all(one.quality and two.quality for one, two in pairs)
+        )
+    )
+
+
+def _is_told(one: Record, two: Record) -> bool:
+    """Tell whether the header of both says which mate it is."""
+    if one.id.endswith("/1") and two.id.endswith("/2"):
+        return True
+    return all(_MATE.match(mate.description) for mate in (one, two))
 
 
 def _shown(mate: Record) -> str:

@@ -11,35 +11,33 @@ import io
 import os
 import reprlib
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
-from typing import IO, Literal
+from typing import Literal
 
 import dnaio
-from xopen import xopen
 
-from virnucpro.errors import InputError, MissingInputError
+from virnucpro.errors import ConfigError, InputError, MissingInputError
+from virnucpro.seq.decompress import Decompressed, compression_of
+from virnucpro.seq.formats import HEAD_BYTES, no_sequence, recognise
 from virnucpro.types import Record
 
 Kind = Literal["nucleotide", "protein"]
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _BUFFER_BYTES = 1 << 17
-_FASTQ_LINES = 400  # parsed at a time, a multiple of 4
-# No sequence file starts with the first byte of any of these, so a short first read from a pipe is enough.
-_MAGIC = {
-    b"\x1f\x8b": "gz",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zst",
-    b"\x50\x2a\x4d\x18": "zst",  # what pzstd writes first
-}
+_FASTA_BYTES = 1 << 13  # of lines that are read at a time
+_FASTQ_LINES = 400  # parsed at a time, a multiple of 4, and no more than
+_FASTQ_BYTES = 1 << 22  # of their longest
+_LONG_BYTES = 1 << 20  # of a record of which no copy is made without need
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors put it before UTF-8 text
 _LETTERS: dict[Kind, bytes] = {
     # The IUPAC codes, X (a masked base), gaps, and *, which is a gap in some assemblies.
     "nucleotide": b"ACGTURYSWKMBDHVNXacgturyswkmbdhvnx-.*",
     "protein": b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-.*",
 }
+_QUALITIES = bytes(range(33, 127))
 # Where a character that is no code may come from, and what to do about it.
 _REMEDIES = {
     b"EFIJLOPQZefijlopqz": "DNA has no such letter: if these are proteins, `virnucpro embed` takes them",
@@ -64,8 +62,10 @@ class SequenceFile:
     and known once the first of `entries` has been asked for.
     """
 
-    def __init__(self, path: str | os.PathLike[str], kind: Kind = "nucleotide") -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: AnyPath, kind: Kind = "nucleotide") -> None:
+        if kind not in _LETTERS:
+            raise ConfigError(f"kind must be nucleotide or protein, got {kind!r}")
+        self.path = as_path(path)
         self.compression = "plain"
         self.format = "unknown"
         self._letters = _LETTERS[kind]
@@ -127,37 +127,52 @@ class SequenceFile:
         if ord("\r") in header:  # what follows it may be sequence
             fault = "a CR in its header; convert line ends of CR alone to LF"
         if not fault and (foreign := sequence.translate(None, self._letters)[:1]):
-            remedy = next((text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it")
+            remedy = no_sequence(sequence) or next(
+                (text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it"
+            )
             fault = f"{chr(foreign[0])!a} at position {sequence.index(foreign) + 1} of its sequence; {remedy}"
+        if not fault and (foreign := quality.translate(None, _QUALITIES)[:1]):
+            fault = (
+                f"{chr(foreign[0])!a} at position {quality.index(foreign) + 1} of its qualities, which are printable "
+                "ASCII ('!' to '~'); make or fetch the file again"
+            )
         if fault:
             raise InputError(f"{self.path}: line {line}: {named(header)}: {fault}")
         words = header.split(None, 1)
         name = words[0].decode("utf-8", "surrogateescape") if words else ""
         description = words[1].decode("utf-8", "surrogateescape") if len(words) > 1 else ""
-        return Record(name, sequence.upper(), self.path, index, description, quality=quality)
+        upper = sequence if len(sequence) > _LONG_BYTES and sequence.isupper() else sequence.upper()
+        return Record(name, upper, self.path, index, description, quality=quality)
 
     @contextmanager
     def _open(self) -> Iterator[io.BufferedReader]:
         """Open the file, which need not be seekable, and decompress it if its content says so."""
         with open(0 if self.path == "-" else self.path, "rb", closefd=self.path != "-") as raw:
             self._position = raw.tell
-            head = raw.peek(1)
-            formats = (name for magic, name in _MAGIC.items() if head and head.startswith(magic[: len(head)]))
-            if compression := next(formats, None):
-                self.compression = compression
-                stream: io.BufferedReader = io.BufferedReader(_Decompressed(raw, compression), _BUFFER_BYTES)
-                with stream:
-                    yield stream
-            else:
+            if raw.peek(1)[:1] in (b"", b">", b"@"):
                 yield raw
+            else:
+                yield from self._open_other(raw)
             end = self.size or 0
             self._position = lambda: end
+
+    def _open_other(self, raw: io.BufferedReader) -> Iterator[io.BufferedReader]:
+        """Yield the content of a file that does not begin with a record: it may be compressed."""
+        head = raw.read(HEAD_BYTES)  # a pipe may give its first bytes one by one
+        whole: io.BufferedReader = io.BufferedReader(_Joined(head, raw), _BUFFER_BYTES)
+        self.compression = compression_of(head)
+        if self.compression == "plain":
+            yield whole
+        else:
+            stream: io.BufferedReader = io.BufferedReader(Decompressed(whole, self.compression), _BUFFER_BYTES)
+            with stream:
+                yield stream
 
     def _parse(self, stream: io.BufferedReader) -> Iterator[Entry]:
         """Yield the entries of a stream in the format that its first character names."""
         line = 1
         if stream.peek(1).startswith(_BYTE_ORDER_MARK[:1]) and (mark := stream.read(3)) != _BYTE_ORDER_MARK:
-            raise self._unknown(line, mark)
+            raise self._unknown(line, mark, stream)
         while (head := stream.peek(1)) and (blank := len(head) - len(head.lstrip())):
             line += stream.read(blank).count(b"\n")
         if not head:
@@ -167,68 +182,97 @@ class SequenceFile:
             yield from _fasta_entries(stream, line)
         elif head.startswith(b"@"):
             self.format = "FASTQ"
-            yield from _fastq_entries(stream, line)
+            yield from self._fastq(stream, line)
         else:
-            raise self._unknown(line, head)
+            raise self._unknown(line, b"", stream)
 
-    def _unknown(self, line: int, head: bytes) -> InputError:
-        found = f"neither FASTA nor FASTQ: expected '>' or '@', found {chr(head[0])!a}"
-        return InputError(f"{self.path}: line {line}: {found}; convert the file, or unpack it if it is an archive")
+    def _fastq(self, stream: io.BufferedReader, line: int) -> Iterator[Entry]:
+        """Yield the entries of a stream that begins with '@', as SAM does."""
+        entries = _fastq_entries(stream, line)
+        for first in entries:
+            if first[3] and (found := recognise(b"@" + (first[1] or b""))):
+                self.format = "unknown"
+                raise InputError(f"{self.path}: line {line}: neither FASTA nor FASTQ but {found[0]}: {found[1]}")
+            yield first
+            break
+        yield from entries
+
+    def _unknown(self, line: int, head: bytes, stream: io.BufferedReader) -> InputError:
+        head += stream.read(HEAD_BYTES)
+        where = f"{self.path}: line {line}: neither FASTA nor FASTQ"
+        if found := recognise(head):
+            return InputError(f"{where} but {found[0]}: {found[1]}")
+        found_byte = f"expected '>' or '@', found {chr(head[0])!a}"
+        return InputError(f"{where}: {found_byte}; convert the file, or unpack it if it is an archive")
 
 
-class _Decompressed(io.RawIOBase):
-    """The content of a compressed file; a fault in it is an OSError.
+class _Joined(io.RawIOBase):
+    """A stream of which the first bytes have been read."""
 
-    xopen takes the fastest decoder that is installed, and each has an error class of its own with no common
-    base but Exception: hence the broad catch, around that one call.
-    """
-
-    def __init__(self, raw: IO[bytes], compression: str) -> None:
-        # threads=0: no helper process or thread; a thread speeds up FASTQ.gz only, which is fast enough without.
-        self._decoder = xopen(raw, "rb", threads=0, format=compression)
-        self._compression = compression
+    def __init__(self, head: bytes, rest: io.BufferedReader) -> None:
+        self._head, self._rest = head, rest
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        try:
-            data = self._decoder.read(len(buffer))
-        except Exception as error:
-            raise OSError(f"damaged or truncated {self._compression} data: {error}") from error
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._decoder.close()
-        super().close()
+        if not self._head:
+            return self._rest.readinto1(buffer)
+        n = min(len(buffer), len(self._head))
+        buffer[:n], self._head = self._head[:n], self._head[n:]
+        return n
 
 
-def read_records(sources: Iterable[str | os.PathLike[str]], kind: Kind = "nucleotide") -> Iterator[Record]:
-    """Yield every record of the given files, in order, one at a time in memory.
+def as_path(given: AnyPath) -> str:
+    """Return a path as text.
+
+    Raises:
+        InputError: it is no path, or one that no file can have.
+    """
+    try:
+        path = os.fsdecode(given)
+        os.fsencode(path)
+    except (TypeError, UnicodeError) as error:
+        raise InputError(f"an input must be a path (text, bytes or a path object), got {given!a}") from error
+    if "\0" in path:
+        raise InputError(f"{path!a} is no path: it has a NUL character; check how it was made")
+    return path
+
+
+def read_records(sources: AnyPath | Iterable[AnyPath], kind: Kind = "nucleotide") -> Generator[Record, None, None]:
+    """Yield every record of a file or of several, in order, one at a time in memory.
 
     FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are
     upper-cased. Ids are kept byte for byte: bytes that are not UTF-8 become surrogate escapes, which
     `errors="surrogateescape"` writes back. A file without records (empty, or only blank lines) yields none.
 
     Args:
-        sources: paths or `SequenceFile`s, of which `-` is standard input; `index` counts records over all of them from
-            0.
+        sources: a path or several (text, bytes, path objects, `SequenceFile`s); `-` is standard input. `index`
+            counts records over all of them from 0.
         kind: which letters a sequence may have: the IUPAC codes of nucleotides (and U and X), or any for a
             protein; `-`, `.` and `*` in both. What they mean is decided later.
 
     Raises:
         MissingInputError: a file does not exist.
-        InputError: a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an entry that
-            is no record; or a pipe is named twice. Records before the fault have been yielded by then.
+        InputError: a source is no path, a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an
+            entry that is no record; or a pipe is named twice. Records before the fault have been yielded by then.
     """
     index = 0
-    files = [source if isinstance(source, SequenceFile) else SequenceFile(source, kind) for source in sources]
+    files = [source if isinstance(source, SequenceFile) else SequenceFile(source, kind) for source in several(sources)]
     refuse_repeated_pipes(files)
     for file in files:
         for entry in file.entries():
             yield file.record(entry, index)
             index += 1
+
+
+def several(sources: AnyPath | Iterable[AnyPath]) -> Iterable[AnyPath]:
+    """Return sources as several, also where there is one."""
+    if isinstance(sources, (str, bytes, os.PathLike)):
+        return [sources]
+    if not isinstance(sources, Iterable):
+        raise InputError(f"an input must be a path (text, bytes or a path object), or several, got {sources!a}")
+    return sources
 
 
 def refuse_repeated_pipes(files: Iterable[SequenceFile]) -> None:
@@ -244,23 +288,46 @@ def refuse_repeated_pipes(files: Iterable[SequenceFile]) -> None:
         pipes |= {pipe} - {None}
 
 
-def _fasta_entries(stream: Iterable[bytes], line: int) -> Iterator[Entry]:
-    """Yield the entries of lines of which the first, number `line`, is a header."""
-    lines = enumerate(stream, start=line)
-    begin, header = next(lines)
+def _fasta_entries(stream: io.BufferedReader, line: int) -> Iterator[Entry]:
+    """Yield the entries of a stream whose next line, number `line`, is a header.
+
+    Of a sequence of hundreds of megabytes, also in one line, there are two copies at most.
+    """
+    begin, header = line, b""
     sequence = bytearray()
-    for line, text in lines:
-        if text.startswith(b">"):
-            yield begin, header[1:].rstrip(), bytes(sequence), "", b""
-            begin, header, sequence = line, text, bytearray()
-        else:
-            sequence += text.rstrip()
-    yield begin, header[1:].rstrip(), bytes(sequence), "", b""
+    while lines := stream.readlines(_FASTA_BYTES):
+        for number, text in enumerate(lines, start=line):
+            if text.startswith(b">"):
+                if header:
+                    done, sequence = bytes(sequence), bytearray()
+                    yield begin, header[1:].rstrip(), done, "", b""
+                    del done
+                begin, header = number, text
+            elif len(text) <= _LONG_BYTES:
+                sequence += text.rstrip()
+            else:
+                sequence += text
+                _strip_end(sequence)
+        line += len(lines)
+        del lines, text
+    done, sequence = bytes(sequence), bytearray()
+    yield begin, header[1:].rstrip(), done, "", b""
 
 
-def _fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
+def _strip_end(sequence: bytearray) -> None:
+    """Remove white space from the end, without a copy."""
+    end = len(sequence)
+    while end and sequence[end - 1 : end].isspace():
+        end -= 1
+    del sequence[end:]
+
+
+def _fastq_entries(stream: io.BufferedReader, line: int) -> Iterator[Entry]:
     """Yield the entries of a stream whose next line is number `line`."""
-    while lines := list(islice(stream, _FASTQ_LINES)):
+    while lines := _some_lines(stream):
+        if max(map(len, lines)) > _LONG_BYTES:  # dnaio would copy it more than once
+            yield from _faulty_fastq_entries(_emptied(lines, stream), line)
+            return
         try:
             records = list(dnaio.FastqReader(io.BytesIO(b"".join(lines))))
         except dnaio.FastqFormatError:
@@ -271,6 +338,24 @@ def _fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
             quality = (record.qualities or "")[: len(sequence)].encode()
             yield line + 4 * number, record.name.rstrip().encode(), sequence, "", quality
         line += len(lines)
+
+
+def _some_lines(stream: Iterator[bytes]) -> list[bytes]:
+    """Return the next lines, of whole records; fewer where they are long."""
+    lines: list[bytes] = []
+    size = 0
+    while len(lines) < _FASTQ_LINES and size <= _FASTQ_BYTES and (more := list(islice(stream, _FASTQ_LINES // 10))):
+        lines += more
+        size += max(map(len, more))
+    return lines
+
+
+def _emptied(lines: list[bytes], stream: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines, each of which is then held here no more, and those of the stream."""
+    lines.reverse()
+    while lines:
+        yield lines.pop()
+    yield from stream
 
 
 def _faulty_fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
@@ -295,9 +380,11 @@ def _faulty_fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]
             line += 1
         else:
             header = lines[0][1:].rstrip()
-            yield line, header, lines[1].rstrip(), "", lines[3].rstrip()
-            lost = False
+            sequence, quality = lines[1].rstrip(), lines[3].rstrip(b"\r\n")
             lines.clear()
+            yield line, header, sequence, "", quality[: len(sequence)]
+            del sequence, quality
+            lost = False
             line += 4
 
 

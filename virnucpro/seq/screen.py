@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virnucpro.seq.chunk import chunk_spans
-from virnucpro.seq.letters import SLACK_NT, find_pieces, leave_out, resolve
+from virnucpro.seq.letters import SLACK_NT, count_read, find_pieces, resolve
 from virnucpro.types import Chunk, Record, Status
 
 # A number of two bits a base; anything else is too large to be a part of a triplet.
@@ -76,7 +76,7 @@ def _chunks_of_part(sequence: bytes, limits: Limits) -> Iterator[tuple[int, int,
         return
     sizes = {(0, size): size}
     if limits.pieces:
-        sizes = {(begin, end): len(leave_out(sequence[begin:end])) for begin, end in find_pieces(sequence)[0]}
+        sizes = {piece: count_read(sequence, *piece) for piece in find_pieces(sequence)[0]}
         least -= min(SLACK_NT, least // 5)
     long_enough = [piece for piece, nt in sizes.items() if nt >= least]
     for begin, end in long_enough or [(0, size)]:
