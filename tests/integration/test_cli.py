@@ -782,6 +782,41 @@ def test_train_sample_predict_evaluate(call, tmp_path):
     assert json.loads(written.out)["auroc"] == figures["auroc"]
 
 
+def test_a_model_of_host_classes_is_trained_calibrated_and_used(call, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        for name in ("virus", "bacteria", "plant"):
+            write(tmp_path / "data" / split / f"{name}.fna", "".join(f">{name}{i}\n{dna(6000)}\n" for i in range(2)))
+    (tmp_path / "more").mkdir()
+    write(tmp_path / "more" / "mobile.fna", f">m\n{dna(400)}\n")
+    write(tmp_path / "more" / "erv.fna", f">e\n{dna(400)}\n")
+    hosts = SETTINGS.replace("bacteria = 0.5 }", "bacteria = 0.2, plant = 0.2, mobile = 0.1 }")
+    hosts = hosts.replace('name = "tiny"', 'name = "tiny"\nclasses = "hosts"')
+    hosts = hosts.replace(
+        "[model]", 'exclude = ["viroid", "erv"]\nextra_share = { plant = 0.0 }\nextra = "none"\n[model]'
+    )
+    trained = call(
+        "train", write(tmp_path / "hosts.toml", hosts), "--extra", tmp_path / "more", "-o", tmp_path / "model"
+    )
+    assert trained.code == 0, trained.err
+    assert json.loads(call("models", "show", tmp_path / "model").out)["classes"] == [
+        "bacteria", "mobile", "plant", "virus",
+    ]  # fmt: skip
+    calibrated = call(
+        "calibrate", tmp_path / "model", "--data", tmp_path / "data", "--windows", 20, "-o", tmp_path / "calibrated"
+    )
+    assert calibrated.code == 0, calibrated.err
+    reads = write(tmp_path / "reads.fa", "".join(f">{i}\n{dna(n)}\n" for i, n in enumerate((90, 300, 1200, 5000))))
+    done = call("predict", reads, "--model", tmp_path / "calibrated", "-o", tmp_path / "calls")
+    assert done.code == 0, done.err
+    assert [row["status"] for row in table(tmp_path / "calls" / "records.tsv")] == ["ok"] * 4
+    frames = table(tmp_path / "calls" / "frames.tsv")
+    assert all(float(row["score_other"]) + float(row["score_virus"]) == pytest.approx(1, abs=2e-4) for row in frames)
+    none = call("train", tmp_path / "hosts.toml", "-o", tmp_path / "other")
+    assert none.code == 66
+    assert "none: no CLASS.fna files" in none.err
+
+
 def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="matplotlib comes with the extras report and dev")
     truth = write(tmp_path / "truth.tsv", "seq_name\tclass\na\tvirus\nb\tplant\n")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from virnucpro.models.calibration import PRESETS, Calibration, Knot, OperatingPoint
-from virnucpro.pipeline.aggregate import call_record, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.aggregate import call_record, margins_of, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.decision import Decision
 from virnucpro.types import Call, Status
 
@@ -63,6 +63,28 @@ def test_vote_weighted_equals_a_plain_loop():
         assert found_margin == pytest.approx(margin, abs=ROUNDING)
         np.testing.assert_allclose(weights[mine], share, atol=ROUNDING)
     np.testing.assert_allclose(np.add.reduceat(weights, np.unique(owner, return_index=True)[1]), 1, atol=ROUNDING)
+
+
+def test_a_margin_is_against_an_equal_mixture_of_the_hosts():
+    rng = np.random.default_rng(4)
+    _, gates, owner = random_frames(4)
+    logits = rng.normal(0, 3, size=(len(owner), 5))
+    found, weights = vote_weighted(logits, gates, owner)
+    same, _ = vote_weighted(logits[:, [0, 4]], gates, owner)
+    for chunk, margin in enumerate(found):
+        mine = owner == chunk
+        *hosts, virus = (weights[mine, None] * logits[mine]).sum(axis=0)
+        likelihoods = [math.exp(host) for host in hosts]
+        assert margin == pytest.approx(virus - math.log(sum(likelihoods) / 4), abs=1e-9)
+    # Host classes with the same logits are as one.
+    copies, _ = vote_weighted(logits[:, [0, 0, 0, 4]], gates, owner)
+    np.testing.assert_allclose(copies, same, atol=ROUNDING)
+
+
+def test_one_difference_is_its_own_margin():
+    differences = np.random.default_rng(5).normal(0, 50, size=(1000, 1))
+    assert np.array_equal(margins_of(differences), differences[:, 0])  # to the last bit
+    assert margins_of(np.array([[900.0, -900.0, 4000.0]]))[0] == pytest.approx(-900 + math.log(3))
 
 
 def test_one_frame_votes_alone_and_gates_are_relative():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import pytest
 import torch
 
 from virnucpro.config import FrameRule
-from virnucpro.errors import ConfigError, MissingInputError
+from virnucpro.data import VarlenCollator
+from virnucpro.errors import ConfigError, MissingInputError, ModelError
 from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
-from virnucpro.models.registry import build_model, load_model
-from virnucpro.seq import repetition
-from virnucpro.train.batches import WindowBatches, collate_frames, with_errors
+from virnucpro.models.registry import Model, build_model, load_model, save_weights
+from virnucpro.seq import frames_of, repetition
+from virnucpro.train.batches import NO_VIRUS, WindowBatches, collate_frames
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
 from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
-from virnucpro.train.genomes import read_genomes
-from virnucpro.train.network import Network, initialise, loss_of
+from virnucpro.train.mixture import read_mixture
+from virnucpro.train.network import Network, _cross_entropy, initialise, loss_of, margins_of
 from virnucpro.train.settings import DataSettings, FitSettings, ModelSettings, TrainSettings, read_settings
 from virnucpro.types import Chunk
 
@@ -112,22 +114,22 @@ def test_a_checkpoint_is_in_small_files_and_comes_back(tmp_path, monkeypatch):
 
 
 def test_batches_depend_on_seed_and_step_alone(settings):
-    genomes = read_genomes(Path(settings.data.directory), "train")
+    mixture = read_mixture(settings.data)
     model = build_model(describe(MODEL, 500, 75), Path("."))
-    one, two = (WindowBatches(genomes, settings.data, model, 8, 5, seed=3) for _ in range(2))
+    one, two = (WindowBatches(mixture, settings.data, model, 8, 5, seed=3) for _ in range(2))
     _ = two[1]
-    assert torch.equal(one[4].protein.input_ids, two[4].protein.input_ids)
-    assert not torch.equal(one[4].labels, one[3].labels) or one[4].protein.num_tokens != one[3].protein.num_tokens
+    assert np.array_equal(one[4].protein.tokens, two[4].protein.tokens)
+    assert not np.array_equal(one[4].protein.tokens, one[3].protein.tokens)
     assert one[0].owner.max() == 7
     with pytest.raises(IndexError):
         one[5]
 
 
-@pytest.mark.parametrize(("share", "label"), [({"shuffled": 1.0}, 0.0), ({"simple": 1.0}, 0.0), ({}, 1.0)])
+@pytest.mark.parametrize(("share", "label"), [({"shuffled": 1.0}, NO_VIRUS), ({"simple": 1.0}, NO_VIRUS), ({}, 1)])
 def test_shuffled_and_simple_windows_are_no_virus(settings, monkeypatch, share, label):
-    genomes = read_genomes(Path(settings.data.directory), "train")
     model = build_model(describe(MODEL, 500, 75), Path("."))
     data = replace(settings.data, class_share={"virus": 1.0}, max_substitution=0.0, **share)
+    mixture = read_mixture(data)
     seen: list[bytes] = []
 
     def collate(model, chunks, labels):
@@ -135,9 +137,9 @@ def test_shuffled_and_simple_windows_are_no_virus(settings, monkeypatch, share, 
         return collate_frames(model, chunks, labels)
 
     monkeypatch.setattr("virnucpro.train.batches.collate_frames", collate)
-    batches = [WindowBatches(genomes, data, model, 12, 2, seed=3) for _ in range(2)]
-    assert torch.equal(batches[0][1].labels, torch.full((12,), label))
-    first, text = list(seen), genomes.text.tobytes()
+    batches = [WindowBatches(mixture, data, model, 12, 2, seed=3) for _ in range(2)]
+    assert batches[0][1].labels.tolist() == [label] * 12
+    first, text = list(seen), mixture.genomes.text.tobytes()
     assert sum(sequence in text for sequence in first) == (0 if share else 12)
     if "simple" in share:
         assert max(map(repetition, first)) > 0.15
@@ -146,27 +148,14 @@ def test_shuffled_and_simple_windows_are_no_virus(settings, monkeypatch, share, 
 
 
 def test_shares_of_negatives_are_kept(settings):
-    genomes = read_genomes(Path(settings.data.directory), "train")
     model = build_model(describe(MODEL, 500, 75), Path("."))
     data = replace(settings.data, class_share={"virus": 1.0}, shuffled=0.2, simple=0.1)
-    labels = torch.cat([WindowBatches(genomes, data, model, 50, 8, seed=1)[step].labels for step in range(8)])
-    assert 0.6 < labels.mean() < 0.8  # 0.7, and four standard deviations of 400 draws
+    batches = WindowBatches(read_mixture(data), data, model, 50, 8, seed=1)
+    labels = np.concatenate([batches[step].labels for step in range(8)])
+    assert 0.6 < (labels == 1).mean() < 0.8  # 0.7, and four standard deviations of 400 draws
+    assert set(labels.tolist()) == {1, NO_VIRUS}
     with pytest.raises(ConfigError, match="shuffled"):
         replace(settings.data, shuffled=0.7, simple=0.4)
-
-
-def test_sequencing_errors():
-    rng = np.random.default_rng(4)
-    letters = np.frombuffer(b"ACGT" * 500, dtype=np.uint8)
-    plain = DataSettings("", {}, max_substitution=0.0)
-    assert np.array_equal(with_errors(letters, plain, rng), letters)
-    replaced = with_errors(letters, replace(plain, max_substitution=1.0), rng)
-    assert len(replaced) == 2000
-    assert 0 < (replaced != letters).mean() < 0.75
-    lengths = [len(with_errors(letters, replace(plain, max_indel=0.5), rng)) for _ in range(20)]
-    assert max(lengths) <= 2000
-    assert min(lengths) < 2000
-    assert b"N" in with_errors(letters, replace(plain, max_unknown=0.5), rng).tobytes()
 
 
 def test_shared_nucleotides_are_embedded_once():
@@ -174,7 +163,7 @@ def test_shared_nucleotides_are_embedded_once():
     model = build_model(describe(replace(MODEL, frame_rule=rule), 500, 75), Path("."))
     rng = np.random.default_rng(1)
     chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGT"), 200)).encode()) for i in range(5)]
-    batch = collate_frames(model, chunks, [1.0, 0.0, 1.0, 0.0, 1.0])
+    batch = collate_frames(model, chunks, [1, 0, 1, 0, 1]).to(CPU)
     assert batch.nucleotide.num_sequences == 5
     assert batch.protein.num_sequences == 15
     assert torch.equal(batch.nucleotide_row, batch.owner)
@@ -182,7 +171,7 @@ def test_shared_nucleotides_are_embedded_once():
 
 def test_hidden_tokens_are_masked_in_training_only(monkeypatch):
     model = build_model(describe(MODEL, 500, 75), Path("."))
-    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCCAAA" * 40)], [1.0])
+    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCCAAA" * 40)], [1]).to(CPU)
     seen = {}
     for name, encoder in (("nucleotide", model.nucleotide), ("protein", model.protein)):
         forward = encoder.model.forward_packed
@@ -219,7 +208,7 @@ def test_the_vote_of_the_network_is_that_of_prediction():
     sequences = ["".join(rng.choice(list("ACGT"), n)).encode() for n in (80, 150, 333, 500, 500)]
     chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences)]
     with torch.no_grad():
-        margins, _ = Network(model).eval()(collate_frames(model, chunks, [0.0] * 5))
+        margins = margins_of(Network(model).eval()(collate_frames(model, chunks, [0] * 5).to(CPU))[0])
     calls = [
         result.call
         for result in Predictor(model, Options(device="cpu", precision="fp32")).run(
@@ -235,7 +224,7 @@ def test_compiled_kernels_train_alike():
     torch.manual_seed(5)
     initialise(model)
     network, training = Network(model).train(), FitSettings(steps=1)
-    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCA" * 30), Chunk("r", 2, 0, b"GCCATG" * 20)], [1.0, 0.0])
+    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCA" * 30), Chunk("r", 2, 0, b"GCCATG" * 20)], [1, 0]).to(CPU)
 
     def gradient(kernels: Kernels) -> torch.Tensor:
         for encoder in network.encoders.values():
@@ -261,10 +250,140 @@ def test_loss_and_schedule():
     assert late[91] == pytest.approx(0.5)
     assert late[100] == pytest.approx(0.0)
     model = build_model(describe(MODEL, 500, 75), Path("."))
-    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATG" * 40), Chunk("r", 2, 0, b"GCC" * 40)], [1.0, 0.0])
-    right, wrong = torch.tensor([9.0, -9.0]), torch.tensor([-9.0, 9.0])
-    frames = torch.zeros(len(batch.owner))
+    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATG" * 40), Chunk("r", 2, 0, b"GCC" * 40)], [1, 0]).to(CPU)
+    right, wrong = (torch.tensor([[0.0, m], [0.0, -m]]) for m in (9.0, -9.0))
+    frames = torch.zeros(len(batch.owner), 2)
     assert loss_of((right, frames), batch, settings) < 0.01 < 8 < loss_of((wrong, frames), batch, settings)
+
+
+def three_classes(settings: TrainSettings) -> TrainSettings:
+    """Settings with two host classes beside virus, one of them under two names, and everything that can be added."""
+    data = replace(
+        settings.data, class_share={"virus": 0.5, "bacteria": 0.3, "mobile": 0.2},
+        extra=settings.data.directory + "/more",
+        fixed_lengths=(150, 300), max_indel=0.05, indel_share=0.5, homopolymer=3.0, fill_unknown=True, tails=0.1,
+        adapter_ends=0.1, shuffled=0.1, simple=0.1, tandem=0.1,
+    )  # fmt: skip
+    return replace(settings, data=data, model=replace(MODEL, classes="hosts"))
+
+
+@pytest.fixture(scope="module")
+def more(settings) -> TrainSettings:
+    directory = Path(settings.data.directory) / "more"
+    directory.mkdir()
+    rng = np.random.default_rng(3)
+    entries = [f">m{i}\n{''.join(rng.choice(list('ACGTGGTT'), 250))}\n" for i in range(4)]
+    (directory / "mobile.fna").write_text("".join(entries))
+    return three_classes(settings)
+
+
+def test_a_model_of_host_classes_is_trained_and_used(more, tmp_path):
+    from virnucpro.pipeline.predict import Options, Predictor
+    from virnucpro.types import Record
+
+    lines: list[str] = []
+    several = replace(more, fit=replace(more.fit, steps=30, evaluate_every=30))
+    fit(several, tmp_path / "m", CPU, lines.append)
+    assert "classes bacteria, mobile, virus" in lines[0]
+    model = load_model(str(tmp_path / "m"))
+    assert model.description.classes == ("bacteria", "mobile", "virus")
+    assert model.classifier.output_layer.out_features == 4
+    sequences = read_mixture(more.data).genomes
+    records = [Record(name, sequences.piece(i, 0, 240).tobytes()) for i, name in enumerate(sequences.ids)]
+    predictor = Predictor(model, Options(device="cpu", precision="fp32"))
+    results = list(predictor.run(records))
+    batch = collate_frames(model, [Chunk(r.id, 1, 0, r.sequence) for r in records], [0] * len(records)).to(CPU)
+    with torch.no_grad():
+        chunks, frames = Network(model).eval()(batch)
+    assert [r.call.virus_score for r in results] == pytest.approx(margins_of(chunks).sigmoid().tolist(), rel=1e-4)
+    predictions = [p for r in results for chunk in r.chunks for p in chunk.predictions]
+    assert [p.score_virus for p in predictions] == pytest.approx(margins_of(frames).sigmoid().tolist(), rel=1e-4)
+    assert all(p.score_other + p.score_virus == pytest.approx(1) for p in predictions)
+    hosts = frames.log_softmax(1)[:, :2].exp().sum(1)
+    assert not np.allclose(hosts, [p.score_other for p in predictions])  # a mixture of hosts, not a class beside them
+
+
+def test_batches_have_the_numbers_of_the_classes(more):
+    model = build_model(describe(more.model, 500, 75, ("bacteria", "mobile", "virus")), Path("."))
+    batches = WindowBatches(read_mixture(more.data), more.data, model, 200, 5, seed=1)
+    labels = np.concatenate([batches[step].labels for step in range(5)])
+    shares = {number: float((labels == number).mean()) for number in (NO_VIRUS, 0, 1, 2)}
+    assert shares == pytest.approx({NO_VIRUS: 0.2, 0: 0.24, 1: 0.16, 2: 0.4}, abs=0.06)
+    again = WindowBatches(read_mixture(more.data), more.data, model, 200, 5, seed=1)[3]
+    assert np.array_equal(again.protein.tokens, batches[3].protein.tokens)
+
+
+def test_host_classes_start_from_a_model_of_two(settings, more, tmp_path):
+    fit(settings, tmp_path / "two", CPU, lambda line: None)
+    two = load_model(str(tmp_path / "two"))
+    several = build_model(describe(more.model, 500, 75, ("bacteria", "mobile", "virus")), Path("."))
+    initialise(several, str(tmp_path / "two"))
+    rng = np.random.default_rng(6)
+    chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGT"), 200)).encode()) for i in range(6)]
+    with torch.no_grad():
+        one, other = (
+            margins_of(Network(model).eval()(collate_frames(model, chunks, [0] * 6).to(CPU))[0])
+            for model in (two, several)
+        )
+    assert one.abs().max() > 0
+    torch.testing.assert_close(other, one)
+    with pytest.raises(ModelError):  # classes are not taken away
+        initialise(build_model(describe(MODEL, 500, 75), Path(".")), save(several, tmp_path / "three"))
+
+
+def save(model: Model, directory: Path) -> str:
+    directory.mkdir()
+    replace(model.description, checksums=save_weights(model, directory)).write_json(directory / "model.json")
+    return str(directory)
+
+
+def test_shares_of_the_classes_do_not_enter_the_logits():
+    """Of windows that look alike the best logits are equal, however many of each class there are."""
+    labels = torch.tensor([0] * 30 + [1] * 10 + [2] * 60)
+    prior = torch.tensor([0.3, 0.1, 0.6]).log()
+    logits = torch.zeros(3, requires_grad=True)
+    _cross_entropy(logits.expand(100, 3), labels, 0.0, prior).backward()
+    assert logits.grad.abs().max() < 1e-6
+    _cross_entropy(logits.expand(100, 3), labels, 0.0, None).backward()
+    assert logits.grad.abs().max() > 0.1
+
+
+def test_a_window_of_no_organism_may_be_of_any_host():
+    labels = torch.tensor([NO_VIRUS])
+    for logits, loss in (([9.0, -9.0, -9.0], 0.0), ([-9.0, 9.0, -9.0], 0.0), ([-9.0, -9.0, 9.0], 17.3)):
+        found = _cross_entropy(torch.tensor([logits]), labels, 0.0, None)
+        assert float(found) == pytest.approx(loss, abs=0.01)
+
+
+def test_two_classes_have_the_binary_cross_entropy():
+    logits, labels = torch.randn(50, 2), torch.arange(50) % 2
+    found = _cross_entropy(logits, labels, 0.1, None)
+    smoothed = labels * 0.9 + 0.05
+    margins = logits[:, 1] - logits[:, 0]
+    torch.testing.assert_close(found, torch.nn.functional.binary_cross_entropy_with_logits(margins, smoothed))
+
+
+def test_a_batch_that_travels_as_arrays_is_the_same():
+    rule = FrameRule("longest_segments", segments=3, min_aa=1)
+    model = build_model(describe(replace(MODEL, frame_rule=rule), 500, 75), Path("."))
+    rng = np.random.default_rng(1)
+    chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGTN"), 90 + i)).encode()) for i in range(7)]
+    sent = pickle.loads(pickle.dumps(collate_frames(model, chunks, [1, 0, 1, 0, 1, 1, 0])))
+    assert sent.protein.tokens.dtype == np.uint8
+    batch, frames = sent.to(CPU), [frame for frames in frames_of(chunks, rule) for frame in frames]
+    for name, sequences, rows in (
+        ("protein", [f.protein for f in frames], range(len(frames))),
+        ("nucleotide", [f.nucleotide for f in frames], batch.nucleotide_row.tolist()),
+    ):
+        packed, tokenizer = getattr(batch, name), getattr(model, name).tokenizer
+        expected = VarlenCollator(tokenizer)([("", sequence) for sequence in sequences])
+        borders = packed.cu_seqlens.tolist()
+        found = [packed.input_ids[borders[row] : borders[row + 1]] for row in rows]
+        assert torch.equal(torch.cat(found), expected.input_ids)
+        assert packed.max_seqlen == expected.max_seqlen
+    assert torch.equal(batch.protein.position_ids, VarlenCollator(model.protein.tokenizer)(
+        [("", f.protein) for f in frames]).position_ids)  # fmt: skip
+    assert batch.labels.tolist() == [1, 0, 1, 0, 1, 1, 0]
 
 
 TOML = """
@@ -285,6 +404,9 @@ def test_settings_are_read_from_toml(tmp_path):
     settings = read_settings(path)
     assert settings.data.directory == str(tmp_path / "here")
     assert settings.model.frame_rule.segments == 4
+    assert settings.data.extra == ""
+    path.write_text(TOML.replace("[model]", 'extra = "more"\n[model]'))
+    assert read_settings(path).data.extra == str(tmp_path / "more")
     with pytest.raises(MissingInputError):
         read_settings(tmp_path / "none.toml")
 
@@ -296,6 +418,7 @@ def test_settings_are_read_from_toml(tmp_path):
         (("[fit]", "[fitt]"), "'fit'"),
         (("steps = 5", "step = 5"), "step"),
         (("segments = 4", "segments = 9"), "1 to 6 segments"),
+        (('name = "m"', 'name = "m"\nclasses = "three"'), "classes must be two or hosts"),
     ],
 )
 def test_broken_settings_are_refused(tmp_path, change, message):

@@ -20,6 +20,12 @@ def train(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data directory, instead of the file's.", show_default=False)
     ] = None,
+    extra: Annotated[
+        Path | None,
+        typer.Option(
+            "--extra", help="Directory of sequence for training only, instead of the file's.", show_default=False
+        ),
+    ] = None,
     init: Annotated[
         str, typer.Option("--init", help="Model of the same shape to start from, instead of the file's.")
     ] = "",
@@ -32,7 +38,8 @@ def train(
     """Train a model on labelled genomes and write its directory.
 
     The data directory holds SPLIT/CLASS.fna[.gz|.xz] for the splits train and val, and may hold
-    records.tsv[.gz] with columns id, class, family, genus, by which windows are drawn.
+    records.tsv[.gz] with columns id, class, family, genus, by which windows are drawn. The directory of --extra
+    holds CLASS.fna files and such a table without splits.
 
     Example: virnucpro train SETTINGS.toml --data DATA -o MODEL
     """
@@ -52,6 +59,8 @@ def train(
 
         if resume:
             raise ConfigError("a classifier is trained in minutes and has no checkpoint; begin anew with --restart")
+        if extra is not None:
+            raise ConfigError("a classifier is trained on the splits alone; leave --extra out")
         if data is not None:
             settings = replace(settings, directory=str(data))
         prepare_directory(output, restart)
@@ -61,6 +70,8 @@ def train(
         return
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
+    if extra is not None:
+        settings = replace(settings, data=replace(settings.data, extra=str(extra)))
     if init:
         settings = replace(settings, fit=replace(settings.fit, init=init))
     if resume and restart:

@@ -1,12 +1,10 @@
-"""Classifiers over fused frame embeddings. F frames; class 0 is other, class 1 is virus."""
+"""Classifiers over fused frame embeddings. F frames, K classes, of which the last is virus."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-CLASSES = ("other", "virus")
 
 
 class MLPClassifier(nn.Module):
@@ -38,14 +36,14 @@ class GatedClassifier(nn.Module):
 
     length_features = True
 
-    def __init__(self, input_dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, num_class: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(input_dim)
         self.hidden_layer = nn.Linear(input_dim, hidden_dim)
         self.dropout = nn.Dropout(dropout)
-        self.output_layer = nn.Linear(hidden_dim, 3)
+        self.output_layer = nn.Linear(hidden_dim, num_class + 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (F, input_dim) to logits (F, 2) and gates (F,)."""
+        """Map (F, input_dim) to logits (F, K) and gates (F,)."""
         out = self.output_layer(self.dropout(F.gelu(self.hidden_layer(self.norm(features)))))
-        return out[:, :2], out[:, 2]
+        return out[:, :-1], out[:, -1]

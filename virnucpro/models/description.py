@@ -24,6 +24,9 @@ _LARGEST = 1 << 24
 # An index of the largest published model has 100 kB, and no description nests more than six levels.
 _MOST_BYTES, _MOST_LEVELS = 1 << 24, 32
 
+VIRUS = "virus"
+TWO_CLASSES = ("other", VIRUS)
+
 Description = TypeVar("Description", "ModelDescription", "LanguageModelDescription")
 
 
@@ -126,8 +129,8 @@ class ModelDescription:
     `chunk_length` and `min_length` are in nt; `max_ambiguous` is the largest share of letters other than
     A, C, G, T, U in a chunk that is still scored and `max_repetition` its largest `repetition` (see `virnucpro.seq`);
     `vote` says how the frames of a chunk make its call: `max` (method of the published tool) or `weighted`;
-    `calibration` turns weighted votes into evidence, and then its presets stand in for `threshold`; `checksums` maps
-    file names to SHA-256.
+    `calibration` turns weighted votes into evidence, and then its presets stand in for `threshold`; `classes` names
+    the classifier's logits: one or more host classes, then virus; `checksums` maps file names to SHA-256.
     """
 
     name: str
@@ -142,7 +145,7 @@ class ModelDescription:
     max_repetition: float = 1.0
     threshold: float = 0.5
     calibration: Calibration | None = None
-    classes: tuple[str, str] = ("other", "virus")
+    classes: tuple[str, ...] = TWO_CLASSES
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -156,6 +159,11 @@ class ModelDescription:
         for name in ("threshold", "max_ambiguous", "max_repetition"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        hosts, last = self.classes[:-1], self.classes[-1:]
+        if not hosts or last != (VIRUS,) or len(set(self.classes)) < len(self.classes) or "" in hosts:
+            raise ConfigError(f"classes must be names of host classes, each once, and then virus, got {self.classes}")
+        if len(hosts) > 1 and self.vote != "weighted":
+            raise ConfigError(f"a model of more than two classes needs the vote weighted, got {self.vote}")
         if self.calibration and self.vote != "weighted":
             raise ConfigError(f"only the vote weighted can be calibrated, got {self.vote}")
         _check_checksums(self.checksums, self.files())

@@ -75,6 +75,8 @@ class ESM2Layer(nn.Module):
         self, x: Tensor, y: Tensor | None, rotary: tuple[Tensor, Tensor], attend: Attend, kernels: Kernels
     ) -> tuple[Tensor, Tensor]:
         dtype = self.qkv.weight.dtype
+        if torch.is_autocast_enabled(x.device.type):  # in training: what the products cast to anyway
+            dtype = torch.get_autocast_dtype(x.device.type)
         x, h = kernels.add_layer_norm(x, y, self.attention_norm, dtype)
         qkv = kernels.qkv(h, self.qkv, self.heads)  # (3, H, Dh)
         h = attend(*kernels.rotary_qk(qkv, *rotary)).flatten(-2)  # (D)

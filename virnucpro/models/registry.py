@@ -180,12 +180,12 @@ def build_network(description: EncoderDescription) -> PackedEncoder:
     return network(config)
 
 
-def build_classifier(description: ClassifierDescription) -> Classifier:
-    """Make a classifier with fresh weights, on torch's default device."""
+def build_classifier(description: ClassifierDescription, classes: int = 2) -> Classifier:
+    """Make a classifier of this number of classes with fresh weights, on torch's default device."""
     kinds: dict[str, type[Classifier]] = {"mlp": MLPClassifier, "gated": GatedClassifier}
     if description.kind not in kinds:
         raise ModelError(f"classifier must be mlp or gated, got {description.kind!r}")
-    return kinds[description.kind](description.input_dim, description.hidden_dim)
+    return kinds[description.kind](description.input_dim, description.hidden_dim, classes)
 
 
 def build_parts(description: ModelDescription) -> tuple[PackedEncoder, PackedEncoder, Classifier]:
@@ -195,7 +195,7 @@ def build_parts(description: ModelDescription) -> tuple[PackedEncoder, PackedEnc
         ModelError: one is impossible, or the classifier does not read what the encoders give.
     """
     nucleotide, protein = build_network(description.nucleotide), build_network(description.protein)
-    classifier = build_classifier(description.classifier)
+    classifier = build_classifier(description.classifier, len(description.classes))
     given = nucleotide.width + protein.width + 2 * classifier.length_features  # see pipeline.features
     if description.classifier.input_dim != given:
         raise ModelError(

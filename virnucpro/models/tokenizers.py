@@ -6,7 +6,7 @@ A tokenizer is called on a list of sequences and returns one int64 array a seque
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from os import PathLike
 from pathlib import Path
 from typing import Protocol
@@ -43,7 +43,7 @@ def _framed(body: Tokens, lengths: list[int], first: int, last: int) -> list[Tok
     inner = np.ones(ends[-1], dtype=bool)
     inner[0] = inner[ends[:-1]] = inner[ends - 1] = False
     framed[inner] = body
-    return np.split(framed, ends[:-1])
+    return [framed[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
 
 
 class ESM2Tokenizer:

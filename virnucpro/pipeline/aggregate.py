@@ -1,6 +1,6 @@
 """From frame scores to a chunk's call, and from chunk calls to a record's.
 
-F frames of C chunks; `owner` (F,) is the chunk each frame belongs to, ascending.
+F frames of C chunks, K classes, of which the last is virus; `owner` (F,) is the chunk each frame belongs to, ascending.
 """
 
 from __future__ import annotations
@@ -36,17 +36,28 @@ def vote_max(scores: Floats, owner: Ints) -> tuple[Floats, Floats]:
     return 0.5 + (virus - other) / (2 * (virus + other)), np.ones(len(owner))
 
 
-def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, Floats]:
-    """Return the margin of each chunk and the frames' weights: a softmax of the gates weighs the frames' margins.
+def margins_of(differences: Floats) -> Floats:
+    """Return the log likelihood ratio of virus against an equal mixture of the hosts.
 
-    Logits (F, 2), gates (F,), owner (F,). A margin is logit(virus) - logit(other). The weights of a chunk's frames
+    Args:
+        differences: (..., K - 1), logit(virus) - logit(host) of every host class. With one they are the margins.
+    """
+    least = differences.min(axis=-1)
+    return least - np.log(np.exp(least[..., None] - differences).mean(axis=-1))  # type: ignore[no-any-return]
+
+
+def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, Floats]:
+    """Return the margin of each chunk and the frames' weights: a softmax of the gates weighs the frames' logits.
+
+    Logits (F, K), gates (F,), owner (F,). See `margins_of` for what a margin is. The weights of a chunk's frames
     sum to 1.
     """
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     frames = np.diff(starts, append=len(owner))
     raised = np.exp(gates - np.repeat(np.maximum.reduceat(gates, starts), frames))
     weights = raised / np.repeat(np.add.reduceat(raised, starts), frames)
-    return np.add.reduceat(weights * (logits[:, 1] - logits[:, 0]), starts), weights  # (C,), (F,)
+    differences = np.add.reduceat(weights[:, None] * (logits[:, -1:] - logits[:, :-1]), starts)  # (C, K - 1)
+    return margins_of(differences), weights  # (C,), (F,)
 
 
 def call_record(record_id: str, length: int, chunks: Sequence[Call], decision: Decision) -> Call:

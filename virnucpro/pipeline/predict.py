@@ -21,7 +21,7 @@ from virnucpro.data import overlapped, prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.models.catalogue import CATALOGUE
 from virnucpro.models.registry import DEFAULT_MODEL, Model, load_model
-from virnucpro.pipeline.aggregate import Floats, call_record, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.aggregate import Floats, call_record, margins_of, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.decision import Decision
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads, in_flight
@@ -225,16 +225,17 @@ class Predictor:
         )
         nucleotide, protein = overlapped(lambda task: task[0].embed(task[1]), tasks, in_flight(self.device))
         features = fuse(nucleotide, protein, flat, self.model.classifier.length_features)
-        margins, gates = self._classify(features)
+        logits, gates = self._classify(features)
         owner = np.repeat(np.arange(len(frames)), [len(kept) for kept in frames])
         log_ratios: Iterable[float | None] = repeat(None)
         if self.description.vote == "max":  # the published method, whose scores and ties are those of float32
-            logits = torch.from_numpy(margins).float().to(self.device)
-            frame_scores = F.softmax(logits, dim=1).double().cpu().numpy()
+            exact = torch.from_numpy(logits).float().to(self.device)
+            frame_scores = F.softmax(exact, dim=1).double().cpu().numpy()
             scores, weights = vote_max(frame_scores, owner)
         else:
-            frame_scores = softmax(margins)
-            votes, weights = vote_weighted(margins, gates, owner)
+            margins = margins_of(logits[:, -1:] - logits[:, :-1])  # (F,)
+            frame_scores = softmax(np.stack((np.zeros_like(margins), margins), axis=1))
+            votes, weights = vote_weighted(logits, gates, owner)
             if calibration := self.decision.calibration:
                 lengths = [
                     len(item.chunk.sequence) for item, kept in zip(items, frames, strict=True) if item.chunk and kept
@@ -251,7 +252,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _classify(self, features: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
-        """Return logits (F, 2) and gates (F,) of features (F, D), computed in blocks of `CLASSIFIER_ROWS`."""
+        """Return logits (F, K) and gates (F,) of features (F, D), computed in blocks of `CLASSIFIER_ROWS`."""
         rows = len(features)
         filled = torch.from_numpy(np.pad(features, ((0, -rows % CLASSIFIER_ROWS), (0, 0))))
         parts = [

@@ -1,12 +1,12 @@
-"""Training batches: step number in, packed tensors out; the same for any number of workers.
+"""Training batches: step number in, packed tokens out; the same for any number of workers.
 
 C chunks (windows), F frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,24 +15,27 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from virnucpro.data import PackedBatch, VarlenCollator
-from virnucpro.models.registry import Model
+from virnucpro.data import PackedBatch
+from virnucpro.models.registry import Encoder, Model
 from virnucpro.pipeline.features import length_features
 from virnucpro.seq import frames_of
-from virnucpro.train.genomes import VIRUS, Genomes
+from virnucpro.train.augment import gather, repeat_units, with_ends, with_errors, without_origin
+from virnucpro.train.mixture import Mixture
 from virnucpro.train.settings import DataSettings
-from virnucpro.train.shuffle import artefact, shuffle_dinucleotides
-from virnucpro.types import Chunk, Frame
+from virnucpro.types import Chunk
 
-Letters = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 
-_ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
+NO_VIRUS = -1
+# The least share of a record that is drawn where the record is shorter than the window.
+_LEAST_PART = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Frames of C windows: F packed proteins, the packed distinct nucleotide sequences and which of them each frame
-    has, `nucleotide_row` (F,), the window each belongs to, `owner` (F,), `lengths` (F, 2), `labels` (C,)."""
+    """Frames of C windows on a device: F packed proteins, the packed distinct nucleotide sequences and which of them
+    each frame has, `nucleotide_row` (F,), the window each belongs to, `owner` (F,), `lengths` (F, 2), `labels` (C,):
+    the number of the class, or `NO_VIRUS` for a window of no organism, which any host class may explain."""
 
     nucleotide: PackedBatch
     nucleotide_row: Tensor
@@ -41,83 +44,119 @@ class TrainingBatch:
     lengths: Tensor
     labels: Tensor
 
+
+@dataclass(frozen=True, slots=True)
+class HostTokens:
+    """Sequences end to end, in as few bytes as the vocabulary needs: `tokens` (T,), `borders` (N+1,) int32."""
+
+    tokens: npt.NDArray[Any]
+    borders: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, encoder: Encoder, sequences: Sequence[bytes]) -> HostTokens:
+        """Tokenise sequences."""
+        tokens = encoder.tokenizer(sequences)
+        joined = np.concatenate(tokens)
+        borders = np.cumsum([0, *map(len, tokens)]).astype(np.int32)
+        return cls(joined.astype(np.uint8 if joined.max() < 256 else np.int32), borders)
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """Return the batch on `device`, where its positions are made."""
+        sizes, total = np.diff(self.borders), len(self.tokens)
+        input_ids, borders = _moved(self.tokens, device).long(), _moved(self.borders, device)
+        starts = torch.repeat_interleave(borders[:-1].long(), borders.diff(), output_size=total)
+        position_ids = torch.arange(total, device=device) - starts
+        return PackedBatch(input_ids, position_ids, borders, int(sizes.max()), ("",) * len(sizes))
+
+
+@dataclass(frozen=True, slots=True)
+class HostBatch:
+    """A `TrainingBatch` as NumPy arrays, a tenth of its bytes.
+
+    Workers send arrays through a pipe; tensors would need a file descriptor each, which a worker hands over only when
+    its interpreter is free, and the GPU would wait for that.
+    """
+
+    nucleotide: HostTokens
+    nucleotide_row: npt.NDArray[np.int32]
+    protein: HostTokens
+    owner: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
     def to(self, device: torch.device | str) -> TrainingBatch:
-        """Return the batch on `device`; from pinned memory the copy runs beside the device's work."""
-        return self._each(lambda part: part.to(device, non_blocking=True))
+        """Return the batch on a device; the copy to a GPU runs beside its work."""
+        device = torch.device(device)
+        return TrainingBatch(
+            self.nucleotide.to(device),
+            _moved(self.nucleotide_row, device).long(),
+            self.protein.to(device),
+            _moved(self.owner, device).long(),
+            _moved(self.lengths, device),
+            _moved(self.labels, device),
+        )
 
-    def pin_memory(self) -> TrainingBatch:
-        """Return the batch in pinned memory; the data loader calls this."""
-        return self._each(lambda part: part.pin_memory())
 
-    def _each(self, change: Callable[[Any], Any]) -> TrainingBatch:
-        return TrainingBatch(*(change(getattr(self, field.name)) for field in fields(self)))
+def _moved(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def collate_frames(model: Model, chunks: list[Chunk], labels: list[float]) -> TrainingBatch:
+def collate_frames(model: Model, chunks: list[Chunk], labels: list[int]) -> HostBatch:
     """Make a batch of all frames of `chunks`; a chunk without frames is left out."""
-    kept = [(frames, label) for frames, label in zip(_frames(model, chunks), labels, strict=True) if frames]
+    rule = model.description.frame_rule
+    kept = [(frames, label) for frames, label in zip(frames_of(chunks, rule), labels, strict=True) if frames]
     flat = [frame for frames, _ in kept for frame in frames]
-    owner = np.repeat(np.arange(len(kept)), [len(frames) for frames, _ in kept])
     numbers: dict[bytes, int] = {}
     rows = [numbers.setdefault(frame.nucleotide, len(numbers)) for frame in flat]
-    return TrainingBatch(
-        nucleotide=VarlenCollator(model.nucleotide.tokenizer)([(str(n), sequence) for sequence, n in numbers.items()]),
-        nucleotide_row=torch.tensor(rows),
-        protein=VarlenCollator(model.protein.tokenizer)([(f.id, f.protein) for f in flat]),
-        owner=torch.from_numpy(owner),
-        lengths=torch.from_numpy(length_features(flat)),
-        labels=torch.tensor([label for _, label in kept], dtype=torch.float32),
+    return HostBatch(
+        nucleotide=HostTokens.of(model.nucleotide, list(numbers)),
+        nucleotide_row=np.array(rows, dtype=np.int32),
+        protein=HostTokens.of(model.protein, [frame.protein for frame in flat]),
+        owner=np.repeat(np.arange(len(kept), dtype=np.int32), [len(frames) for frames, _ in kept]),
+        lengths=length_features(flat),
+        labels=np.array([label for _, label in kept], dtype=np.int64),
     )
 
 
-def _frames(model: Model, chunks: list[Chunk]) -> list[tuple[Frame, ...]]:
-    return frames_of(chunks, model.description.frame_rule)
-
-
-class WindowBatches(Dataset[TrainingBatch]):
+class WindowBatches(Dataset[HostBatch]):
     """A map-style data set whose item i is the batch of step i, drawn from the seed and i alone."""
 
-    def __init__(self, genomes: Genomes, settings: DataSettings, model: Model, batch: int, steps: int, seed: int):
-        self.genomes, self.settings, self.model = genomes, settings, model
+    def __init__(self, mixture: Mixture, settings: DataSettings, model: Model, batch: int, steps: int, seed: int):
+        self.genomes, self.settings, self.model = mixture.genomes, settings, model
         self.batch, self.steps, self.seed = batch, steps, seed
-        self.cumulative = np.cumsum(genomes.weights(settings.class_share, settings.temper))
+        self.cumulative = np.cumsum(mixture.weights)
+        self.labels = class_numbers(mixture.genomes.classes.tolist(), model.description.classes)
+        self.virus = len(model.description.classes) - 1
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> TrainingBatch:
+    def __getitem__(self, step: int) -> HostBatch:
         if not 0 <= step < self.steps:
             raise IndexError(step)
         settings, rng = self.settings, np.random.default_rng([self.seed, step])
         free = rng.integers(settings.min_length, settings.max_length + 1, self.batch)
         fixed = rng.choice(settings.fixed_lengths, self.batch)
         wanted = np.where(rng.random(self.batch) < settings.fixed_share, fixed, free)
-        records, starts, lengths = self.genomes.draw(rng, self.cumulative, wanted)
-        made = settings.shuffled + settings.simple
-        lots = rng.random(self.batch) if made else np.ones(self.batch)  # below `made`: a window of no organism's
-        chunks, labels = [], []
-        drawn = zip(records.tolist(), starts.tolist(), lengths.tolist(), lots.tolist(), strict=True)
-        for record, start, length, lot in drawn:
-            letters = self.genomes.piece(record, start, length)
-            if lot < settings.shuffled:
-                letters = shuffle_dinucleotides(letters, rng)
-            elif lot < made:
-                letters = artefact(length, rng)
-            chunks.append(Chunk(self.genomes.ids[record], 1, start, with_errors(letters, settings, rng).tobytes()))
-            labels.append(float(lot >= made and self.genomes.classes[record] == VIRUS))
-        return collate_frames(self.model, chunks, labels)
+        records, starts, lengths = self.genomes.draw(rng, self.cumulative, wanted, _LEAST_PART)
+        letters = gather(self.genomes.text, self.genomes.starts[records] + starts, lengths)
+        labels = self.labels[records]
+        tandem = (labels != self.virus) & (rng.random(self.batch) < settings.tandem)
+        repeat_units(letters, lengths, tandem, rng)
+        labels = np.where(without_origin(letters, lengths, settings, rng), NO_VIRUS, labels)
+        letters, lengths = with_errors(letters, lengths, settings, rng)
+        letters = with_ends(letters, lengths, settings, rng)
+        rows = zip(records.tolist(), starts.tolist(), letters, lengths.tolist(), strict=True)
+        chunks = [Chunk(self.genomes.ids[record], 1, start, row[:n].tobytes()) for record, start, row, n in rows]
+        return collate_frames(self.model, chunks, labels.tolist())
 
 
-def with_errors(letters: Letters, settings: DataSettings, rng: np.random.Generator) -> Letters:
-    """Return letters (uint8) with sequencing errors at rates drawn for this window, at most as long as before."""
-    n = len(letters)
-    replaced = rng.random(n) < rng.random() * settings.max_substitution
-    letters = np.where(replaced, _ACGT[rng.integers(0, 4, n)], letters)
-    if settings.max_indel:
-        changed = rng.random(n) < rng.random() * settings.max_indel
-        copies = np.where(changed, 2 * rng.integers(0, 2, n), 1)  # left out or doubled
-        letters = np.repeat(letters, copies)[:n]
-    if settings.max_unknown:
-        unknown = rng.random(len(letters)) < rng.random() * settings.max_unknown
-        letters = np.where(unknown, np.uint8(ord("N")), letters)
-    return letters
+def class_numbers(names: Sequence[str], classes: tuple[str, ...]) -> Ints:
+    """Return the number of each name among a model's classes; -1 for one that the model has not.
+
+    A model of two classes has every host under the first.
+    """
+    of_name = {name: number for number, name in enumerate(classes)}
+    other = 0 if len(classes) == 2 else NO_VIRUS
+    return np.array([of_name.get(name, other) for name in names], dtype=np.int64)

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from virnucpro.config import fingerprint, launched_rank
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.models.description import TWO_CLASSES, VIRUS, ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.esm2_flash import ESM2Config
 from virnucpro.models.kernels import compiled_kernels
 from virnucpro.models.registry import Model, build_model, save_weights
 from virnucpro.models.tokenizers import KmerTokenizer
 from virnucpro.pipeline.features import LENGTH_FEATURES
-from virnucpro.train.batches import TrainingBatch, WindowBatches
+from virnucpro.train.batches import HostBatch, WindowBatches
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
-from virnucpro.train.genomes import read_genomes
+from virnucpro.train.mixture import read_mixture, read_split
 from virnucpro.train.network import Network, initialise, loss_of
 from virnucpro.train.settings import FitSettings, ModelSettings, TrainSettings
 from virnucpro.train.validation import Validation, validate, validation_set
@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 _MUON_RANK = 16  # a smaller matrix, such as the classifier's last, has too few directions to make them equal
 
 
-def describe(settings: ModelSettings, max_length: int, min_length: int) -> ModelDescription:
+def describe(
+    settings: ModelSettings, max_length: int, min_length: int, classes: tuple[str, ...] = TWO_CLASSES
+) -> ModelDescription:
     """Return the description of a model with these settings, without weights."""
     kmer = KmerTokenizer(settings.kmer)
     protein = ESM2Config(
@@ -60,6 +62,7 @@ def describe(settings: ModelSettings, max_length: int, min_length: int) -> Model
         ),
         vote="weighted",
         max_ambiguous=0.5,
+        classes=classes,
         licence="MIT",
     )
 
@@ -116,9 +119,10 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
     if device.type == "cuda":
         device = torch.device("cuda", local_rank if world > 1 else device.index or 0)
         torch.cuda.set_device(device)
-    directory, key = Path(settings.data.directory), fingerprint([_recorded(settings), world])
-    genomes = read_genomes(directory, "train", settings.data.exclude)
-    description = describe(settings.model, settings.data.max_length, settings.data.min_length)
+    key = fingerprint([_recorded(settings), world])
+    mixture = read_mixture(settings.data)
+    classes = TWO_CLASSES if settings.model.classes == "two" else (*settings.data.hosts(), VIRUS)
+    description = describe(settings.model, settings.data.max_length, settings.data.min_length, classes)
     model = build_model(description, output)
     torch.manual_seed(settings.fit.seed)
     initialise(model, settings.fit.init)
@@ -134,12 +138,11 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
     optimizers = make_optimizers(network, settings.fit)
     begin = load_checkpoint(output / "checkpoint", network, optimizers, key)
     steps = settings.fit.steps
-    windows = WindowBatches(genomes, settings.data, model, settings.fit.batch, steps * world, settings.fit.seed)
+    windows = WindowBatches(mixture, settings.data, model, settings.fit.batch, steps * world, settings.fit.seed)
     own = Subset(windows, range(begin * world + rank, steps * world, world))
     batches = iter(
         DataLoader(
-            own, batch_size=None, num_workers=settings.fit.workers, pin_memory=device.type == "cuda",
-            worker_init_fn=_stop_silently,
+            own, batch_size=None, num_workers=settings.fit.workers, worker_init_fn=_stop_silently,
         )
     )  # fmt: skip
     trained: nn.Module = network
@@ -151,12 +154,16 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
     validation: Validation = {}
     if rank == 0:
         output.mkdir(parents=True, exist_ok=True)
-        n_taxa = len(set(genomes.taxa.tolist()))
-        log(f"train: {len(genomes.ids)} records, {len(genomes.text) / 1e6:.1f} Mbp, {n_taxa} taxa")
+        drawn = mixture.weights > 0
+        n_bases, n_taxa = mixture.genomes.lengths[drawn].sum(), len(set(mixture.genomes.taxa[drawn].tolist()))
+        log(f"train: {drawn.sum()} records, {n_bases / 1e6:.1f} Mbp, {n_taxa} taxa, classes {', '.join(classes)}")
         log(f"model: {n_parameters / 1e6:.2f} M parameters, {world} x {device.type}, from step {begin}")
-        validation = validation_set(read_genomes(directory, "val", settings.data.exclude), model, settings.fit)
+        validation = validation_set(read_split(settings.data, "val"), model, settings.fit)
     progress = _Progress(output, network, validation, device)
-    for step, losses in _steps(trained, optimizers, batches, settings.fit, device, begin):
+    log_prior = None
+    if len(classes) > 2:
+        log_prior = torch.tensor([settings.data.class_share[name] for name in classes], device=device).log()
+    for step, losses in _steps(trained, optimizers, batches, settings.fit, device, begin, log_prior):
         if rank == 0 and (step % settings.fit.evaluate_every == 0 or step == steps):
             entry = progress.evaluate(step, losses)
             training = {"parameters": n_parameters, "processes": world, "split": "train", **entry}
@@ -180,10 +187,11 @@ def _autocast(device: torch.device) -> AbstractContextManager[Any]:
 def _steps(
     trained: nn.Module,
     optimizers: list[torch.optim.Optimizer],
-    batches: Iterator[TrainingBatch],
+    batches: Iterator[HostBatch],
     settings: FitSettings,
     device: torch.device,
     begin: int,
+    log_prior: Tensor | None,
 ) -> Iterator[tuple[int, list[Tensor]]]:
     """Take one optimiser step a batch; yield its number and the losses so far, which the consumer may clear."""
     losses: list[Tensor] = []
@@ -193,7 +201,7 @@ def _steps(
             group["lr"] = settings.learning_rate * learning_rate(step - 1, settings)
         there = batch.to(device)
         with _autocast(device):
-            loss = loss_of(trained(there), there, settings)
+            loss = loss_of(trained(there), there, settings, log_prior)
         trained.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained.parameters(), settings.clip)
@@ -225,7 +233,8 @@ class _Progress:
 def _recorded(settings: TrainSettings) -> dict[str, Any]:
     """Return the settings without what does not change the result: where the data lie, how many workers."""
     recorded = settings.to_json()
-    recorded["data"].pop("directory")
+    for place in ("directory", "extra"):
+        recorded["data"].pop(place)
     recorded["fit"].pop("workers")
     return recorded
 

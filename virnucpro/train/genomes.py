@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,10 @@ class Genomes:
     lengths: npt.NDArray[np.int64]
     classes: npt.NDArray[np.str_]  # of each record
     taxa: npt.NDArray[np.str_]  # class|family|genus of each record
+    unclear: npt.NDArray[np.int64] = field(init=False, repr=False)  # where in `text` letters are not A, C, G or T
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unclear", np.flatnonzero(~_ACGT[self.text]))
 
     def weights(self, class_share: dict[str, float], temper: float) -> npt.NDArray[np.float64]:
         """Return the probability of each record when drawing windows.
@@ -75,11 +79,16 @@ class Genomes:
         return probabilities
 
     def draw(
-        self, rng: np.random.Generator, cumulative: npt.NDArray[np.float64], window_lengths: npt.NDArray[np.int64]
+        self,
+        rng: np.random.Generator,
+        cumulative: npt.NDArray[np.float64],
+        window_lengths: npt.NDArray[np.int64],
+        least: float = 1.0,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Draw one window of each length; return record numbers, starts in the record, and lengths (nt).
 
-        A record shorter than its window gives the whole record. `cumulative` is the running sum of `weights`.
+        A record shorter than its window gives a part of it, between the share `least` and all: where many records
+        are single genes, whole ones would be known by their ends. `cumulative` is the running sum of `weights`.
         """
         n = len(window_lengths)
         records, starts, lengths = (np.zeros(n, dtype=np.int64) for _ in range(3))
@@ -87,16 +96,18 @@ class Genomes:
         for _ in range(100):
             records[wanted] = np.minimum(np.searchsorted(cumulative, rng.random(len(wanted))), len(self.ids) - 1)
             lengths[wanted] = np.minimum(window_lengths[wanted], self.lengths[records[wanted]])
+            if least < 1:
+                short = wanted[lengths[wanted] < window_lengths[wanted]]
+                parts = least + (1 - least) * rng.random(len(short))
+                lengths[short] = np.maximum(1, np.rint(parts * lengths[short])).astype(np.int64)
             room = self.lengths[records[wanted]] - lengths[wanted] + 1
             starts[wanted] = (rng.random(len(wanted)) * room).astype(np.int64)
-            poor = [i for i in wanted.tolist() if self._ambiguous(records[i], starts[i], lengths[i]) > _MAX_AMBIGUOUS]
-            if not poor:
+            begins = self.starts[records[wanted]] + starts[wanted]
+            unclear = np.searchsorted(self.unclear, begins + lengths[wanted]) - np.searchsorted(self.unclear, begins)
+            wanted = wanted[unclear > _MAX_AMBIGUOUS * lengths[wanted]]
+            if not len(wanted):
                 return records, starts, lengths
-            wanted = np.array(poor)
         raise InputError("the genomes are too ambiguous to draw windows from: most letters are not A, C, G or T")
-
-    def _ambiguous(self, record: int, start: int, length: int) -> float:
-        return 1.0 - float(_ACGT[self.piece(record, start, length)].mean())
 
     def piece(self, record: int, start: int, length: int) -> npt.NDArray[np.uint8]:
         """Return `length` letters of a record from `start` as a view."""
@@ -127,6 +138,25 @@ def read_genomes(directory: Path, split: str, exclude: Sequence[str] = ()) -> Ge
         lengths=lengths,
         classes=np.array([class_name for _, class_name, _ in records]),
         taxa=np.array([f"{class_name}|{taxa.get((class_name, name), name)}" for name, class_name, _ in records]),
+    )
+
+
+def renamed(genomes: Genomes, names: dict[str, str]) -> Genomes:
+    """Return genomes whose classes have other names; a class that `names` lacks keeps its own."""
+    classes = np.array([names.get(name, name) for name in genomes.classes.tolist()])
+    return replace(genomes, classes=classes)
+
+
+def joined(parts: Sequence[Genomes]) -> Genomes:
+    """Put the records of several genomes one after the other."""
+    sizes = np.cumsum([0, *(len(part.text) for part in parts[:-1])])
+    return Genomes(
+        text=np.concatenate([part.text for part in parts]),
+        ids=[name for part in parts for name in part.ids],
+        starts=np.concatenate([part.starts + size for part, size in zip(parts, sizes, strict=True)]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        classes=np.concatenate([part.classes for part in parts]),
+        taxa=np.concatenate([part.taxa for part in parts]),
     )
 
 

@@ -1,9 +1,11 @@
 """The trainable whole of a model: both encoders, the classifier and the vote, and the loss.
 
-C chunks, F frames.
+C chunks, F frames, K classes, of which the last is virus.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ _LAST_SPECIAL = 3  # <cls>, <pad>, <eos>, <unk> come first in both of our vocabu
 
 
 class Network(nn.Module):
-    """The trainable whole of a model: from a batch to the margins of its chunks and frames.
+    """The trainable whole of a model: from a batch to the logits of its chunks and frames.
 
     In training a share `hidden` of the tokens, drawn anew each time, is replaced by the mask token.
     """
@@ -35,7 +37,7 @@ class Network(nn.Module):
         self.encoders: dict[str, Encoder] = {"nucleotide": model.nucleotide, "protein": model.protein}
 
     def forward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Return margins, logit(virus) - logit(other): of the chunks (C,) by the weighted vote, of the frames (F,)."""
+        """Return logits: of the chunks (C, K) by the weighted vote, and of the frames (F, K)."""
         vectors = {}
         for name, packed in (("nucleotide", batch.nucleotide), ("protein", batch.protein)):
             encoder, input_ids = self.encoders[name], packed.input_ids
@@ -49,21 +51,38 @@ class Network(nn.Module):
             vectors[name] = mean_pool_packed(hidden, packed.cu_seqlens, encoder.window, packed.position_ids)
         nucleotide = vectors["nucleotide"][batch.nucleotide_row]  # (F, D)
         logits, gates = self.parts["classifier"](torch.cat((nucleotide, vectors["protein"], batch.lengths), dim=1))
-        margins, gates = (logits[:, 1] - logits[:, 0]).float(), gates.float()
+        logits, gates = logits.float(), gates.float()
         n_chunks = batch.labels.shape[0]
         highest = torch.full((n_chunks,), -torch.inf, device=gates.device)
         highest = highest.scatter_reduce(0, batch.owner, gates.detach(), "amax")
         raised = (gates - highest[batch.owner]).exp()
         total = torch.zeros(n_chunks, device=gates.device).index_add(0, batch.owner, raised)
-        weighted = torch.zeros(n_chunks, device=gates.device).index_add(0, batch.owner, raised * margins)
-        return weighted / total, margins
+        weights = raised / total[batch.owner]
+        pooled = torch.zeros(n_chunks, logits.shape[1], device=gates.device)
+        return pooled.index_add(0, batch.owner, weights[:, None] * logits), logits
+
+
+def margins_of(logits: Tensor) -> Tensor:
+    """Return the log likelihood ratio (C,) of virus against an equal mixture of the hosts, as `aggregate` does."""
+    hosts = logits[:, :-1]
+    return logits[:, -1] - (hosts.logsumexp(1) - math.log(hosts.shape[1]))
 
 
 def initialise(model: Model, init: str = "") -> None:
-    """Draw fresh weights, normal with standard deviation 0.02 and biases 0, or take those of the model `init`."""
+    """Draw fresh weights, normal with standard deviation 0.02 and biases 0, or take those of the model `init`.
+
+    Of a model of two classes every host class gets the logit of its class other, so that the margins are the same.
+    """
     if init:
-        for own, given in zip(model.parts().values(), load_model(init).parts().values(), strict=True):
-            fill(own, given.state_dict(), init)
+        given = load_model(init)
+        states = {name: part.state_dict() for name, part in given.parts().items()}
+        hosts = len(model.description.classes) - 1
+        if hosts > 1 and len(given.description.classes) == 2:
+            for name in ("output_layer.weight", "output_layer.bias"):
+                other, virus, gate = states["classifier"][name]
+                states["classifier"][name] = torch.stack((*[other] * hosts, virus, gate))
+        for name, part in model.parts().items():
+            fill(part, states[name], init)
         return
     for part in model.parts().values():
         for module in part.modules():
@@ -73,10 +92,23 @@ def initialise(model: Model, init: str = "") -> None:
                 nn.init.zeros_(module.bias)
 
 
-def loss_of(margins_of: tuple[Tensor, Tensor], batch: TrainingBatch, settings: FitSettings) -> Tensor:
-    """Return the cross-entropy of the chunks, and a share of the frames', against smoothed labels."""
-    margins, frame_margins = margins_of
-    labels = batch.labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
-    chunk_loss = F.binary_cross_entropy_with_logits(margins, labels)
-    frame_loss = F.binary_cross_entropy_with_logits(frame_margins, labels[batch.owner])
+def loss_of(
+    logits_of: tuple[Tensor, Tensor], batch: TrainingBatch, settings: FitSettings, log_prior: Tensor | None = None
+) -> Tensor:
+    """Return the cross-entropy of the chunks, and a share of the frames', against smoothed labels.
+
+    With `log_prior` (K,), the logarithms of the classes' shares of the windows, it is that of posteriors of which the
+    logits are the log likelihoods (Menon et al. 2021, arXiv:2007.07314): the shares do not enter the logits.
+    """
+    chunks, frames = logits_of
+    chunk_loss = _cross_entropy(chunks, batch.labels, settings.label_smoothing, log_prior)
+    frame_loss = _cross_entropy(frames, batch.labels[batch.owner], settings.label_smoothing, log_prior)
     return chunk_loss + settings.frame_loss * frame_loss
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, log_prior: Tensor | None) -> Tensor:
+    """Return the mean of -ln(probability of the class) of logits (N, K); with no class, of -ln(that of all hosts)."""
+    logs = F.log_softmax(logits if log_prior is None else logits + log_prior, dim=1)
+    named = logs.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+    right = torch.where(labels < 0, logs[:, :-1].logsumexp(1), named)
+    return -((1 - smoothing) * right + smoothing * logs.mean(1)).mean()

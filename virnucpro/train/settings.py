@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, MissingInputError
+from virnucpro.models.description import VIRUS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,18 +20,31 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """What is drawn: shares of the classes, tempering of taxa, window lengths, substitutions.
+    """What is drawn: shares of the classes, tempering of taxa, window lengths, errors, windows that are no virus.
 
-    `class_share` gives each class its part of a batch. `fixed_lengths` are drawn with probability
-    `fixed_share`, otherwise a length between `min_length` and `max_length` nt. Each window gets its own rates of
-    errors, up to `max_substitution` letters replaced, `max_indel` left out or doubled, `max_unknown` made N.
+    `class_share` gives each class its part of a batch. `extra` names a second directory with files CLASS.fna of
+    sequence for training only; `extra_share` says which part of a class's windows is drawn from it (a class that only
+    the second directory has is drawn from there alone). `merge` gives classes of the data another name, so that
+    several count as one. `fixed_lengths` are drawn with probability `fixed_share`, otherwise a length between
+    `min_length` and `max_length` nt.
+
+    Each window gets its own rates of errors, up to `max_substitution` letters replaced and `max_unknown` made N. A
+    share `indel_share` of the windows has insertions and deletions, up to `max_indel` per letter; a letter that
+    repeats the one before it is changed `homopolymer` times as often as another. With `fill_unknown` every letter
+    other than A, C, G and T is replaced by a random base.
+    A share `tails` of the windows gets a homopolymer at an end, a share `adapter_ends` runs into an adapter.
+
     A share `shuffled` of the windows, of any class, is shuffled with its dinucleotides kept, and a share `simple` is
-    replaced by simple repeats and adapters; both are then no virus.
+    replaced by simple repeats and adapters; both are then no virus. A share `tandem` of the host windows becomes
+    repeats of a unit of 20 to 200 nt of it, with mutations, and keeps its class.
     """
 
     directory: str
     class_share: dict[str, float]
     exclude: tuple[str, ...] = ("viroid",)
+    extra: str = ""
+    extra_share: dict[str, float] = field(default_factory=dict)
+    merge: dict[str, str] = field(default_factory=dict)
     temper: float = 0.5
     min_length: int = 75
     max_length: int = 500
@@ -37,22 +52,54 @@ class DataSettings:
     fixed_share: float = 0.7
     max_substitution: float = 0.04
     max_indel: float = 0.0
+    indel_share: float = 1.0
+    homopolymer: float = 1.0
     max_unknown: float = 0.0
+    fill_unknown: bool = False
+    tails: float = 0.0
+    adapter_ends: float = 0.0
     shuffled: float = 0.0
     simple: float = 0.0
+    tandem: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.shuffled, self.simple) < 0 or self.shuffled + self.simple > 1:
             raise ConfigError(
                 f"shuffled and simple are shares of at most 1 together, got {self.shuffled}, {self.simple}"
             )
+        for name in (
+            "max_substitution", "max_indel", "indel_share", "max_unknown", "tails", "adapter_ends", "tandem"
+        ):  # fmt: skip
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if not 1 <= self.homopolymer < math.inf:
+            raise ConfigError(f"homopolymer is a factor of at least 1, got {self.homopolymer}")
+        if not 3 <= self.min_length <= min(self.max_length, *self.fixed_lengths):
+            raise ConfigError(
+                f"min_length must be at least 3 and at most max_length and fixed_lengths, got {self.min_length}"
+            )
+        for name, share in self.extra_share.items():
+            if not 0 <= share <= 1 or name not in self.class_share:
+                raise ConfigError(f"extra_share gives classes of class_share a share in 0..1, got {name} = {share}")
+        if self.extra_share and not self.extra:
+            raise ConfigError("extra_share needs the directory `extra`")
+        if VIRUS in self.merge:
+            raise ConfigError("merge joins host classes; virus stays virus")
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the host classes that are drawn, in order of their names."""
+        return tuple(sorted(self.class_share.keys() - {VIRUS}))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The shape of the model; widths and layers of the two encoders, the k of the nucleotide tokens."""
+    """The shape of the model: its classes, widths and layers of the two encoders, the k of the nucleotide tokens.
+
+    `classes` is `two` (other and virus) or `hosts`: virus and every host class of `class_share`.
+    """
 
     name: str
+    classes: Literal["two", "hosts"] = "two"
     protein_layers: int = 4
     protein_width: int = 192
     protein_heads: int = 6
@@ -64,6 +111,10 @@ class ModelSettings:
     dropout: float = 0.1
     frame_rule: FrameRule = field(default_factory=lambda: FrameRule("longest_segments", segments=2, min_aa=20))
 
+    def __post_init__(self) -> None:
+        if self.classes not in ("two", "hosts"):
+            raise ConfigError(f"classes must be two or hosts, got {self.classes!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
@@ -71,7 +122,8 @@ class FitSettings:
     that falls to zero over the last `decay` of the steps.
 
     `batch` counts windows a process; `frame_loss` weighs the mean loss of single frames beside the loss of
-    the chunks' votes; `init` names a model of the same shape whose weights to start from; `compile` fuses the
+    the chunks' votes; `init` names a model of the same shape whose weights to start from, which may have two classes
+    where the new one has more; `compile` fuses the
     elementwise work of a layer by torch.compile; `hidden_tokens` is the share of tokens masked at each step.
     """
 
@@ -163,4 +215,5 @@ def read_settings(path: Path) -> TrainSettings | ClassifierSettings:
 
 def _from_file(table: dict[str, Any], path: Path) -> dict[str, Any]:
     lists = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
-    return {**table, **lists, "directory": str((path.parent / table["directory"]).resolve())}
+    places = {name: str((path.parent / table[name]).resolve()) for name in ("directory", "extra") if table.get(name)}
+    return {**table, **lists, **places}

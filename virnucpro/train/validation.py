@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from virnucpro.models.registry import Model
-from virnucpro.train.batches import TrainingBatch, collate_frames
+from virnucpro.train.batches import HostBatch, class_numbers, collate_frames
 from virnucpro.train.evaluate import evaluate
 from virnucpro.train.genomes import VIRUS, Genomes, sample_windows
-from virnucpro.train.network import Network
+from virnucpro.train.network import Network, margins_of
 from virnucpro.train.settings import FitSettings
 from virnucpro.types import Chunk
 
 EVALUATED_LENGTHS = (500, 300, 150)
-Validation = dict[int, tuple[list[TrainingBatch], list[str]]]
+Validation = dict[int, tuple[list[HostBatch], list[str]]]
 
 
 def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Validation:
@@ -32,7 +32,8 @@ def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Val
         for begin in range(0, len(windows), settings.batch):
             part = windows[begin : begin + settings.batch]
             chunks = [Chunk(w.record_id, 1, w.start, w.sequence) for w in part]
-            batches.append(collate_frames(model, chunks, [float(w.class_name == VIRUS) for w in part]))
+            labels = class_numbers([w.class_name for w in part], model.description.classes).tolist()
+            batches.append(collate_frames(model, chunks, labels))
         result[length] = batches, [w.class_name for w in windows]
     return result
 
@@ -43,7 +44,7 @@ def validate(network: Network, validation: Validation, device: torch.device) -> 
     network.eval()
     figures = {}
     for length, (batches, classes) in validation.items():
-        margins = [network(batch.to(device))[0].sigmoid().cpu().numpy() for batch in batches]
+        margins = [margins_of(network(batch.to(device))[0]).sigmoid().cpu().numpy() for batch in batches]
         scores: list[float | None] = np.concatenate(margins).tolist()
         figures[str(length)] = evaluate(scores, classes).to_json()
     network.train()
