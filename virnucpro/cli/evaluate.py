@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from virnucpro.cli import options
 
 if TYPE_CHECKING:
     from virnucpro.train.evaluate import Sample
+
+_PLOTS = ("roc.png", "calibration.png", "scores.png")
 
 
 def evaluate(
@@ -43,27 +46,28 @@ def evaluate(
     Example: virnucpro evaluate calls.tsv --truth truth.tsv -o figures
     """
     from virnucpro.errors import ConfigError
-    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.pipeline.replacement import any_of, refuse_stdout, replaced_files
     from virnucpro.report.plots import new_figure
     from virnucpro.train.bootstrap import Bootstrap
-    from virnucpro.train.truth import evaluate_tables
+    from virnucpro.train.truth import EVALUATION_FILES, evaluate_tables
 
     try:
         edges = [int(border) for border in length_bins.split(",")]
     except ValueError:
         raise ConfigError(f"--length-bins must be whole numbers with commas between, got {length_bins!r}") from None
+    refuse_stdout((calls, truth))
+    if output is not None and plots:
+        new_figure()  # before the work: without matplotlib there is nothing to draw with
+    own = any_of((*EVALUATION_FILES, *_PLOTS))
+    with replaced_files(output, restart, (calls, truth), own) if output is not None else nullcontext() as folder:
+        found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
+        print(json.dumps(found.summary(), indent=2))
+        if folder is not None:
+            found.write(folder)
+            if plots:
+                _plot(found.sample, folder)
     if output is not None:
-        if plots:
-            new_figure()  # before the work: without matplotlib there is nothing to draw with
-        prepare_directory(output, restart)
-    found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
-    print(json.dumps(found.summary(), indent=2))
-    if output is None:
-        return
-    found.write(output)
-    if plots:
-        _plot(found.sample, output)
-    options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
+        options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
 
 
 def _plot(sample: Sample, directory: Path) -> None:
@@ -76,8 +80,9 @@ def _plot(sample: Sample, directory: Path) -> None:
         part = sample.take(sample.members(hosts))
         sides = part.scores[part.is_virus], part.scores[~part.is_virus]
         curves[f"{hosts}, AUROC {auroc(*sides):.3f}"] = roc_curve(*sides)
-    plot_roc(directory / "roc.png", curves)
+    roc, calibration, scores = (directory / name for name in _PLOTS)
+    plot_roc(roc, curves)
     scored = sample.take(sample.scored)
-    plot_calibration(directory / "calibration.png", *reliability(scored.scores, scored.is_virus))
+    plot_calibration(calibration, *reliability(scored.scores, scored.is_virus))
     names = (VIRUS, *sample.hosts)
-    plot_scores(directory / "scores.png", {name: sample.scores[sample.classes == name] for name in names})
+    plot_scores(scores, {name: sample.scores[sample.classes == name] for name in names})
