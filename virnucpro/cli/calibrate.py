@@ -39,29 +39,31 @@ def calibrate(
     from dataclasses import replace
 
     from virnucpro.models.registry import find_model, load_model
-    from virnucpro.pipeline.outputs import prepare_directory
     from virnucpro.pipeline.predict import Options
+    from virnucpro.pipeline.replacement import any_of, refuse_directory, replaced_files
     from virnucpro.train.calibrate import MAX_REPETITION, Scorer
     from virnucpro.train.calibrate import calibrate as fit
     from virnucpro.train.card import card_tables
-    from virnucpro.train.genomes import read_genomes
+    from virnucpro.train.genomes import data_files, read_genomes
 
     source, loaded = find_model(model), load_model(model)
+    refuse_directory(source, output)
     how = Options(device=device, precision=precision, threads=threads)
     genomes = read_genomes(data, split, ["viroid"])
     scorer = Scorer(loaded, genomes, how, windows, print_progress)
-    prepare_directory(output, restart)
-    calibration, figures = fit(scorer, seed)
     settings = {"split": split, "windows_per_host_class": windows, "seed": seed}
-    described = replace(
-        loaded.description,
-        calibration=calibration,
-        max_repetition=MAX_REPETITION,
-        metrics={**loaded.description.metrics, "calibration": {**settings, **figures}},
-    )
-    for file in described.files():
-        shutil.copyfile(source / file, output / file)
-    described.write_json(output / "model.json")
+    own = any_of(("model.json", *loaded.description.files()))
+    with replaced_files(output, restart, data_files(data), own, remove=False) as folder:
+        calibration, figures = fit(scorer, seed)
+        described = replace(
+            loaded.description,
+            calibration=calibration,
+            max_repetition=MAX_REPETITION,
+            metrics={**loaded.description.metrics, "calibration": {**settings, **figures}},
+        )
+        for file in described.files():
+            shutil.copyfile(source / file, folder / file)
+        described.write_json(folder / "model.json")
     for line in card_tables(calibration, figures).splitlines():
         print_line(line)
     options.report(f"the calibrated model is in {output}")

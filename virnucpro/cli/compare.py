@@ -32,10 +32,15 @@ def compare(
     """
     from virnucpro.errors import ConfigError
     from virnucpro.pipeline.outputs import atomic_writer
+    from virnucpro.pipeline.replacement import refuse_inputs, refuse_stdout
     from virnucpro.train import compare as comparison
 
     if len(tables) < 2:
         raise ConfigError(f"a comparison needs two tables or more, got {len(tables)}")
+    given = [*tables, *([kraken_report] if kraken_report is not None else [])]
+    refuse_stdout(given)
+    if output is not None:
+        refuse_inputs(given, [output])
     tools, calls = comparison.compare(comparison.read_tables(tables, kraken_report))
     if output is not None:
         with atomic_writer(output) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,39 +45,38 @@ def evaluate(
     Example: virnucpro evaluate calls.tsv --truth truth.tsv -o figures
     """
     from virnucpro.errors import ConfigError
-    from virnucpro.pipeline.outputs import prepare_directory
-    from virnucpro.report.plots import can_draw
+    from virnucpro.pipeline.lock import locked
+    from virnucpro.pipeline.replacement import any_of, refuse_stdout, replaced_files
+    from virnucpro.report.plots import EVALUATION_PLOTS, can_draw
     from virnucpro.train.bootstrap import Bootstrap
-    from virnucpro.train.truth import evaluate_tables
+    from virnucpro.train.truth import EVALUATION_FILES, evaluate_tables
 
     try:
         edges = [int(border) for border in length_bins.split(",")]
     except ValueError:
         raise ConfigError(f"--length-bins must be whole numbers with commas between, got {length_bins!r}") from None
-    drawn = False
-    if output is not None:
-        drawn = plots and can_draw("png", asked=True)  # says before the work what is missing
-        prepare_directory(output, restart)
-    found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
-    print(printable_json(json.dumps(found.summary(), indent=2)))
+    refuse_stdout((calls, truth))
+    drawn = output is not None and plots and can_draw("png", asked=True)  # says before the work what is missing
+    own = any_of((*EVALUATION_FILES, *EVALUATION_PLOTS))
+    with replaced_files(output, restart, (calls, truth), own) if output is not None else nullcontext() as folder:
+        found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
+        print(printable_json(json.dumps(found.summary(), indent=2)))
+        if folder is not None:
+            found.write(folder)
     if output is None:
         return
-    found.write(output)
-    _plot(found.sample, output, drawn)  # after the tables, which no figure may cost
+    if drawn:
+        with locked(output):
+            _plot(found.sample, output)  # after the tables, which no figure may cost
     options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
 
 
-def _plot(sample: Sample, directory: Path, drawn: bool) -> None:
-    """Draw the figures, or remove those of an earlier run: figures beside the tables are of the same calls."""
+def _plot(sample: Sample, directory: Path) -> None:
     from virnucpro.report.plots import EVALUATION_PLOTS, optional_figure, plot_calibration, plot_roc, plot_scores
     from virnucpro.train.evaluate import ALL_HOSTS, auroc, reliability, roc_curve
     from virnucpro.train.genomes import VIRUS
 
-    roc, calibration, scores = paths = [directory / name for name in EVALUATION_PLOTS]
-    if not drawn:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        return
+    roc, calibration, scores = (directory / name for name in EVALUATION_PLOTS)
     with optional_figure(roc):
         curves = {}
         for hosts in (ALL_HOSTS, *sample.hosts):

@@ -21,9 +21,10 @@ def frames(
 
     Example: virnucpro frames contigs.fa --chunk-length 500 -o frames
     """
-    from virnucpro.pipeline.outputs import prepare_directory, write_frames
+    from virnucpro.pipeline.outputs import FRAME_FILES, write_frames
+    from virnucpro.pipeline.replacement import any_of, replaced_files
     from virnucpro.seq import read_records
 
-    prepare_directory(output, restart)
-    n_chunks, n_frames = write_frames(read_records(inputs), chunk_length, output)
+    with replaced_files(output, restart, inputs, any_of(FRAME_FILES)) as folder:
+        n_chunks, n_frames = write_frames(read_records(inputs), chunk_length, folder)
     options.report(f"{n_chunks} chunks, {n_frames} stop-free frames; files are in {output}")

@@ -19,7 +19,8 @@ def merge(
     """Make one run of the shards that `predict --shard` did.
 
     The tables are the same as without shards. Shards that are missing, given twice, not complete or of different runs
-    are refused. Theirs stay as they are.
+    or inputs are refused. Theirs stay as they are. With --restart, what is in the output directory stays until the new
+    tables are whole.
 
     Example: virnucpro merge shard_1 shard_2 shard_3 shard_4 -o calls
     """
@@ -27,6 +28,5 @@ def merge(
     from virnucpro.pipeline.shards import merge_shards
     from virnucpro.report.write import write_report
 
-    tally = merge_shards(runs, output, Begin.RESTART if restart else Begin.NEW, sys.argv)
-    write_report(output)
+    tally = merge_shards(runs, output, Begin.RESTART if restart else Begin.NEW, sys.argv, write_report)
     options.report(f"{tally.records} records of {len(runs)} shards; tables and report.html are in {output}")

@@ -20,8 +20,16 @@ def report(
 
     Example: virnucpro report calls
     """
-    from virnucpro.pipeline.outputs import REPORT
+    from virnucpro.errors import MissingInputError
+    from virnucpro.pipeline.lock import locked
+    from virnucpro.pipeline.outputs import REPORT, REPORTS
+    from virnucpro.pipeline.replacement import refuse_inputs
+    from virnucpro.report.run import RUN_FILES
     from virnucpro.report.write import write_report
 
-    write_report(run)
+    if not run.is_dir():  # a lock would make it
+        raise MissingInputError(f"{run} holds no run: it is no directory; name an --output of predict")
+    with locked(run):
+        refuse_inputs([run / name for name in RUN_FILES], [run / name for name in REPORTS])
+        write_report(run)
     options.report(f"open {run / REPORT} in a browser")

@@ -28,12 +28,19 @@ def sample(
     Taxa are weighed by the root of their size. Writes windows.fa and truth.tsv (seq_name, class, taxon, record,
     start, length).
     """
-    from virnucpro.pipeline.outputs import prepare_directory
-    from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows, write_windows
+    from virnucpro.pipeline.replacement import any_of, replaced_files
+    from virnucpro.train.genomes import (
+        VIRUS,
+        WINDOW_FILES,
+        data_files,
+        read_genomes,
+        sample_windows,
+        write_windows,
+    )
 
-    prepare_directory(output, restart)
-    genomes = read_genomes(data, split, exclude or ["viroid"])
-    per_class = {name: virus if name == VIRUS else host for name in sorted(set(genomes.classes.tolist()))}
-    windows = sample_windows(genomes, length, per_class, seed)
-    write_windows(windows, output)
+    with replaced_files(output, restart, data_files(data), any_of(WINDOW_FILES)) as folder:
+        genomes = read_genomes(data, split, exclude or ["viroid"])
+        per_class = {name: virus if name == VIRUS else host for name in sorted(set(genomes.classes.tolist()))}
+        windows = sample_windows(genomes, length, per_class, seed)
+        write_windows(windows, folder)
     options.report(f"{len(windows)} windows of {split}; files are in {output}")

@@ -63,11 +63,12 @@ def scan(
     from virnucpro.config import make_sums_reproducible
 
     make_sums_reproducible()
-    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.pipeline.lock import locked
     from virnucpro.pipeline.predict import Options
     from virnucpro.pipeline.progress import Source, shown_progress
     from virnucpro.pipeline.regions import REMNANTS, Landscape
-    from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings
+    from virnucpro.pipeline.replacement import replaced_files
+    from virnucpro.pipeline.scan import SCAN_FILES, ScanFiles, Scanner, ScanSettings
     from virnucpro.report.plots import can_draw, optional_figure
     from virnucpro.report.tracks import draw_track, track_lines
 
@@ -80,16 +81,22 @@ def scan(
     if neutral is not None:
         landscape = replace(landscape, neutral=neutral)
     scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
-    prepare_directory(output, restart)
+    # Figures without a table are not those of a scan, whatever their names.
+    earlier = (output / "regions.tsv").is_file()
     source = Source(inputs, scanner.windows)
     figures = {}
-    with ExitStack() as stack, shown_progress(source, "windows") as counter:
-        files = ScanFiles(stack, output)
+    with (
+        replaced_files(output, restart, inputs, SCAN_FILES, remove=earlier) as folder,
+        ExitStack() as stack,
+        shown_progress(source, "windows") as counter,
+    ):
+        files = ScanFiles(stack, folder)
         for track in scanner.scan(source, counter):
             files.write(track)
             if drawn and track.regions:
                 figures[output / f"record_{files.n_records:05d}.{suffix}"] = track_lines(track)
-    for path, lines in figures.items():  # after the tables, which no figure may cost
-        with optional_figure(path):
-            draw_track(path, lines)
+    with locked(output):
+        for path, lines in figures.items():  # after the tables, which no figure may cost
+            with optional_figure(path):
+                draw_track(path, lines)
     options.report(f"regions: {files.n_regions:,}; records: {files.n_records:,}; files are in {output}")

@@ -43,13 +43,15 @@ def train(
 
     Example: virnucpro train SETTINGS.toml --data DATA -o MODEL
     """
-    import shutil
     from dataclasses import replace
 
     from virnucpro.errors import ConfigError
+    from virnucpro.models.registry import find_directory
     from virnucpro.pipeline.device import choose_device
-    from virnucpro.pipeline.outputs import prepare_directory
+    from virnucpro.pipeline.replacement import refuse_directory, replaced_files
     from virnucpro.train.fit import fit
+    from virnucpro.train.genomes import data_files
+    from virnucpro.train.place import MODEL_FILES, training_place
     from virnucpro.train.settings import ClassifierSettings, read_settings
 
     settings = read_settings(config)
@@ -63,10 +65,11 @@ def train(
             raise ConfigError("a classifier is trained on the splits alone; leave --extra out")
         if data is not None:
             settings = replace(settings, directory=str(data))
-        prepare_directory(output, restart)
-        train_classifier(
-            replace(settings, model=init or settings.model), output, Options(device=device), print_progress
-        )
+        settings = replace(settings, model=init or settings.model)
+        refuse_directory(find_directory(settings.model), output)
+        given = [config, *data_files(Path(settings.directory))]
+        with replaced_files(output, restart, given, MODEL_FILES, remove=False) as folder:
+            train_classifier(settings, folder, Options(device=device), print_progress)
         return
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
@@ -76,8 +79,11 @@ def train(
         settings = replace(settings, fit=replace(settings.fit, init=init))
     if resume and restart:
         raise ConfigError("--resume goes on and --restart begins anew; give one of them")
-    prepare_directory(output, restart or resume)
-    if restart:
-        shutil.rmtree(output / "checkpoint", ignore_errors=True)
-    with stoppable("run it again with --resume to go on from the last checkpoint"):
-        fit(settings, output, choose_device(device), print_progress)
+    if settings.fit.init:
+        refuse_directory(find_directory(settings.fit.init), output)
+    given = [config, *data_files(Path(settings.data.directory))]
+    with (
+        training_place(output, restart, resume, given) as place,
+        stoppable("run it again with --resume to go on from the last checkpoint"),
+    ):
+        fit(settings, place, choose_device(device), print_progress)

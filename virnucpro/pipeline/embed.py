@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -22,15 +23,22 @@ from virnucpro.models.registry import DEFAULT_MODEL, find_directory, load_encode
 from virnucpro.models.tokenizers import ESM2Tokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
-from virnucpro.pipeline.embedding_file import Vectors, is_done, write_shard
+from virnucpro.pipeline.embedding_file import Vectors, holds_other_records, is_done, write_shard
 from virnucpro.pipeline.engine import Engine, recovered
-from virnucpro.pipeline.outputs import atomic_writer
+from virnucpro.pipeline.outputs import atomic_writer, sync, usable
 from virnucpro.pipeline.predict import Options
 from virnucpro.pipeline.progress import Counter, shown_progress
 from virnucpro.pipeline.proteins import Tidied, refuse_nucleotides
-from virnucpro.pipeline.provenance import describe_input, require_same
+from virnucpro.pipeline.provenance import (
+    describe_input,
+    fingerprint_inputs,
+    require_same,
+    require_same_content,
+    settle_inputs,
+)
+from virnucpro.pipeline.replacement import UNFINISHED, refuse_inputs
 from virnucpro.pipeline.run_directory import Begin, RunDirectory
-from virnucpro.pipeline.units import Unit, iter_units
+from virnucpro.pipeline.units import Content, ContentDigest, Unit, iter_units
 from virnucpro.seq import read_records
 from virnucpro.seq.reader import as_path, several
 from virnucpro.types import Record
@@ -97,67 +105,174 @@ def embed(request: EmbedRequest, open_engine: OpenEmbedding | None = None) -> Em
     """
     directory = RunDirectory(request.output)
     with directory.locked():
-        before = directory.open(request.begin)
+        work, before = _begun(directory, request.begin)
         if request.long not in ("window", "refuse"):
             raise ConfigError(f"--long must be window or refuse, got {request.long!r}")
-        with (open_engine or _open_local)(request) as engine, shown_progress() as counter:
-            return _Course(request, directory, engine).run(before, counter)
+        refuse_inputs(request.inputs, _own_files(directory))
+        opened = replace(request, output=work.path)
+        with (
+            _beside(directory, work),
+            (open_engine or _open_local)(opened) as engine,
+            shown_progress() as counter,
+        ):
+            return _Course(request, directory, work, engine).run(before, counter)
+
+
+def _begun(directory: RunDirectory, begin: Begin) -> tuple[RunDirectory, dict[str, Any] | None]:
+    """Return where the run works, and what run.json says about the one to go on with.
+
+    A run that replaces a complete one works beside it, until all its shards are whole.
+    """
+    unfinished = RunDirectory(directory.path / UNFINISHED)
+    if begin is Begin.RESUME and (begun := unfinished.state()) is not None:
+        return unfinished, begun
+    before = directory.open(begin)
+    earlier = directory.state() if begin is Begin.RESTART else None
+    return (unfinished if earlier is not None and earlier["status"] == "complete" else directory), before
+
+
+@contextmanager
+def _beside(directory: RunDirectory, work: RunDirectory) -> Iterator[None]:
+    """Make the place where a run works beside an earlier one; it goes when nothing in it is left to resume."""
+    if work is directory:
+        yield
+        return
+    try:
+        with work.locked():  # workers on other machines look for the lock
+            yield
+    finally:
+        if work.state() is None:
+            shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _own_files(directory: RunDirectory) -> list[Path]:
+    shards = [path for path in directory.path.iterdir() if _SHARDS.fullmatch(path.name)]
+    return [directory.state_path, directory.path / IDS, *shards]
+
+
+def _remove_shards(directory: Path, kept: Container[str] = ()) -> None:
+    """Remove the shards of an earlier run, but those of the names to keep."""
+    with usable(directory):
+        for path in list(directory.iterdir()):
+            if _SHARDS.fullmatch(path.name) and path.name not in kept and path.is_file():
+                path.unlink()
 
 
 class _Course:
-    """A run of `embed`: its input, its shards and ids.tsv."""
+    """A run of `embed`: its input, its shards and ids.tsv. It writes to `work`, from where they go to `directory`."""
 
-    def __init__(self, request: EmbedRequest, directory: RunDirectory, engine: Engine) -> None:
-        self.request, self.directory, self.engine = request, directory, engine
+    def __init__(self, request: EmbedRequest, directory: RunDirectory, work: RunDirectory, engine: Engine) -> None:
+        self.request, self.directory, self.work, self.engine = request, directory, work, engine
         inputs = [describe_input(name) for name in request.inputs]
         self.told = {**engine.told, "command": list(request.command), "inputs": inputs}
+        self.settings = fingerprint(engine.told["fingerprint"])
         self.max_length: int = self.told["max_length"]
         self.shards: list[str] = []
         self.sequences = self.windowed = self.kept = 0
         self.tidied = Tidied()
+        self._digest = ContentDigest()
 
     def run(self, before: dict[str, Any] | None, counter: Counter) -> Embedded:
-        if before is not None:
-            require_same(before["fingerprint"], self.told["fingerprint"])
+        expected = None if before is None else self._compared(before)
         begun = False
 
-        def begin() -> None:  # not before the first shard is done: a run that fails till then changes no run.json
+        def begin() -> None:  # not before the first shard is done: a run that fails till then changes nothing
             nonlocal begun
             if not begun:
-                self.directory.write_state({"status": "running", **self.told})
+                if before is None:
+                    self._clear()
+                content = {"content": asdict(expected)} if expected else {}
+                self.work.write_state({"status": "running", **self.told, **content})
                 begun = True
 
-        with atomic_writer(self.directory.path / IDS) as ids:
+        with atomic_writer(self.work.path / IDS) as ids:
             ids.write("seq_name\tlength\tshard\trow\trows\n")
-            for _ in self.engine.score(self._missing(ids, before is not None), self.directory, begin, counter):
+            for _ in self.engine.score(self._missing(ids, before is not None), self.work, begin, counter):
                 pass
-        for path in self.directory.path.iterdir():
-            if _SHARDS.fullmatch(path.name) and path.name not in self.shards:  # of a run that this one replaces
-                path.unlink()
+            content = self._digest.content()
+            if expected is not None:
+                require_same_content(expected, content)
+            begin()
+        self._move()
+        _remove_shards(self.directory.path, self.shards)  # of a run that this one replaces
         counts = {"sequences": self.sequences, "windowed": self.windowed, "shards": len(self.shards)}
         counts["kept_shards"] = self.kept
+        told = {**self.told, "inputs": settle_inputs(self.told["inputs"]), "content": asdict(content)}
         left_out = {"letters": self.tidied.letters, "sequences": self.tidied.sequences}
         self.directory.write_state(
-            {"status": "complete", **self.told, "counts": counts, "left_out": left_out, **self.engine.closing()}
+            {"status": "complete", **told, "counts": counts, "left_out": left_out, **self.engine.closing()}
         )
+        if self.work is not self.directory:
+            self.work.state_path.unlink(missing_ok=True)
         return Embedded(self.sequences, self.told["width"], self.windowed, self.kept, self.tidied)
 
+    def _compared(self, before: dict[str, Any]) -> Content | None:
+        """Return what the earlier run has read from beginning to end, if it has.
+
+        Raises:
+            ConfigError: it had other settings or inputs.
+        """
+        inputs = before.get("inputs")
+        try:
+            earlier = {} if inputs is None else fingerprint_inputs(inputs)
+        except (TypeError, LookupError) as error:
+            raise ConfigError(f"{self.work.state_path} is damaged: inputs; --restart begins anew") from error
+        now = {**self.told["fingerprint"], **fingerprint_inputs(self.told["inputs"])}
+        require_same({**before["fingerprint"], **earlier}, now)
+        return Content.from_json(before.get("content"))
+
+    def _clear(self) -> None:
+        """Remove what runs that were not completed have left."""
+        if self.work is self.directory:
+            shutil.rmtree(self.directory.path / UNFINISHED, ignore_errors=True)
+        _remove_shards(self.work.path)
+
+    def _move(self) -> None:
+        """Put all files in the place of an earlier run's, once they are whole."""
+        if self.work is self.directory:
+            return
+        self.directory.write_state({"status": "running", **self.told})
+        with usable(self.directory.path):
+            for name in (*self.shards, IDS):
+                if (path := self.work.path / name).exists():  # else it was moved before
+                    path.replace(self.directory.path / name)
+            sync(self.directory.path)
+
     def _missing(self, ids: TextIO, resumed: bool) -> Iterator[Unit]:
-        """Read the input, write ids.tsv and yield the shards that are to be done."""
+        """Read the input, write ids.tsv and yield the shards that are to be done.
+
+        Raises:
+            ConfigError: a shard of the run that is resumed is of other records.
+        """
         letters = SHARD_BYTES // (4 * self.told["width"]) if self.request.per_residue else SHARD_BYTES
         records = self._records()
-        settings = fingerprint(self.told["fingerprint"])
         for unit in iter_units(records, SHARD_RECORDS, letters):
             self._check(unit.records)
-            path = shard_path(self.directory, unit)
+            self._digest.add(unit.digest, len(unit.records))
+            path = shard_path(self.work, unit)
             self.shards.append(path.name)
             ids.writelines(self._rows(unit.records, path.name))
             self.sequences += len(unit.records)
             self.windowed += sum(len(record.sequence) > self.max_length for record in unit.records)
-            if resumed and is_done(path, unit, settings):
+            if resumed and self._is_there(unit):
                 self.kept += 1
-            else:
-                yield unit
+                continue
+            if resumed and holds_other_records(path, unit, self.settings):
+                raise ConfigError(
+                    f"this is not the run that was begun: {self.directory.path / path.name} was made of other records "
+                    "than the input now has there; --restart begins anew"
+                )
+            yield unit
+
+    def _is_there(self, unit: Unit) -> bool:
+        """Tell whether a shard is done, also where a run that was killed has put it in an earlier one's place."""
+        path = shard_path(self.work, unit)
+        if is_done(path, unit, self.settings):
+            return True
+        if self.work is self.directory or not is_done(shard_path(self.directory, unit), unit, self.settings):
+            return False
+        path.unlink(missing_ok=True)  # damaged: it must not replace the whole one
+        return True
 
     def _records(self) -> Iterator[Record]:
         """Read the input; of proteins, what is embedded of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors, writer:
         except SafetensorError as error:
             raise OutputError(f"{path} cannot be written: {error}; choose another --output") from error
         temporary.chmod(0o644)  # safetensors writes it readable by its owner alone
+
+
+def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
+    """Tell whether a shard is there, whole and of these settings, but of other records."""
+    try:
+        with safe_open(path, "np") as shard:
+            told, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
+            said = json.loads(told["virnucpro"])["input_sha256"]
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError, RecursionError):
+        return False
+    return said != unit.digest and told == _tell(replace(unit, digest=said), settings, vectors)
 
 
 def is_done(path: Path, unit: Unit, settings: str) -> bool:

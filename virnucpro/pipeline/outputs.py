@@ -36,13 +36,19 @@ _TABLES = {
 # The files of `predict`, each with its first line: of single records, and of pairs.
 TABLES = {**_TABLES, "viral.fasta": "", "viral.fastq": ""}
 PAIR_TABLES = {**_TABLES, "viral_1.fasta": "", "viral_2.fasta": "", "viral_1.fastq": "", "viral_2.fastq": ""}
-# Removed where nothing is in it: all hits are in viral.fasta, those that came with qualities in viral.fastq too.
+# Only of input that has FASTQ in it: all hits are in viral.fasta, those that came with qualities in viral.fastq too.
 FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
 # What is made of the tables.
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
+FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
 FASTA_WIDTH = 60
 _FDR = RECORD_COLUMNS.index("fdr")
+
+
+def temporary_of(path: Path, writer: str = "") -> Path:
+    """Return under which name a file is written, see `atomic_path`."""
+    return path.with_name(f".{path.name}{writer}.tmp")
 
 
 @contextmanager
@@ -54,13 +60,13 @@ def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
     Raises:
         OutputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}{writer}.tmp")
+    temporary = temporary_of(path, writer)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}; make room there or choose another --output") from error
@@ -69,9 +75,9 @@ def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
             temporary.unlink()
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` last through a power cut, where the file system can promise it."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or the renames in a directory, last through a power cut, where the file system can promise it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):
             os.fsync(descriptor)
@@ -87,20 +93,6 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
     ):
         yield file
-
-
-def prepare_directory(directory: Path, restart: bool) -> None:
-    """Make the output directory; one that has files in it is taken only with `restart`.
-
-    What is in it stays until it is replaced, file by file: it may hold the input.
-
-    Raises:
-        OutputError: it holds files and `restart` is not set, or it cannot be made.
-    """
-    with usable(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()) and not restart:
-            raise OutputError(f"{directory} is not empty; use --restart to replace what is there, or another --output")
 
 
 @contextmanager
@@ -226,8 +218,9 @@ def write_frames(records: Iterable[Record], chunk_length: int, directory: Path) 
     """Write chunks.fa, frames.fna and frames.faa by the published frame rule; return counts of chunks and frames."""
     n_chunks = n_frames = 0
     with ExitStack() as stack:
-        names = ("chunks.fa", "frames.fna", "frames.faa")
-        chunk_file, nucleotides, proteins = (stack.enter_context(atomic_writer(directory / name)) for name in names)
+        chunk_file, nucleotides, proteins = (
+            stack.enter_context(atomic_writer(directory / name)) for name in FRAME_FILES
+        )
         for record in records:
             chunks = list(iter_chunks(record, chunk_length))
             for chunk, frames in zip(chunks, frames_of(chunks, FrameRule("stop_free")), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ PLAIN_LINE_SECONDS = 30.0
 # On a terminal, so many workers have a line.
 MOST_LINES = 16
 _RECORDS_A_LOOK = 64
+_NAMED_FASTQ = re.compile(r"\.(fastq|fq)(\.(gz|bz2|xz|zst))?\Z", re.IGNORECASE)
 
 
 class Source:
@@ -45,6 +47,14 @@ class Source:
 
     def __iter__(self) -> Iterator[Record]:
         return self.count(read_records(self.files))
+
+    @property
+    def fastq(self) -> bool:
+        """Whether a file that has been read was FASTQ; of an empty one nothing but its name tells."""
+        return any(
+            file.format == "FASTQ" or (file.format == "empty" and _NAMED_FASTQ.search(file.path) is not None)
+            for file in self.files
+        )
 
     def count(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield records that are read from the files, and take note of how far reading has come."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from virnucpro.errors import ConfigError, OutputError
+from virnucpro.errors import OutputError
 from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
+from virnucpro.pipeline.lock import LOCK, locked
 from virnucpro.pipeline.outputs import (
     FASTQ_HITS,
     PAIR_TABLES,
@@ -25,16 +24,16 @@ from virnucpro.pipeline.outputs import (
     atomic_path,
     atomic_writer,
     fill_fdr,
+    temporary_of,
     usable,
     write_json,
 )
+from virnucpro.pipeline.replacement import Name, refuse_inputs
 from virnucpro.pipeline.tally import Tally
-from virnucpro.pipeline.units import Sink, Unit, append_units, read_unit, write_unit
+from virnucpro.pipeline.units import Content, Sink, Unit, append_units, read_unit, unit_digest, write_unit
 
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
-
-logger = logging.getLogger(__name__)
 
 _UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
 
@@ -60,7 +59,6 @@ class RunDirectory:
         self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
         self.units = path / "units"
         self.state_path = path / "run.json"
-        self.lock_path = path / ".lock"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -69,20 +67,10 @@ class RunDirectory:
         Raises:
             OutputError: another run has the lock, or the directory cannot be made or written.
         """
-        lock = self.lock_path
-        with usable(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = _lock(lock)
-        if descriptor is None:
-            raise OutputError(f"another run works in {self.path}; wait for it, or choose another --output")
-        try:
+        with locked(self.path):
             with suppress(OSError):
-                self.path.joinpath(f".{self.state_path.name}.tmp").unlink()  # of one that was killed
+                temporary_of(self.state_path).unlink()  # of one that was killed
             yield
-        finally:
-            with suppress(OSError):
-                lock.unlink()  # while it is held: whoever opened it before finds that it is gone, see _lock
-            os.close(descriptor)
 
     def open(self, begin: Begin) -> dict[str, Any] | None:
         """Return what run.json says about the run to go on with, None where a new one begins.
@@ -93,10 +81,11 @@ class RunDirectory:
         if begin is Begin.RESTART:
             return None
         with usable(self.path):
-            others = sorted(path.name for path in self.path.iterdir() if path.name != ".lock")
+            unfinished = {temporary_of(path).name for path in self._every_table()}  # of a command that was killed
+            others = sorted(path.name for path in self.path.iterdir() if path.name not in {LOCK, *unfinished})
         if not others:
             return None  # also where a run was killed before it had anything to keep
-        state = self._read_state()
+        state = self.state()
         if state is None:
             advice = "use --restart to replace what is there, or another --output"
             if begin is Begin.RESUME:
@@ -109,63 +98,52 @@ class RunDirectory:
             )
         return state
 
-    def _read_state(self) -> dict[str, Any] | None:
+    def state(self) -> dict[str, Any] | None:
         """Return run.json, None where there is none that a run of ours wrote."""
         try:
-            state = json.loads(self.state_path.read_text(encoding="utf-8"))
+            state = read_state(self.state_path)
             return state if isinstance(state["status"], str) and isinstance(state["fingerprint"], dict) else None
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
-    def refuse_inputs(self, inputs: Sequence[str]) -> None:
+    def refuse_inputs(self, inputs: Sequence[Name]) -> None:
         """Check that no input is a file that the run will replace.
 
         Raises:
             ConfigError: one is.
         """
-        for name in inputs:
-            for path in (self.state_path, *self._every_table()):
-                with suppress(OSError):
-                    if path.samefile(name):
-                        raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
+        refuse_inputs(inputs, (self.state_path, *self._every_table()))
 
-    def has_tables(self) -> bool:
-        """Tell whether all tables are there; of FASTQ there may be none."""
-        return all(path.is_file() for path in self._tables() if path.name not in FASTQ_HITS)
+    def has_tables(self, fastq: bool) -> bool:
+        """Tell whether all tables are there, with `fastq` also those of hits that came from FASTQ."""
+        return all(path.is_file() for path in self._tables(fastq))
 
     def lacks(self, names: Sequence[str]) -> bool:
         """Tell whether one of these files is not there."""
         return not all((self.path / name).is_file() for name in names)
 
-    def begin(self, state: dict[str, Any], anew: bool) -> None:
+    def begin(self, state: dict[str, Any], anew: bool, keep_tables: bool = False) -> None:
         """Write run.json and remove what an earlier run left, its units only with `anew`, and nothing else.
 
         The units go first and the tables last: wherever this is broken off, run.json tells of a run that can go on.
+        With `keep_tables` the tables stay until `merge` replaces them.
         """
         if anew:
             self.remove_units()
         self.write_state(state)
-        self._remove_tables()
-
-    def clear(self) -> None:
-        """Remove what an earlier run left, and nothing else."""
-        with usable(self.path):
-            self.state_path.unlink(missing_ok=True)  # first: without it, the rest is not taken for a run
-        self.remove_units()
-        self._remove_tables()
-
-    def _remove_tables(self) -> None:
         with usable(self.path):
             for path in self._every_table():
-                path.unlink(missing_ok=True)
-                path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
+                temporary_of(path).unlink(missing_ok=True)
+                if not keep_tables:
+                    path.unlink(missing_ok=True)
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Write run.json."""
         write_json(self.state_path, state)
 
-    def _tables(self) -> list[Path]:
-        return [self.path / name for name in (*self.first_lines, *([HIGHEST_SCORES] if self.legacy else []))]
+    def _tables(self, fastq: bool = True) -> list[Path]:
+        names = [name for name in self.first_lines if fastq or name not in FASTQ_HITS]
+        return [self.path / name for name in (*names, *([HIGHEST_SCORES] if self.legacy else []))]
 
     def _every_table(self) -> list[Path]:
         tables = {**TABLES, **PAIR_TABLES, **LEGACY_TABLES}
@@ -179,32 +157,54 @@ class RunDirectory:
         """Return the counts of a unit whose file is there and whole and fits its records."""
         return read_unit(self.unit_path(unit.number), unit, len(self.first_lines))
 
+    def unit_digest(self, unit: Unit) -> str | None:
+        """Return the digest of the records in the file of a unit, None where none is there that is whole."""
+        return unit_digest(self.unit_path(unit.number), unit, len(self.first_lines))
+
     def write_unit(self, unit: Unit, results: Sequence[RecordResult]) -> Tally:
         """Write the file of a unit."""
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
         return write_unit(self.unit_path(unit.number), unit, results, self.legacy, self.writer)
 
-    def merge(self, units: Sequence[Path], composition: Composition | None = None) -> None:
+    def merge(
+        self,
+        units: Iterable[Path],
+        content: Content,
+        composition: Composition | None = None,
+        ready: Callable[[], object] | None = None,
+    ) -> None:
         """Make the tables from the files of all units, in order; `composition` is that of the run.
 
+        Of FASTQ input, `content` says so, there is a file of FASTQ hits, empty where there are none. `ready` is called
+        when all tables are written and none has taken its place. What else an earlier run left is then removed.
+
         Raises:
-            OutputError: a table cannot be written, or a unit is not what it was.
+            OutputError: a table cannot be written, or a unit is not what it was, or not of `content`.
         """
         with ExitStack() as stack:
-            tables: list[Sink] = []
+            files = []
+            tables: list[Sink | None] = []
             for name, first_line in self.first_lines.items():
+                if name in FASTQ_HITS and not content.fastq:
+                    tables.append(None)
+                    continue
                 temporary = stack.enter_context(atomic_path(self.path / name))
-                table = stack.enter_context(temporary.open("wb"))
+                files.append(table := stack.enter_context(temporary.open("wb")))
                 table.write(first_line.encode())
                 tables.append(fill_fdr(table, composition) if composition and not tables else table)
-            append_units(units, tables)
-        for name in FASTQ_HITS:
-            if name in self.first_lines and not (hits := self.path / name).stat().st_size:
-                hits.unlink()
+            append_units(units, tables, content)
+            for file in files:  # all before the first takes its place
+                file.flush()
+                os.fsync(file.fileno())
+            if ready is not None:
+                ready()
         if self.legacy:
-            with atomic_writer(self.path / HIGHEST_SCORES) as file:
-                write_highest_scores(self.path / RESULTS, file)
+            with atomic_writer(self.path / HIGHEST_SCORES) as written:
+                write_highest_scores(self.path / RESULTS, written)
+        with usable(self.path):
+            for path in set(self._every_table()) - set(self._tables(content.fastq)):
+                path.unlink(missing_ok=True)
 
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""
@@ -216,19 +216,11 @@ class RunDirectory:
             self.units.rmdir()
 
 
-def _lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock file, None if another process holds it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError as error:  # some network file systems have no locks
-            logger.warning("%s cannot be locked (%s): see to it that one run alone works there", path, error.strerror)
-            return descriptor
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        os.close(descriptor)  # its last holder removed the file in the meantime
+def read_state(path: Path) -> Any:
+    """Return what run.json says, with paths beyond UTF-8 as they were written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, RecursionError: it is no JSON.
+    """
+    return json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))

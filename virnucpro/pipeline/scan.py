@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, re
 from virnucpro.types import Call, Record
 
 REGION_COLUMNS = ("region", "seq_name", "start", "end", "length", "n_windows", "posterior", "virus_score")
+# The files of `virnucpro scan`: tables, and figures by the number of the record in the input.
+SCAN_FILES = re.compile(r"regions\.(tsv|bed|gff3)|scores\.bedgraph|record_(\d{5}|[1-9]\d{5,})\.(png|svg|pdf)")
 _CLIP = 1e-6  # a score nearer to 0 or 1 counts as this
 
 

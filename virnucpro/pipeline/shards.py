@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from virnucpro.errors import ConfigError, OutputError
 from virnucpro.pipeline.composition import Composition
 from virnucpro.pipeline.outputs import count_evidence
 from virnucpro.pipeline.provenance import differences
-from virnucpro.pipeline.run_directory import Begin, RunDirectory
+from virnucpro.pipeline.run_directory import Begin, RunDirectory, read_state
 from virnucpro.pipeline.tally import RepeatedIds, Tally
-from virnucpro.pipeline.units import append_units
+from virnucpro.pipeline.units import Content, append_units
+
+_MOST_NAMED = 20  # shards that are missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +51,43 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """The directory of a shard that is complete, and its run.json."""
+    """The directory of a shard that is complete, and what its run.json says.
+
+    `units` and `kept` count all units of the run and those of the shard that were there before; `content` is what the
+    shard read, all of the input.
+    """
 
     path: Path
     shard: Shard
     state: dict[str, Any]
+    fingerprint: dict[str, Any]
+    legacy: bool
+    paired: bool
+    units: int
+    kept: int
+    content: Content
+    tally: Tally
+    seconds: dict[str, float]
+    recovered: dict[str, float]
 
     @property
     def same(self) -> dict[str, Any]:
         """What all shards of a run have in common."""
-        units = {"number of units": self.state["units"]["all"], "number of shards": self.shard.all}
-        return {**self.state["fingerprint"], **units, "--shard": None}
+        read = {"number of records": self.content.records, "SHA-256 of all records": self.content.sha256}
+        units = {"number of units": self.units, "number of shards": self.shard.all}
+        return {**self.fingerprint, **read, **units, "--shard": None}
 
 
-def merge_shards(paths: Sequence[Path], output: Path, begin: Begin, command: Sequence[str]) -> Tally:
+def merge_shards(
+    paths: Sequence[Path],
+    output: Path,
+    begin: Begin,
+    command: Sequence[str],
+    finish: Callable[[Path], object] | None = None,
+) -> Tally:
     """Make the tables and run.json of a run from the directories of all its shards, which stay as they are.
+
+    What is in `output` stays until the new tables are whole. `finish` is called with it once the run is complete.
 
     Raises:
         ConfigError: a directory is no shard, or these are not all shards of one run, each once.
@@ -72,46 +96,125 @@ def merge_shards(paths: Sequence[Path], output: Path, begin: Begin, command: Seq
     shards = _in_order([_read_shard(path) for path in paths])
     if output.exists() and any(output.samefile(path) for path in paths):
         raise ConfigError(f"{output} is a shard and would be replaced; choose another --output")
-    first = shards[0].state
-    directory = RunDirectory(output, first["fingerprint"]["--legacy-output"], first["fingerprint"]["--paired"])
+    first = shards[0]
+    directory = RunDirectory(output, first.legacy, first.paired)
     with directory.locked():
         directory.open(begin)
-        if begin is Begin.RESTART:
-            directory.clear()
-        n_units = first["units"]["all"]
-        units = [RunDirectory(shards[number % len(shards)].path).unit_path(number) for number in range(n_units)]
+        places = [RunDirectory(done.path) for done in shards]
+        directory.refuse_inputs([place.state_path for place in places])
+
+        def units() -> Iterator[Path]:  # not a list: a damaged run.json may tell of any number
+            return (places[number % len(places)].unit_path(number) for number in range(first.units))
+
         histogram: Counter[int] = Counter()
-        append_units(units, [count_evidence(histogram), *[None] * (len(directory.first_lines) - 1)])
+        counted = [count_evidence(histogram), *[None] * (len(directory.first_lines) - 1)]
+        append_units(units(), counted, first.content)
         composition = Composition.of(histogram)
-        directory.merge(units, composition)
-        tally = sum((Tally.from_json(done.state["counts"]) for done in shards), Tally())
-        told = {name: value for name, value in first.items() if name not in ("shard", "recovered", "workers")}
-        told["fingerprint"] = {name: value for name, value in first["fingerprint"].items() if name != "--shard"}
+        told = _told(shards, command)
+
+        def ready() -> None:
+            directory.remove_units()  # of an earlier run that was broken off
+            directory.write_state({"status": "running", **told})
+
+        directory.merge(units(), first.content, composition, ready)
+        tally = sum((done.tally for done in shards), Tally())
         ids = _repeated_ids(output / "records.tsv")
         directory.write_state({
+            "status": "complete",
             **told,
-            "command": list(command),
-            "shards": [str(done.path) for done in shards],
             "counts": {**tally.to_json(), "records_with_a_repeated_id": ids.count()},
             "prevalence": composition and round(composition.prevalence, 6),
-            "units": {"all": n_units, "kept": sum(done.state["units"]["kept"] for done in shards)},
-            "seconds": _added(shards, "seconds"),
-            "recovered": _added(shards, "recovered"),
+            "units": {"all": first.units, "kept": sum(done.kept for done in shards)},
+            "seconds": _added([done.seconds for done in shards]),
+            "recovered": _added([done.recovered for done in shards]),
         })  # fmt: skip
+        if finish is not None:
+            finish(output)
     return tally
 
 
+def _told(shards: Sequence[_Done], command: Sequence[str]) -> dict[str, Any]:
+    """Return what is known about the merged run before its tables are made."""
+    of_one = ("status", "shard", "recovered", "workers", "counts", "prevalence", "units", "seconds")
+    told = {name: value for name, value in shards[0].state.items() if name not in of_one}
+    told["fingerprint"] = {name: value for name, value in shards[0].fingerprint.items() if name != "--shard"}
+    return {**told, "command": list(command), "shards": [str(done.path) for done in shards]}
+
+
 def _read_shard(path: Path) -> _Done:
+    advice = "give the output directories of `predict --shard`"
     try:
-        state = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        status, shard = state["status"], state["fingerprint"].get("--shard")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path} holds no run; give the output directories of `predict --shard`") from error
-    if shard is None:
-        raise ConfigError(f"{path} holds a whole run, no shard; give the output directories of `predict --shard`")
-    if status != "complete":
-        raise OutputError(f"{path} is shard {shard} and its status is {status}; run it again with --resume")
-    return _Done(path, Shard.parse(shard), state)
+        state = read_state(path / "run.json")
+    except OSError as error:
+        raise ConfigError(f"{path} holds no run: run.json: {error.strerror}; {advice}") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "no JSON") from error
+    if not isinstance(state, dict) or not isinstance(state.get("fingerprint"), dict):
+        raise _damaged(path, "no run of `predict`")
+    if (shard := state["fingerprint"].get("--shard")) is None:
+        raise ConfigError(f"{path} holds a whole run, no shard; {advice}")
+    if (status := state.get("status")) != "complete":
+        raise OutputError(f"{path} is shard {shard!s:.20} and its status is {status!s:.20}; run it again with --resume")
+    if "content" not in state:
+        raise OutputError(
+            f"{path} is shard {shard!s:.20} of an earlier version, which did not take note of what it read; run it "
+            "again with --resume, which reads the input and keeps the units that are done"
+        )
+    try:
+        return _done(path, state)
+    except KeyError as error:
+        raise _damaged(path, f"{error} is missing") from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, what: str) -> OutputError:
+    return OutputError(f"{path / 'run.json'} is damaged: {what}; run this shard again with --restart")
+
+
+def _done(path: Path, state: dict[str, Any]) -> _Done:
+    """Return what run.json says, looked at.
+
+    Raises:
+        KeyError, ValueError, TypeError, AttributeError, OverflowError: it says something else.
+    """
+    fingerprint, units = state["fingerprint"], state["units"]
+    content = Content.from_json(state["content"])
+    if content is None:
+        raise ValueError("content is not what a run read")
+    return _Done(
+        path,
+        Shard.parse(fingerprint["--shard"]),
+        state,
+        fingerprint,
+        legacy=_flag(fingerprint, "--legacy-output"),
+        paired=_flag(fingerprint, "--paired"),
+        units=_count(units, "all"),
+        kept=_count(units, "kept"),
+        content=content,
+        tally=Tally.from_json(state["counts"]),
+        seconds=_numbers(state, "seconds"),
+        recovered=_numbers(state, "recovered"),
+    )
+
+
+def _flag(values: dict[str, Any], name: str) -> bool:
+    if not isinstance(values[name], bool):
+        raise ValueError(f"{name} is neither true nor false")
+    return bool(values[name])
+
+
+def _count(values: dict[str, Any], name: str) -> int:
+    if type(values[name]) is not int or values[name] < 0:
+        raise ValueError(f"{name} is no count")
+    return int(values[name])
+
+
+def _numbers(values: dict[str, Any], name: str) -> dict[str, float]:
+    found = values[name]
+    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
+        raise ValueError(f"{name} are not numbers")
+    return found
 
 
 def _in_order(shards: Sequence[_Done]) -> list[_Done]:
@@ -123,8 +226,10 @@ def _in_order(shards: Sequence[_Done]) -> list[_Done]:
         if (other := found.setdefault(done.shard.number, done)) is not done:
             raise ConfigError(f"{other.path} and {done.path} are both shard {done.shard}; give each shard once")
     everything = range(1, shards[0].shard.all + 1)
-    if missing := [f"{number}/{len(everything)}" for number in everything if number not in found]:
-        raise ConfigError(f"{len(missing)} of {len(everything)} shards are missing: {', '.join(missing)}; give all")
+    if missing := len(everything) - len(found):
+        names = islice((f"{number}/{len(everything)}" for number in everything if number not in found), _MOST_NAMED)
+        more = ", ..." if missing > _MOST_NAMED else ""
+        raise ConfigError(f"{missing} of {len(everything)} shards are missing: {', '.join(names)}{more}; give all")
     return [found[number] for number in everything]
 
 
@@ -137,6 +242,6 @@ def _repeated_ids(records: Path) -> RepeatedIds:
     return ids
 
 
-def _added(shards: Sequence[_Done], name: str) -> dict[str, Any]:
+def _added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the sum over the shards of each value of an entry of run.json."""
-    return {key: round(sum(done.state[name][key] for done in shards), 3) for key in shards[0].state[name]}
+    return {key: round(sum(part.get(key, 0) for part in parts), 3) for key in parts[0]}

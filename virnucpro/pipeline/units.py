@@ -91,13 +91,50 @@ def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases
 
 
 def _digest(records: Iterable[Record]) -> str:
-    """Return the SHA-256 of headers and sequences, with their lengths, so that no two inputs run together."""
+    """Return the SHA-256 of headers, sequences and qualities, with their lengths: no two inputs run together."""
     whole = hashlib.sha256()
     for part in (part for record in records for part in record.parts):
         header = f"{part.id} {part.description}".encode(errors="surrogateescape")
-        whole.update(b"%d %d\n%b" % (len(header), len(part.sequence), header))
+        lengths = b"%d %d" % (len(header), len(part.sequence))
+        if part.quality:  # of FASTA there is none, and its digests are those of earlier versions
+            lengths += b" %d" % len(part.quality)
+        whole.update(b"%b\n%b" % (lengths, header))
         whole.update(part.sequence)
+        whole.update(part.quality)
     return whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a run read: the number of records, a SHA-256 of all of them in order, and whether some input was FASTQ."""
+
+    records: int
+    sha256: str
+    fastq: bool = False
+
+    @classmethod
+    def from_json(cls, values: Any) -> Content | None:
+        """Return what `asdict` gave, None of anything else, such as the run.json of an earlier version."""
+        kinds = {"records": int, "sha256": str, "fastq": bool}
+        if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
+            return None
+        return cls(**values)
+
+
+class ContentDigest:
+    """Adds up the digests of consecutive units to the digest of all their records."""
+
+    def __init__(self) -> None:
+        self._chain, self._records = hashlib.sha256(), 0
+
+    def add(self, digest: str, records: int) -> None:
+        """Take the digest of the next unit and its number of records."""
+        self._chain.update(bytes.fromhex(digest))
+        self._records += records
+
+    def content(self, fastq: bool = False) -> Content:
+        """Return what has been added so far."""
+        return Content(self._records, self._chain.hexdigest(), fastq)
 
 
 def write_unit(
@@ -145,19 +182,27 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
     return None
 
 
-def append_units(paths: Iterable[Path], tables: Sequence[Sink | None]) -> None:
+def append_units(paths: Iterable[Path], tables: Sequence[Sink | None], expected: Content) -> None:
     """Append the bytes of consecutive units, from the first, to the tables that are given.
 
     Raises:
-        OutputError: a file is not there, or is not the one that had been written or checked.
+        OutputError: a file is not there, or is not the one that had been written or checked; or the records of all
+            units are not those that are expected.
     """
-    n_records = 0
+    n_records, digest = 0, ContentDigest()
     for number, path in enumerate(paths):
-        n_records += _append_unit(path, tables, number, n_records)
+        header = _append_unit(path, tables, number, n_records)
+        n_records += header.records
+        digest.add(header.input_sha256, header.records)
+    if digest.content(expected.fastq) != expected:
+        raise OutputError(
+            "the units are not of the input that was read: some are of other records; run it again with --resume, "
+            "which does these units again"
+        )
 
 
-def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: int) -> int:
-    """Append the bytes of unit `number`, whose first record is `first`, to the tables; return its number of records.
+def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: int) -> UnitHeader:
+    """Append the bytes of unit `number`, whose first record is `first`, to the tables; return its header.
 
     Raises:
         OutputError: the file is not there, or is not the one that had been written or checked.
@@ -175,7 +220,19 @@ def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: 
             raise OutputError(f"{path} was damaged during the run; {again}") from error
     if not whole:
         raise OutputError(f"{path} was damaged during the run; {again}")
-    return header.records
+    return header
+
+
+def unit_digest(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> str | None:
+    """Return the digest of the records of a whole unit file, None where it is absent, damaged or of another number."""
+    try:
+        with path.open("rb") as file:
+            header = _read_header(file, n_tables)
+            if header.unit == unit.number and _copy(file, header, [None] * n_tables):
+                return header.input_sha256
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        pass  # as in `read_unit`
+    return None
 
 
 def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:

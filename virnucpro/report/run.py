@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from virnucpro.errors import InputError, MissingInputError
 
+RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", "frames.tsv")  # what a report is made of
 TOP_HITS = 250
 LONG_RECORDS = 20
 LONG_CHUNKS = 4  # a record of so many has a track of its own

@@ -32,8 +32,18 @@ def save_checkpoint(directory: Path, step: int, network: nn.Module, optimizers: 
     for number, shard in enumerate(shards):
         save_file(shard, temporary / f"state-{number:02d}.safetensors")
     (temporary / "state.json").write_text(json.dumps({"step": step, "settings": key}) + "\n", encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
+    before = _before(directory)
+    if (directory / "state.json").is_file():
+        shutil.rmtree(before, ignore_errors=True)
+        directory.replace(before)
+    shutil.rmtree(directory, ignore_errors=True)  # what is there is no checkpoint
     temporary.replace(directory)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _before(directory: Path) -> Path:
+    """Return where the last checkpoint lies while a new one takes its place."""
+    return directory.with_name(directory.name + ".before")
 
 
 def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -48,6 +58,11 @@ def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     return shards
 
 
+def has_checkpoint(directory: Path) -> bool:
+    """Tell whether there is a checkpoint to go on from."""
+    return any((place / "state.json").is_file() for place in (directory, _before(directory)))
+
+
 def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Optimizer], key: str) -> int:
     """Restore the state and return its step, or return 0 if there is no checkpoint.
 
@@ -55,8 +70,10 @@ def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Op
         ConfigError: it belongs to other settings.
         ModelError: it is incomplete.
     """
-    if not (directory / "state.json").is_file():
+    if not has_checkpoint(directory):
         return 0
+    if not (directory / "state.json").is_file():
+        directory = _before(directory)  # of a training that was killed while it saved
     state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
     if state["settings"] != key:
         raise ConfigError(f"{directory} belongs to other settings; train into another directory or use --restart")

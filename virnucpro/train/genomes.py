@@ -21,6 +21,7 @@ from virnucpro.seq import read_records
 from virnucpro.train.tables import read_table
 
 VIRUS = "virus"
+WINDOW_FILES = ("windows.fa", "truth.tsv")
 _ACGT = np.zeros(256, dtype=bool)
 _ACGT[np.frombuffer(b"ACGT", dtype=np.uint8)] = True
 # A window with a larger share of other letters says little about its class and is drawn anew.
@@ -160,6 +161,11 @@ def joined(parts: Sequence[Genomes]) -> Genomes:
     )
 
 
+def data_files(directory: Path) -> list[Path]:
+    """Return all files that a data directory may be read from."""
+    return [path for pattern in ("*", "*/*") for path in directory.glob(pattern) if path.is_file()]
+
+
 def _class_of(path: Path) -> str:
     """Return the class that a file is named for, or "" for another kind of file, such as an index."""
     match = _CLASS_FILE.fullmatch(path.name)
@@ -210,7 +216,8 @@ def sample_windows(
 
 def write_windows(windows: Sequence[Window], directory: Path) -> None:
     """Write windows.fa and truth.tsv (seq_name, class, taxon, record, start, length)."""
-    with atomic_writer(directory / "windows.fa") as fasta, atomic_writer(directory / "truth.tsv") as truth:
+    fasta_file, truth_file = (directory / name for name in WINDOW_FILES)
+    with atomic_writer(fasta_file) as fasta, atomic_writer(truth_file) as truth:
         truth.write("seq_name\tclass\ttaxon\trecord\tstart\tlength\n")
         for number, window in enumerate(windows, start=1):
             name = f"window_{number}"

@@ -23,6 +23,7 @@ from virnucpro.train.tables import quoted, read_table
 logger = logging.getLogger(__name__)
 
 ALL_LENGTHS = "all"
+EVALUATION_FILES = ("evaluation.json", "evaluation.tsv")
 LENGTH_EDGES = (150, 300, 500, 1000, 5000)
 
 
@@ -114,8 +115,9 @@ class TableEvaluation:
     def write(self, directory: Path) -> None:
         """Write evaluation.json and evaluation.tsv."""
         rows = [figure.to_json() for figure in self.figures]
-        write_json(directory / "evaluation.json", {**self.summary(), "figures": rows})
-        with atomic_writer(directory / "evaluation.tsv") as file:
+        summary, table = (directory / name for name in EVALUATION_FILES)
+        write_json(summary, {**self.summary(), "figures": rows})
+        with atomic_writer(table) as file:
             for values in ([*rows[0]], *(row.values() for row in rows)):
                 file.write("\t".join("NA" if value is None else str(value) for value in values) + "\n")
 
