@@ -67,13 +67,26 @@ task predict {
 
     command <<<
         set -euo pipefail
+        # Quoted for the shell, with each ' in the text written as '"'"'.
+        id='~{sub(id, "'", "'\"'\"'")}'
+        preset='~{sub(preset, "'", "'\"'\"'")}'
+        # The id names a directory, and outputs are found by patterns with it.
+        if ! (LC_ALL=C; [[ "$id" =~ ^[A-Za-z0-9_][A-Za-z0-9_.+=\ -]*$ ]]); then
+            printf 'the id of a sample has letters, digits, blanks and _ . + = - alone, got: %q\n' "$id" >&2
+            exit 2
+        fi
+        mapfile -t reads < '~{write_lines(reads)}'
+        if [ "${#reads[@]}" -ne ~{length(reads)} ]; then
+            echo 'a line break in the name of a file; rename the file' >&2
+            exit 2
+        fi
         virnucpro --version > version.txt
         virnucpro predict \
-            --output '~{id}' \
-            --preset '~{preset}' \
+            --output "$id" \
+            --preset "$preset" \
             --threads ~{cpu} \
             ~{if paired then "--paired" else ""} \
-            '~{sep="' '" reads}'
+            -- "${reads[@]}"
     >>>
 
     output {

@@ -21,6 +21,7 @@ abstract class Declarations extends Script {
     def declare(Map options, List members) {
         if (options.emit) outputs << options + [members: members]
     }
+    def error(message) { throw new IllegalArgumentException(message as String) }
     def methodMissing(String name, arguments) { arguments[0] }
     Map declared() { [container: image, outputs: outputs] }
 }
@@ -33,8 +34,9 @@ String render(GString text) {
 def names = new Names(new JsonSlurper().parseText(args[1]))
 def body = (new File(args[0]).text =~ /(?s)process \w+ \{\n(.*)\}\s*$/)[0][1]
 def (declared, script, stub) = body.split(/(?m)^    (?:script|stub):\n/)
-def commands = [script: script, stub: stub].collectEntries { name, text -> [name, render(new GroovyShell(names).evaluate(text))] }
 def configuration = new CompilerConfiguration(scriptBaseClass: Declarations.name)
+def shell = new GroovyShell(getClass().classLoader, names, configuration)
+def commands = [script: script, stub: stub].collectEntries { name, text -> [name, render(shell.evaluate(text))] }
 def process = new GroovyShell(getClass().classLoader, names, configuration).parse(declared)
 process.run()
 println JsonOutput.toJson(commands + process.declared())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from docs.pages import PAGES, blocks_of
 
 from virnucpro import __version__
 
@@ -171,6 +172,14 @@ def test_nf_core_lints_the_module(process, run, tmp_path):
 
 def test_hadolint_takes_the_dockerfile(run):
     run("hadolint", HERE / "container/Dockerfile")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_shellcheck_finds_no_unquoted_name_in_the_pages(run, page):
+    """Variables and commands that could become several words, or a pattern that could become an option."""
+    for block in blocks_of(page):
+        if block.language == "sh":
+            run("shellcheck", "--shell=bash", "--include=SC2035,SC2046,SC2086,SC2068,SC2048", "-", stdin=block.text)
 
 
 def test_shellcheck_takes_the_install_script(run):

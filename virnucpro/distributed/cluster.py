@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from virnucpro._optional import RAY
 from virnucpro.config import default_threads, ray_address, silence_ray
+from virnucpro.distributed.watchdog import MARK, watched
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.pipeline.predict import Options
 from virnucpro.pipeline.progress import say
@@ -44,43 +50,123 @@ class Plan:
 
 @contextmanager
 def connected(scale: Scale) -> Iterator[None]:
-    """Join the cluster for the block; a connection that was there before is used and left.
+    """Join the cluster for the block, or start one that listens on this machine's loopback interface alone.
+
+    A connection that was there before is used and left.
 
     Raises:
         ConfigError: Ray is not installed.
-        VirnucproError: there is no such cluster.
+        VirnucproError: there is no such cluster, or the one that was started can be reached from other machines.
     """
     ray = import_ray()
     if ray.is_initialized():
         yield
         return
     address = ray_address(scale.address)
+    if address in (None, "local"):
+        with (
+            _private_directory() as directory,
+            watched(directory),
+            _initialized(ray, "local", directory) as context,
+        ):
+            _require_loopback(context.address_info["node_ip_address"])
+            yield
+        return
+    with _initialized(ray, address) as context:
+        dashboard = context.dashboard_url
+        say(f"Ray's dashboard: http://{dashboard}" if dashboard else "Ray has no dashboard; pip install 'ray[default]'")
+        yield
+
+
+@contextmanager
+def _initialized(ray: Any, address: str, directory: Path | None = None) -> Iterator[Any]:
+    """Join a cluster, or start one in a directory with the address `local`; give its context, and shut down.
+
+    The handlers of signals stay ours.
+    """
+    options = _own(directory) if directory else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _reach(address)
-        # Of this machine, Ray would take all cores, whatever a batch system allots.
-        cores = {} if address else {"num_cpus": default_threads()}
-        context = ray.init(address, logging_level=logging.WARNING, **cores)
+        with _for_loopback(directory):
+            context = ray.init(address, logging_level=logging.WARNING, **options)
     except (OSError, ValueError, RuntimeError) as error:
+        ray.shutdown()  # what was started already
         reason = str(error).strip().splitlines()[0]
+        if address == "local":
+            message = (
+                f"no Ray cluster could be started: {reason}; RAY_TMPDIR may name a directory of a short path for it"
+            )
+            raise VirnucproError(message) from error
         raise VirnucproError(
-            f"no Ray cluster could be {'joined at ' + address if address else 'started'}: {reason}; "
+            f"no Ray cluster could be joined at {address}: {reason}; "
             "see `ray status` there, or leave --ray-address out to use this machine alone"
         ) from error
     finally:
         for number, handler in handlers.items():  # Ray has its own for SIGTERM
             signal.signal(number, handler)
     try:
-        dashboard = context.dashboard_url
-        say(f"Ray's dashboard: http://{dashboard}" if dashboard else "Ray has no dashboard; pip install 'ray[default]'")
-        yield
+        yield context
     finally:
         ray.shutdown()
 
 
-def _reach(address: str | None) -> None:
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    """Make a directory for Ray's sockets and logs that no other user can enter or guess, and remove it at the end.
+
+    Ray's own, /tmp/ray, is writable for all users. Names of sockets have at most 107 bytes, so this name is short.
+    """
+    with TemporaryDirectory(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"), ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+def _own(directory: Path) -> dict[str, Any]:
+    """Return the options of a cluster on this machine alone.
+
+    Ray would take all cores, whatever a batch system allots. It opens its own directory to all users, so that lies
+    in one that stays closed.
+    """
+    return {"num_cpus": default_threads(), "include_dashboard": False, "_temp_dir": str(directory / "r")}
+
+
+@contextmanager
+def _for_loopback(directory: Path | None) -> Iterator[None]:
+    """Make a cluster that is started in this block listen on the loopback interface, and mark its processes.
+
+    Ray replaces 127.0.0.1 by the address of the network, except where its support of several machines is turned off.
+    It reads that variable when it is imported, which may have been before. Nothing is changed without a directory.
+    """
+    if directory is None:
+        yield
+        return
+    constants: Any = import_module("ray._private.ray_constants")
+    before, changed = constants.ENABLE_RAY_CLUSTER, {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", MARK: str(directory)}
+    variables = {name: os.environ.get(name) for name in changed}
+    constants.ENABLE_RAY_CLUSTER = False
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        for name, value in variables.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _require_loopback(address: str) -> None:
+    """Refuse a cluster of this machine that other machines can reach."""
+    if not ip_address(address).is_loopback:
+        raise VirnucproError(
+            f"Ray listens at {address}, where other machines can reach it, and not on this machine alone; "
+            "install another version of Ray, or start a cluster yourself and name it with --ray-address"
+        )
+
+
+def _reach(address: str) -> None:
     """Connect to HOST:PORT once: Ray itself would try for minutes."""
-    host, _, port = (address or "").rpartition(":")
+    host, _, port = address.rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 

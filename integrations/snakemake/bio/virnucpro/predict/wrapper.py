@@ -4,6 +4,7 @@ __author__ = "The virnucpro developers"
 __copyright__ = "Copyright 2026, The virnucpro developers"
 __license__ = "MIT"
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -28,13 +29,14 @@ if unknown := set(snakemake.output.keys()) - set(FILES):
 
 # Not among the outputs, which Snakemake removes when a job fails: so what is done outlasts a retry.
 run_directory = Path(f"{snakemake.output[0]}.run")
+# Text for the shell, as in other wrappers; all names are quoted.
 extra = snakemake.params.get("extra", "")
-model = f"--model {model}" if (model := snakemake.params.get("model", "")) else ""
-log = snakemake.log_fmt_shell(stdout=True, stderr=True, append=True)
+model = f"--model={shlex.quote(str(model))}" if (model := snakemake.params.get("model", "")) else ""
+log = f">> {shlex.quote(str(snakemake.log[0]))} 2>&1" if snakemake.log else ""
 
 shell(
-    "virnucpro predict {snakemake.input:q} --output {run_directory:q} --resume"
-    " --threads {snakemake.threads} {model} {extra} {log}"
+    "virnucpro predict --output={run_directory:q} --resume --threads {snakemake.threads} {model} {extra}"
+    " -- {snakemake.input:q} {log}"
 )
 
 for name, path in snakemake.output.items():

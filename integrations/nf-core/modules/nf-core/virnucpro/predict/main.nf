@@ -28,6 +28,14 @@ process VIRNUCPRO_PREDICT {
     prefix = task.ext.prefix ?: "${meta.id}"
     def paired = reads instanceof List && meta.single_end == false ? '--paired' : ''
     def chosen = model ? "--model ${model}" : ''
+    // Nextflow escapes only some of the characters that have a meaning for the shell, and none of a sample's name.
+    if (!(prefix ==~ /\w[\w.+=-]*/)) {
+        error("The name of a sample has letters, digits and _ . + = - alone, got: ${prefix}")
+    }
+    def unsafe = [reads, model].flatten().findAll { name -> !("${name}" ==~ /(?:[\w.+=,@%:\/-]|\\[^\n])+/) }
+    if (unsafe) {
+        error("Rename the input, the shell would read its name as a command or pattern: ${unsafe.join(', ')}")
+    }
     """
     virnucpro predict \\
         $args \\
@@ -36,12 +44,16 @@ process VIRNUCPRO_PREDICT {
         --threads $task.cpus \\
         --resume \\
         --output $prefix \\
+        -- \\
         $reads
     """
 
     stub:
     def args = task.ext.args ?: ''
     prefix = task.ext.prefix ?: "${meta.id}"
+    if (!(prefix ==~ /\w[\w.+=-]*/)) {
+        error("The name of a sample has letters, digits and _ . + = - alone, got: ${prefix}")
+    }
     """
     echo $args
     mkdir $prefix

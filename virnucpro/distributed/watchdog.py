@@ -1,0 +1,74 @@
+"""End the processes of a Ray cluster whose driver is gone, and remove its directory.
+
+A killed driver cannot clean up. Ray's own processes notice that after up to a minute, and some only once they have
+started. So a small process of its own session watches the driver and kills what the driver's cluster left. It runs as
+a program of its own, without the package, so it starts at once and holds little memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# Every process of the cluster inherits this variable; its value is the directory of the cluster, which no other has.
+MARK = "VIRNUCPRO_RAY_DIRECTORY"
+SECONDS = 0.5  # between two looks
+MOST_SECONDS = 60  # of looking for processes; one that waits for a broken disk cannot be killed
+
+
+@contextmanager
+def watched(directory: Path) -> Iterator[None]:
+    """Watch this process during the block; what is left of the cluster in `directory` is killed when either ends.
+
+    Linux shows the variables of processes in /proc. Elsewhere nothing is killed, and Ray's own means remain.
+    """
+    command = [sys.executable, "-I", __file__, str(os.getpid()), str(directory)]
+    nothing = subprocess.DEVNULL
+    # In a session of its own, so that Ctrl-C at the terminal, which all processes get, does not end it first.
+    process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    try:
+        yield
+    finally:
+        sweep(directory)
+        process.kill()
+        process.wait()
+
+
+def sweep(directory: Path) -> None:
+    """Kill the processes of the cluster in `directory` until two looks in a row find none."""
+    deadline, empty = time.monotonic() + MOST_SECONDS, 0
+    while empty < 2 and time.monotonic() < deadline:
+        found = list(marked(directory))
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        empty = 0 if found else empty + 1
+        time.sleep(SECONDS / 5)
+
+
+def marked(directory: Path) -> Iterator[int]:
+    """Yield the processes that were started with the mark of a directory and still run."""
+    mark = os.fsencode(f"{MARK}={directory}")
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended, or is another user's
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
+
+
+def main(driver: int, directory: Path) -> None:
+    """Wait until the driver, which is the parent, is gone; then kill and remove what it left."""
+    while os.getppid() == driver:
+        time.sleep(SECONDS)
+    sweep(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
