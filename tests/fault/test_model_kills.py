@@ -19,7 +19,7 @@ import torch
 from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, run_command, write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
-from virnucpro.models.registry import list_models
+from virnucpro.models.registry import SHIPPED, list_models
 from virnucpro.models.verification import verify_model
 from virnucpro.models.weights import sha256
 
@@ -121,7 +121,7 @@ def require_no_half_model(models: Path) -> bool:
     shown = [path for path in models.iterdir() if not path.name.startswith(".")] if models.is_dir() else []
     for path in shown:
         assert all(problem is None for _, problem in verify_model(str(path)))
-    assert {path for name, path in list_models().items() if name != "bundled"} == set(shown)
+    assert {path for name, path in list_models().items() if name not in SHIPPED} == set(shown)
     return bool(shown)
 
 

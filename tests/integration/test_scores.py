@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.cli.main import main
 from virnucpro.models.description import ModelDescription
-from virnucpro.models.registry import BUNDLED
+from virnucpro.models.registry import BUNDLED, SHIPPED
 from virnucpro.seq import read_records, repetition, reverse_complement
 from virnucpro.train.card import card_tables
 from virnucpro.train.shuffle import adapters, shuffle_dinucleotides
@@ -97,3 +97,14 @@ def test_the_model_card_states_what_the_model_holds():
     card = (ROOT / "docs" / "model-card.md").read_text()
     tables = card_tables(described.calibration, described.metrics["calibration"])
     assert tables in card, "put what `virnucpro calibrate` printed into the model card"
+
+
+def test_the_model_of_host_classes_tells_a_phage_from_a_bacterium(predict):
+    phage, bacterium = (
+        [float(row["virus_score"]) for row in predict(path, "--model", "hosts", "--device", "cpu")] for path in EXAMPLES
+    )
+    assert min(len(phage), len(bacterium)) == 12
+    assert np.median(phage) > 0.8 > 0.3 > np.median(bacterium)
+    description = ModelDescription.from_json(SHIPPED["hosts"] / "model.json")
+    assert description.classes[-1] == "virus"
+    assert len(description.classes) == 11

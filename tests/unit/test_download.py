@@ -21,7 +21,7 @@ from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.models import DNABERT, ESM2, ESM2_SHAPES, catalogue, download
 from virnucpro.models.catalogue import CATALOGUE, DNABERT_S_117M
-from virnucpro.models.registry import list_models, load_encoder
+from virnucpro.models.registry import SHIPPED, list_models, load_encoder
 from virnucpro.models.weights import git_blob_id, sha256, shapes_only
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -166,7 +166,7 @@ def test_a_model_is_downloaded_and_used_by_its_name(hub, tmp_path, capsys):
     assert [path.name for path in directory.parent.iterdir()] == ["published-500"]  # nothing is left beside it
     assert run("models", "verify", "published-500") == 0
     assert load_model("published-500").description.chunk_length == 500
-    assert list_models().keys() == {"bundled", "published-500"}
+    assert list_models().keys() == {*SHIPPED, "published-500"}
     capsys.readouterr()
     assert run("models", "list") == 0
     assert f"published-500\tpublished-500\t500\t3\t{directory}" in capsys.readouterr().out

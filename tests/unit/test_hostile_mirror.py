@@ -18,7 +18,7 @@ from published_files import write_dnabert, write_esm2
 from virnucpro.cli.main import main
 from virnucpro.errors import ModelError, OutputError
 from virnucpro.models import download, transport
-from virnucpro.models.registry import list_models, load_encoder
+from virnucpro.models.registry import SHIPPED, list_models, load_encoder
 from virnucpro.models.weights import git_blob_id, sha256
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -156,7 +156,7 @@ def refuse(mirror: Mirror, tmp_path: Path, message: str, name: str = "esm2-8M") 
         download.download_model(name, mirror=mirror.url)
     made = {path for path in tree(tmp_path) - before if path != "models"}
     assert all(path.startswith(f"models/.{name}.download") for path in made), made
-    assert list_models().keys() == {"bundled"}
+    assert list_models() == SHIPPED
 
 
 def succeed(mirror: Mirror) -> Path:
@@ -695,7 +695,7 @@ def test_odd_names_in_the_folder_of_models(mirror, tmp_path, capsys):
     (models / "pipe").mkdir()
     os.mkfifo(models / "pipe" / "model.json")
     (models / "loop").symlink_to("loop")
-    assert list_models().keys() == {"bundled", "esm2-8M", "-o", "a\nb\x1b[31m", "out of place", "broken"}
+    assert list_models().keys() == {*SHIPPED, "esm2-8M", "-o", "a\nb\x1b[31m", "out of place", "broken"}
     with pytest.raises(SystemExit) as end:
         main(["models", "list"])
     assert not end.value.code

@@ -20,7 +20,7 @@ def doctor() -> None:
     from virnucpro.config import default_threads
     from virnucpro.errors import ModelError
     from virnucpro.models.packed_attention import explain_backends
-    from virnucpro.models.registry import BUNDLED, list_models, load_model
+    from virnucpro.models.registry import SHIPPED, list_models, load_model
 
     console = Console(markup=False)
     console.print(f"virnucpro {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
@@ -55,7 +55,7 @@ def doctor() -> None:
     damaged = False
     for name, directory in list_models().items():
         try:
-            if directory != BUNDLED:  # may have many gigabytes: `virnucpro models verify` reads them
+            if name not in SHIPPED:  # may have many gigabytes: `virnucpro models verify` reads them
                 print_line(f"model {name}: {directory}")
                 continue
             checksums = load_model(name).description.checksums

@@ -33,6 +33,8 @@ from virnucpro.models.weights import fill, load_tensors, save_module, sha256, sh
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
+# The models that come with the package.
+SHIPPED = {DEFAULT_MODEL: BUNDLED, "hosts": Path(__file__).parent / "hosts"}
 PARTS = ("nucleotide", "protein", "classifier")
 Classifier = MLPClassifier | GatedClassifier
 _NETWORKS: dict[str, tuple[Callable[[Any], PackedEncoder], type]] = {
@@ -75,7 +77,7 @@ def list_models() -> dict[str, Path]:
         downloaded = sorted(path for path in found if description_file(path))
     except (OSError, ConfigError):  # nothing was downloaded, or there is no home to look in
         downloaded = []
-    return {DEFAULT_MODEL: BUNDLED} | {path.name: path for path in downloaded if path.name != DEFAULT_MODEL}
+    return SHIPPED | {path.name: path for path in downloaded if path.name not in SHIPPED}
 
 
 def description_file(directory: Path) -> str | None:
