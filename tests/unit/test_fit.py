@@ -16,7 +16,7 @@ from virnucpro.data import VarlenCollator
 from virnucpro.errors import ConfigError, MissingInputError, ModelError
 from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
 from virnucpro.models.registry import Model, build_model, load_model, save_weights
-from virnucpro.seq import frames_of, repetition
+from virnucpro.seq import Limits, frames_of, repetition, screened_chunks
 from virnucpro.train.batches import NO_VIRUS, WindowBatches, collate_frames
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
 from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
@@ -292,7 +292,8 @@ def test_a_model_of_host_classes_is_trained_and_used(more, tmp_path):
     records = [Record(name, sequences.piece(i, 0, 240).tobytes()) for i, name in enumerate(sequences.ids)]
     predictor = Predictor(model, Options(device="cpu", precision="fp32"))
     results = list(predictor.run(records))
-    batch = collate_frames(model, [Chunk(r.id, 1, 0, r.sequence) for r in records], [0] * len(records)).to(CPU)
+    read = [chunk for record in records for chunk, _, _ in screened_chunks(record, Limits(75, 500, 1.0, 1.0)) if chunk]
+    batch = collate_frames(model, read, [0] * len(records)).to(CPU)
     with torch.no_grad():
         chunks, frames = Network(model).eval()(batch)
     assert [r.call.virus_score for r in results] == pytest.approx(margins_of(chunks).sigmoid().tolist(), rel=1e-4)

@@ -27,7 +27,6 @@ Kind = Literal["nucleotide", "protein"]
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _BUFFER_BYTES = 1 << 17
-_FASTA_BYTES = 1 << 13  # of lines that are read at a time
 _FASTQ_LINES = 400  # parsed at a time, a multiple of 4, and no more than
 _FASTQ_BYTES = 1 << 22  # of their longest
 _LONG_BYTES = 1 << 20  # of a record of which no copy is made without need
@@ -295,21 +294,19 @@ def _fasta_entries(stream: io.BufferedReader, line: int) -> Iterator[Entry]:
     """
     begin, header = line, b""
     sequence = bytearray()
-    while lines := stream.readlines(_FASTA_BYTES):
-        for number, text in enumerate(lines, start=line):
-            if text.startswith(b">"):
-                if header:
-                    done, sequence = bytes(sequence), bytearray()
-                    yield begin, header[1:].rstrip(), done, "", b""
-                    del done
-                begin, header = number, text
-            elif len(text) <= _LONG_BYTES:
-                sequence += text.rstrip()
-            else:
-                sequence += text
-                _strip_end(sequence)
-        line += len(lines)
-        del lines, text
+    for number, text in enumerate(stream, start=line):  # line by line: a slow stream is not waited for
+        if text.startswith(b">"):
+            if header:
+                done, sequence = bytes(sequence), bytearray()
+                yield begin, header[1:].rstrip(), done, "", b""
+                del done
+            begin, header = number, text
+        elif len(text) <= _LONG_BYTES:
+            sequence += text.rstrip()
+        else:
+            sequence += text
+            _strip_end(sequence)
+        del text
     done, sequence = bytes(sequence), bytearray()
     yield begin, header[1:].rstrip(), done, "", b""
 
