@@ -254,6 +254,16 @@ def test_what_cannot_be_calibrated(model, data, tmp_path, capfd):
     assert run("calibrate", model, "--data", tmp_path, "-o", tmp_path / "out") == 2
     assert "calibration needs genomes of class virus and of hosts, found virus" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+    for name in ("virus", "bacteria"):
+        letters = bytearray((data / "val" / f"{name}.fna").read_bytes().replace(b"\n>", b"\n\n>"))
+        letters[50::30] = b"N" * len(letters[50::30])
+        (tmp_path / "val" / f"{name}.fna").write_bytes(
+            b"".join(
+                b">r%d\n%s\n" % (i, part[10:].replace(b"\n", b"")) for i, part in enumerate(letters.split(b"\n\n"))
+            )
+        )
+    assert run("calibrate", model, "--data", tmp_path, "-o", tmp_path / "out") == 2
+    assert "calibration needs longer genomes, or such without N" in capfd.readouterr().err
     loaded = load_model(str(model))
     published = replace(loaded, description=replace(loaded.description, vote="max"))
     with pytest.raises(ConfigError, match="only the vote weighted"):

@@ -10,7 +10,7 @@ import pytest
 from virnucpro import config
 from virnucpro.config import FrameRule, default_threads, fingerprint, models_directory
 from virnucpro.errors import ConfigError
-from virnucpro.models.registry import BUNDLED, find_model
+from virnucpro.models.registry import BUNDLED, find_model, load_encoder, load_model
 
 
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
@@ -100,3 +100,14 @@ def test_fingerprint_stays_and_ignores_the_order_of_keys():
 @pytest.mark.parametrize("other", [{"a": [2.5, 1]}, {"a": [1, 2.5, 0]}, {"A": [1, 2.5]}, [["a", [1, 2.5]]]])
 def test_fingerprint_differs_where_values_differ(other):
     assert fingerprint(other) != fingerprint({"a": [1, 2.5]})
+
+
+@pytest.mark.parametrize("wrong", [None, 3, 2.5, b"bundled", [], object()], ids=repr)
+@pytest.mark.parametrize("find", [find_model, load_model, load_encoder])
+def test_a_model_that_is_no_name_is_refused(find, wrong):
+    with pytest.raises(ConfigError, match="a model must be a name or a directory"):
+        find(wrong)
+
+
+def test_a_model_may_be_a_path_object():
+    assert find_model(BUNDLED) == find_model(str(BUNDLED))

@@ -40,6 +40,18 @@ def test_of_a_pair_the_read_is_named(tmp_path):
     assert sum(line.endswith("<- best of the pair") for line in lines) == 1
 
 
+@pytest.mark.parametrize("spans", [((0, 500), (200, 500)), ((100, 500), (0, 500)), ((100, 400), (200, 500))])
+def test_reads_whose_ends_were_trimmed_are_named(tmp_path, spans):
+    directory = write_run(tmp_path / "run", [("a", 1000, 0.9)], paired=True)
+    head, *rows = (directory / "chunks.tsv").read_text().splitlines()
+    rows = [row.replace("\t0\t500\t", f"\t{start}\t{end}\t") for row, (start, end) in zip(rows, spans, strict=True)]
+    (directory / "chunks.tsv").write_text("\n".join([head, *rows]) + "\n")
+    windows = [line for line in explain(directory, "a") if "window" in line]
+    assert windows == [
+        f"  read {read}, window {start + 1}-{end}: virus, score 0.9000" for read, (start, end) in enumerate(spans, 1)
+    ]
+
+
 def test_every_record_of_an_id_is_told(tmp_path):
     directory = write_run(tmp_path / "run", [("twin", 300, 0.9), ("x", 600, 0.4), ("twin", 600, 0.2)])
     lines = list(explain(directory, "twin"))

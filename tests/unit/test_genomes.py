@@ -52,6 +52,16 @@ def test_all_classes_are_read_and_an_index_is_not(data):
     assert genomes.piece(4, 3, 5).tobytes() == genomes.text.tobytes()[4503:4508]
 
 
+def test_genomes_of_rna_are_read_as_dna(data):
+    expected = read_genomes(data, "train").text.tobytes()
+    virus = data / "train" / "virus.fna"
+    head, *rest = virus.read_text().split(">")
+    virus.write_text(head + "".join(f">{record.replace('T', 'U').replace('A', 'a')}" for record in rest))
+    genomes = read_genomes(data, "train")
+    assert genomes.text.tobytes() == expected
+    assert len(sample_windows(genomes, 90, {"virus": 9}, seed=1)) == 9
+
+
 def test_taxa_are_those_of_the_table(data):
     expected = ["bacteria||Bacillus", "bacteria|b2", "fungi|f1"]
     expected += ["virus|Aviridae|Avirus"] * 2 + ["virus|Bviridae|group9"]

@@ -14,7 +14,7 @@ from unit.run_directories import random_records, write_run
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.report.html import element, table, text
 from virnucpro.report.origin import plain_command
-from virnucpro.report.run import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run
+from virnucpro.report.run import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run, second_mate
 from virnucpro.report.write import multiqc, sample_name, write_report
 
 HOSTILE = [
@@ -117,11 +117,63 @@ def test_a_long_record_that_is_a_hit_is_drawn_in_both_places(tmp_path):
     assert not [label for label in drawings if label.endswith("none")]
 
 
-def test_the_second_mate_of_a_pair_follows_the_first(tmp_path):
-    directory = write_run(tmp_path / "run", [("pair", 1000, 0.8)])
-    chunks = (directory / "chunks.tsv").read_text().replace("\t500\t1000\t", "\t0\t500\t")
-    (directory / "chunks.tsv").write_text(chunks)
-    np.testing.assert_allclose(read_run(directory).hits[0].lanes[0], 0.8, atol=1e-4)
+def with_spans(directory: Path, spans: list[tuple[int, int]]) -> Path:
+    """Set start and end of the chunks of a run."""
+    head, *rows = (directory / "chunks.tsv").read_text().splitlines()
+    fields = [row.split("\t") for row in rows]
+    for row, span in zip(fields, spans, strict=True):
+        row[2:4] = map(str, span)
+    (directory / "chunks.tsv").write_text("\n".join([head, *map("\t".join, fields)]) + "\n")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("spans", "drawn"),
+    [
+        ([(0, 500), (0, 500)], [(0, 1000)]),
+        ([(0, 500), (200, 500)], [(0, 500), (700, 1000)]),
+        ([(100, 500), (0, 500)], [(100, 1000)]),
+        ([(0, 300), (0, 500)], [(0, 300), (500, 1000)]),
+        ([(0, 300), (100, 400)], [(0, 300), (600, 900)]),
+        ([(0, 0), (0, 1000)], [(0, 1000)]),
+        ([(0, 1000), (0, 0)], [(0, 1000)]),
+    ],
+    ids=["whole", "head of 2", "head of 1", "tail of 1", "tail of 1 and both ends of 2", "no 1", "no 2"],
+)
+def test_the_second_mate_of_a_pair_follows_the_first(tmp_path, spans, drawn):
+    directory = with_spans(write_run(tmp_path / "run", [("pair", 1000, 0.8)], paired=True), spans)
+    inside = np.zeros(BINS, np.bool_)
+    for start, end in drawn:
+        inside[start * BINS // 1000 : end * BINS // 1000] = True
+    lane = read_run(directory).hits[0].lanes[0]
+    np.testing.assert_allclose(lane, np.where(inside, 0.8, -1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([(0, 150)], [(0, 150)]),
+        ([(0, 150)], [(50, 150)]),
+        ([(20, 150)], [(0, 150)]),
+        ([(0, 70)], [(75, 150)]),
+        ([(0, 0)], [(0, 150)]),
+        ([(0, 100), (160, 250)], [(170, 250)]),
+        ([(0, 100), (160, 250)], [(10, 100), (160, 250)]),
+        ([(10, 250)], [(30, 100), (160, 250)]),
+        ([(0, 500), (400, 900)], [(450, 900)]),
+        ([(0, 500), (400, 900)], [(0, 500), (400, 900)]),
+    ],
+)
+def test_the_reads_of_a_pair_are_told_apart_by_their_chunks(first, second):
+    assert second_mate([*first, *second]) == len(first)
+
+
+def test_pieces_of_a_record_are_drawn_where_they_stand(tmp_path):
+    directory = with_spans(write_run(tmp_path / "run", [("cut", 1000, 0.8)]), [(100, 300), (500, 1000)])
+    lane = read_run(directory).hits[0].lanes[0]
+    inside = np.zeros(BINS, np.bool_)
+    inside[12:36] = inside[60:120] = True
+    np.testing.assert_allclose(lane, np.where(inside, 0.8, -1), atol=1e-4)
 
 
 def test_names_are_text_whatever_they_are(tmp_path):

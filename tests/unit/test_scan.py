@@ -126,6 +126,25 @@ def test_a_piece_of_another_composition_is_strange():
     assert not strangeness(sequence[:99_999], middles[:9]).any()  # too short to know what is usual
 
 
+def test_gaps_and_u_are_not_strange():
+    rng = np.random.default_rng(1)
+    usual = rng.choice(list(b"ACGT"), 150_000, p=(0.2, 0.3, 0.3, 0.2)).astype(np.uint8).tobytes()
+    middles = list(range(250, len(usual), 250))
+    found = strangeness(usual, middles)
+    np.testing.assert_array_equal(strangeness(usual.replace(b"T", b"U"), middles), found)
+    gap = 20_000
+    cut = usual[:75_000] + b"N" * gap + usual[75_000:]
+    around = [middle + gap * (middle >= 75_000) for middle in middles]
+    np.testing.assert_allclose(strangeness(cut, around), found, atol=0.5)
+    scattered = np.frombuffer(usual, np.uint8).copy()
+    scattered[50_000:70_000:20] = ord("N")
+    letters = strangeness(scattered.tobytes(), middles)
+    assert abs(np.median(letters[200:280])) < 1  # 20 % of the 4-mers there have an N
+    assert letters.max() < 8
+    for nothing in (b"N" * 150_000, b"AN" * 75_000, b"N" * 60_000 + usual[:60_000]):
+        assert not strangeness(nothing, middles[:9]).any()
+
+
 def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(OptionalPackage, "version", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

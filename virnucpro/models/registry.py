@@ -90,7 +90,11 @@ def find_directory(name: str) -> Path:
 
     Raises:
         ModelError: there is none; it says how a published one is downloaded.
+        ConfigError: the name is neither text nor a path of text.
     """
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str):
+        raise ConfigError(f"a model must be a name or a directory (text or a path object), got {name!a}")
     known = list_models()
     directory = known.get(name, Path(name))
     if file := description_file(directory):

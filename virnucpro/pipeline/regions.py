@@ -19,8 +19,8 @@ _MOST = 30.0  # evidence beyond it changes nothing that a float could show
 _STRETCH, _PSEUDO = 4000, 20
 _LEAST_RECORD = 100_000  # nt; of a shorter one it is not known what is usual
 _STRANGENESS = -1.0, 8.0  # what lies beyond counts as this
-_CODES = np.zeros(256, np.uint8)
-_CODES[list(b"ACGT")] = range(4)
+_CODES = np.full(256, 4, np.uint8)  # 4: an ambiguous letter
+_CODES[list(b"ACGTU")] = 0, 1, 2, 3, 3
 _FOURS = np.arange(256)
 _CANONICAL = np.minimum(_FOURS, sum((3 - (_FOURS >> 2 * i & 3)) << 2 * (3 - i) for i in range(4)))
 
@@ -96,20 +96,30 @@ def strangeness(sequence: bytes, middles: Sequence[int]) -> Floats:
     """Return by how much the 4-mers around each place differ from those of the whole record: 0 as is usual there.
 
     It is the divergence of Kullback and Leibler, less its median, in units of the distance between its quartiles.
+    4-mers with ambiguous letters, such as those of gaps, are left out: around a place are the nearest others.
     """
     if len(sequence) < _LEAST_RECORD:
         return np.zeros(len(middles))
     codes = _CODES[np.frombuffer(sequence, np.uint8)]
     fours = codes[:-3] << 6 | codes[1:-2] << 4 | codes[2:-1] << 2 | codes[3:]  # (length - 3,)
+    places = np.minimum(middles, len(fours))
+    inside = np.ones(len(places), np.bool_)  # middles that are not in gaps: these tell what is usual
+    if (unknown := codes > 3).any():
+        known = ~(unknown[:-3] | unknown[1:-2] | unknown[2:-1] | unknown[3:])
+        inside = np.append(known, known[-1:])[places]
+        places = np.concatenate(([0], np.cumsum(known)))[places]
+        fours = fours[known]
+    if len(fours) + 3 < _LEAST_RECORD or not inside.any():
+        return np.zeros(len(middles))
     usual = np.bincount(_CANONICAL, np.bincount(fours, minlength=256) + 1.0, 256)
     usual, used = usual / usual.sum(), usual > 0
     found = np.empty(len(middles))
-    for i, middle in enumerate(middles):
+    for i, middle in enumerate(places.tolist()):
         around = fours[max(0, middle - _STRETCH // 2) : middle + _STRETCH // 2]
         counts = np.bincount(_CANONICAL, np.bincount(around, minlength=256), 256)[used] + _PSEUDO * usual[used]
         share = counts / counts.sum()
         found[i] = share @ np.log(share / usual[used])
-    low, median, high = np.percentile(found, (25, 50, 75))
+    low, median, high = np.percentile(found[inside], (25, 50, 75))
     result: Floats = np.clip((found - median) / max(high - low, 1e-9), *_STRANGENESS)
     return result
 

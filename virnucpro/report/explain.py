@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from virnucpro.errors import InputError
-from virnucpro.report.run import Entry, iter_details, iter_entries, read_told, unit_of
+from virnucpro.report.run import Details, Entry, iter_details, iter_entries, read_told, second_mate, unit_of
 
 # The statuses that end a record's way, in the order in which a record meets them, and what it passes without them.
 _FILTERS = (
@@ -31,14 +32,12 @@ def explain(directory: Path, name: str) -> Iterator[str]:
     if not entries:
         raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of its header")
     for entry, chunks in iter_details(directory, entries):
-        unit, mate = unit_of(told), 0
+        unit = unit_of(told)
         yield f"{name}: {unit} {entry.index + 1} of the run, {entry.length:,} nt"
         yield from _filters(entry, told["counts"]["status"])
         yield from (f"  {line}" for line in _verdict(entry, told))
-        for chunk, frames in chunks:
-            mate += chunk["start"] == "0"
-            place = f"read {mate}, window " if unit == "pair" else "window "
-            place += f"{int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
+        for read, (chunk, frames) in _with_reads(list(chunks)) if unit == "pair" else zip(repeat(""), chunks):
+            place = f"{read}window {int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
             score = "no score" if chunk["virus_score"] == "NA" else f"score {chunk['virus_score']}"
             why = "" if chunk["reason"] == "NA" else f" ({chunk['status']}: {chunk['reason']})"
             yield f"  {place}: {chunk['prediction']}, {score}{why}"
@@ -49,6 +48,13 @@ def explain(directory: Path, name: str) -> Iterator[str]:
                     f"    frame {lane}: {int(frame['aa_length']):>4} aa, virus score {frame['score_virus']}, "
                     f"weight {frame['weight']}{best}"
                 )
+
+
+def _with_reads(chunks: Sequence[Details]) -> Iterator[tuple[str, Details]]:
+    """Yield the chunks of a pair, each with the read that it is a part of."""
+    spans = [(int(chunk["start"]), int(chunk["end"])) for chunk, _ in chunks]
+    first = second_mate(spans) if len(spans) > 1 else len(spans)
+    yield from (("read 1, " if i < first else "read 2, ", chunk) for i, chunk in enumerate(chunks))
 
 
 def _filters(entry: Entry, known: Collection[str]) -> Iterator[str]:

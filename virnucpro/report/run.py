@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -112,7 +112,7 @@ def read_run(directory: Path) -> Run:
             "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
         )
     shown = {entry.index: entry for entry in (*run.hits, *run.long)}  # one object for each, see `_count`
-    draw_tracks(directory, [shown[index] for index in sorted(shown)])
+    draw_tracks(directory, [shown[index] for index in sorted(shown)], pairs=run.unit == "pair")
     return run
 
 
@@ -250,25 +250,39 @@ def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[En
             yield entry, details(entry)
 
 
-def draw_tracks(directory: Path, entries: Sequence[Entry]) -> None:
-    """Fill in lanes and strips of entries, which are in input order.
+def second_mate(spans: Sequence[tuple[int, int]]) -> int:
+    """Return which of a pair's chunks is the first one of the second mate, counted from 0.
+
+    chunks.tsv has no column for the mate. Each mate has a chunk at least, which begins later than at 0 where the mate's
+    end was trimmed; the starts of a mate's chunks increase. Where the starts of both mates' chunks increase too,
+    the second mate begins where two chunks overlap most.
+
+    Args:
+        spans: (start, end) of all chunks of the pair in order, at least two.
+
+    >>> second_mate([(0, 100), (50, 150)])
+    1
+    """
+    following = range(1, len(spans))
+    smaller = (i for i in following if spans[i][0] <= spans[i - 1][0])
+    return next(smaller, max(following, key=lambda i: spans[i - 1][1] - spans[i][0]))
+
+
+def draw_tracks(directory: Path, entries: Sequence[Entry], pairs: bool = False) -> None:
+    """Fill in lanes and strips of entries, which are in input order; of `pairs`, read 2 follows read 1.
 
     Raises:
         InputError: chunks.tsv does not go with records.tsv.
     """
     for entry, chunks in iter_details(directory, entries):
         total, number = np.zeros(BINS), np.zeros(BINS)
-        shift = end = 0
-        for chunk, frames in chunks:
+        for shift, (chunk, frames) in _shifted(entry, list(chunks)) if pairs else zip(repeat(0), chunks):
             if chunk["seq_name"] != entry.name:
                 raise InputError(
                     f"{directory}/chunks.tsv has a chunk of {chunk['seq_name']!r} where records.tsv has "
                     f"{entry.name!r}; the tables are not of one run: run `virnucpro predict` again with --restart"
                 )
-            start = int(chunk["start"])
-            shift += end if not start else 0  # the second mate of a pair follows the first
-            end = int(chunk["end"])
-            span = _bins(shift + start, shift + end, entry.length)
+            span = _bins(shift + int(chunk["start"]), shift + int(chunk["end"]), entry.length)
             if chunk["virus_score"] != "NA":
                 total[span] += float(chunk["virus_score"])
                 number[span] += 1
@@ -278,6 +292,16 @@ def draw_tracks(directory: Path, entries: Sequence[Entry]) -> None:
                 np.maximum(lane, float(frame["score_virus"]), out=lane)
         scored = number > 0
         entry.strip[scored] = total[scored] / number[scored]
+
+
+def _shifted(entry: Entry, chunks: Sequence[Details]) -> Iterator[tuple[int, Details]]:
+    """Yield the chunks of a pair, each with where its mate begins in the drawing (nt)."""
+    spans = [(int(chunk["start"]), int(chunk["end"])) for chunk, _ in chunks]
+    first = second_mate(spans) if len(spans) > 1 else len(spans)
+    ends = [max((end for _, end in part), default=0) for part in (spans[:first], spans[first:])]
+    # The tables have the length of both mates. Where ends were trimmed, mates are taken to be of the same length.
+    border = min(max(entry.length // 2, ends[0]), max(entry.length - ends[1], 0))
+    yield from ((0 if i < first else border, chunk) for i, chunk in enumerate(chunks))
 
 
 def _bins(start: int, end: int, length: int) -> slice:

@@ -110,11 +110,12 @@ class Scorer:
         """Return the margins of windows of one length, each of them shuffled before, or cut into a pair, if asked for.
 
         Raises:
-            ConfigError: no genome is as long.
+            ConfigError: no genome is as long, or all have ambiguous letters everywhere.
         """
         if not windows:
             raise ConfigError(
-                "calibration needs longer genomes: none has as many chunks as a record is calibrated with"
+                "calibration needs longer genomes, or such without N: at one of its lengths, which go up to "
+                f"{max(RECORD_CHUNKS)} chunks, it found no window of A, C, G and T alone"
             )
         self.log(f"{len(windows)} windows of {len(windows[0].sequence)} nt{', shuffled' * shuffled}{', cut' * halves}")
         rng = np.random.default_rng(0)

@@ -117,7 +117,7 @@ class Genomes:
 
 
 def read_genomes(directory: Path, split: str, exclude: Sequence[str] = ()) -> Genomes:
-    """Read all classes of a split except those in `exclude`.
+    """Read all classes of a split except those in `exclude`; U is read as T.
 
     Raises:
         MissingInputError: the directory or the split is not there.
@@ -175,7 +175,7 @@ def _class_of(path: Path) -> str:
 def _read_class(path: Path) -> Iterator[tuple[str, str, bytes]]:
     for record in read_records([path]):
         if record.sequence:
-            yield record.id, _class_of(path), record.sequence
+            yield record.id, _class_of(path), record.sequence.replace(b"U", b"T")
 
 
 def _read_taxa(directory: Path) -> dict[tuple[str, str], str]:
