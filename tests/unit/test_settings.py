@@ -12,7 +12,7 @@ import virnucpro
 from virnucpro.config import number, option
 from virnucpro.errors import ConfigError, InputError, OutputError
 from virnucpro.pipeline.embed import EmbedRequest
-from virnucpro.pipeline.outputs import prepare_directory
+from virnucpro.pipeline.lock import locked
 from virnucpro.pipeline.regions import REMNANTS, Landscape
 from virnucpro.pipeline.run import Request
 from virnucpro.pipeline.run_directory import RunDirectory
@@ -94,8 +94,8 @@ def test_inputs_of_requests_and_predict_are_paths():
 
 def test_outputs_that_no_directory_can_have():
     for path in (Path("a\0b"), Path("\ud800")):
-        with pytest.raises(OutputError, match=r"cannot be used: .*; choose another --output"):
-            prepare_directory(path, False)
+        with pytest.raises(OutputError, match=r"cannot be used: .*; choose another --output"), locked(path):
+            pass
         with pytest.raises(OutputError, match="cannot be used"), RunDirectory(path).locked():
             pass
 
