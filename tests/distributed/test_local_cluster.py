@@ -53,16 +53,21 @@ class Local:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.process = subprocess.Popen(
             [Path(sys.executable).with_name("virnucpro"), *map(str, command)],
-            env={**environment, "LAB_FOLDER": str(folder), "RAY_TMPDIR": str(folder)},
+            env={**environment, "LAB_FOLDER": str(folder), "RAY_TMPDIR": str(folder)}, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def running(self) -> dict[int, str]:
-        """Return the command lines of what the command has started, and of itself."""
+        """Return the command lines of what the command has started, and of itself.
+
+        They are in its session, or have its variable if they left that; Ray's title hides the variables of some.
+        """
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if self._mark in (folder / "environ").read_bytes().split(b"\0"):
+                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                marked = self._mark in (folder / "environ").read_bytes().split(b"\0")
+                if state != "Z" and (marked or int(session) == self.process.pid):
                     found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return found
 

@@ -118,7 +118,7 @@ def _private_directory() -> Iterator[Path]:
     Ray's own, /tmp/ray, is writable for all users. Names of sockets have at most 107 bytes, so this name is short.
     """
     with TemporaryDirectory(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"), ignore_cleanup_errors=True) as directory:
-        yield Path(directory)
+        yield Path(directory).resolve()  # as /proc shows it
 
 
 def _own(directory: Path) -> dict[str, Any]:

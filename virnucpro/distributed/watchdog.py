@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Every process of the cluster inherits this variable; its value is the directory of the cluster, which no other has.
+# Every process of the cluster starts with this variable; its value is the directory of the cluster.
 MARK = "VIRNUCPRO_RAY_DIRECTORY"
 SECONDS = 0.5  # between two looks
 MOST_SECONDS = 60  # of looking for processes; one that waits for a broken disk cannot be killed
@@ -45,7 +45,7 @@ def sweep(directory: Path) -> None:
     """Kill the processes of the cluster in `directory` until two looks in a row find none."""
     deadline, empty = time.monotonic() + MOST_SECONDS, 0
     while empty < 2 and time.monotonic() < deadline:
-        found = list(marked(directory))
+        found = list(members(directory))
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -53,13 +53,30 @@ def sweep(directory: Path) -> None:
         time.sleep(SECONDS / 5)
 
 
-def marked(directory: Path) -> Iterator[int]:
-    """Yield the processes that were started with the mark of a directory and still run."""
-    mark = os.fsencode(f"{MARK}={directory}")
+def members(directory: Path) -> Iterator[int]:
+    """Yield the processes of the cluster in a directory.
+
+    They began with its mark, or write to files in it: Ray's workers and agents write their title over their variables.
+    Copies of this process share its files and are no members.
+    """
+    mark, own = os.fsencode(f"{MARK}={directory}"), Path("/proc/self/cmdline")
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended, or is another user's
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            if (folder / "cmdline").read_bytes() == own.read_bytes():
+                continue
+            if mark in (folder / "environ").read_bytes().split(b"\0") or _writes_in(folder, directory):
                 yield int(folder.name)
+
+
+def _writes_in(process: Path, directory: Path) -> bool:
+    """Tell whether a process, by its folder in /proc, has a file in a directory open for writing; `tail -f` has not."""
+    for link in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            if os.readlink(link).startswith(f"{directory}/"):
+                flags = (process / "fdinfo" / link.name).read_text().partition("flags:")[2].split()[0]
+                if int(flags, 8) & os.O_ACCMODE:
+                    return True
+    return False
 
 
 def main(driver: int, directory: Path) -> None:
