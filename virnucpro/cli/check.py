@@ -29,10 +29,12 @@ def check(
     Example: virnucpro check reads.fastq.gz contigs.fa
     """
     from virnucpro.errors import InputError
+    from virnucpro.pipeline.replacement import refuse_stdout
     from virnucpro.seq.inspect import Inspection, SeenIds
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
 
+    refuse_stdout(inputs)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
     all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # else --quiet: errors only
