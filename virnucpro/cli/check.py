@@ -28,11 +28,13 @@ def check(
     Example: virnucpro check reads.fastq.gz contigs.fa
     """
     from virnucpro.errors import InputError
+    from virnucpro.pipeline.replacement import refuse_stdout
     from virnucpro.seq.inspect import Inspection, SeenIds
     from virnucpro.seq.pairs import hints
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
 
+    refuse_stdout(inputs)
     all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # else --quiet: errors only
     limits = Limits() if min_length is None else Limits(min_length=min_length)
     ids = SeenIds()

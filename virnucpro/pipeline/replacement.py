@@ -69,7 +69,7 @@ def refuse_stdout(inputs: Iterable[Name]) -> None:
     Raises:
         ConfigError: it does.
     """
-    with suppress(OSError, ValueError):
+    with suppress(OSError):  # it is closed
         if (name := _identities(inputs).get(_identity(os.fstat(1)))) is not None:
             raise ConfigError(f"standard output goes into {name}, which is an input; send it to another file")
 

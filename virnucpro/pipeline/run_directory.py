@@ -35,6 +35,7 @@ from virnucpro.pipeline.units import Content, Sink, Unit, append_units, read_uni
 if TYPE_CHECKING:
     from virnucpro.pipeline.predict import RecordResult
 
+_TEMPORARY = re.compile(r"\..+\.tmp")  # of a command that was killed
 _UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
 
 
@@ -81,8 +82,7 @@ class RunDirectory:
         if begin is Begin.RESTART:
             return None
         with usable(self.path):
-            unfinished = {temporary_of(path).name for path in self._every_table()}  # of a command that was killed
-            others = sorted(path.name for path in self.path.iterdir() if path.name not in {LOCK, *unfinished})
+            others = [path for path in self.path.iterdir() if path.name != LOCK and not _TEMPORARY.fullmatch(path.name)]
         if not others:
             return None  # also where a run was killed before it had anything to keep
         state = self.state()
