@@ -8,7 +8,7 @@ import pytest
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq import read_pairs, read_records
 from virnucpro.seq.inspect import Inspection
-from virnucpro.seq.pairs import heads_of, hints, watched
+from virnucpro.seq.pairs import Head, heads_of, hints, watched
 from virnucpro.seq.reader import SequenceFile
 from virnucpro.types import Record
 
@@ -205,3 +205,14 @@ def test_a_stream_is_watched_as_it_passes(tmp_path):
     assert len(list(watched(iter(list(read_records(both))[:4]), heard.append))) == 4
     assert len(heard) == 1
     assert len(list(watched(iter([]), heard.append))) == 0
+
+
+def test_the_command_of_a_hint_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "run 1; rm -r"
+    folder.mkdir()
+    heads = [Head(), Head()]
+    for mate, head in enumerate(heads, start=1):
+        for number in range(20):
+            head.add(Record(f"r{number}/{mate}", b"ACGT" * mate, f"{folder}/R{mate}.fq"))
+    [hint] = hints(heads)
+    assert f"`--paired '{folder}/R1.fq' '{folder}/R2.fq'`" in hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import permutations, zip_longest
@@ -134,7 +135,7 @@ def hints(heads: Sequence[Head]) -> Iterator[str]:
             yield hint
     for one, two in permutations((head.records for head in heads[:_HEAD_FILES]), 2):
         if len(one) == len(two) and _are_mates(list(zip(one, two, strict=True))):
-            files = f"{one[0].source} {two[0].source}"
+            files = shlex.join([one[0].source, two[0].source])
             yield (
                 f"{one[0].source} and {two[0].source} look like reads 1 and reads 2 of pairs; with `--paired {files}` "
                 "each pair gets one call, from both mates"
