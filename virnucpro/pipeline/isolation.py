@@ -45,7 +45,7 @@ def score_isolated(score: Score, records: Sequence[Record]) -> list[RecordResult
             pieces += [piece[middle:], piece[:middle]]
         else:
             n_failed += 1
-            if n_failed == MOST_FAILED and not any(result.chunks for result in results):
+            if n_failed == MOST_FAILED and all(result.call.virus_score is None for result in results):
                 raise outcome
             results.append(_failed(piece[0], outcome))
     return results
