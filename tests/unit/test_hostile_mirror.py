@@ -190,7 +190,7 @@ def test_a_commit_is_40_hexadecimal_digits(mirror, tmp_path, commit):
 
 
 NAMES = [
-    "../../../../home/.bashrc", "/root/.ssh/authorized_keys", "authorized_keys", ".bashrc", "..", "", "a\0.safetensors",
+    "../../../../etc/.bashrc", "/etc/authorized_keys", "authorized_keys", ".bashrc", "..", "", "a\0.safetensors",
     "model.safetensors", "config.json", "MODEL-00001-OF-00002.safetensors", "model-1-of-2.safetensors", f"{FIRST}/",
     f"x/{FIRST}", f"{FIRST}\n", "model-00001-of-00002.bin", "model-00000-of-00002.safetensors", f"{FIRST}.sh",
 ]  # fmt: skip

@@ -38,14 +38,14 @@ class JsonLines(logging.Formatter):
     json_lines = True
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        event = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": "info" if record.levelno == NOTICE else record.levelname.lower(),
             "event": getattr(record, "event", "message"),
             "message": super().format(record),
             **getattr(record, "fields", {}),
         }
-        return printable_json(json.dumps(told))
+        return printable_json(json.dumps(event))
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

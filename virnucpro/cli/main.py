@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout = io.StringIO()
         if lacking := as_memory_error(error):
             logs.tell_error(lacking)
-        elif error.errno != errno.EPIPE:  # whoever reads it may have enough
+        elif error.errno != errno.EPIPE:  # the reader closed the pipe, such as `head`
             logs.tell_error(OutputError(f"{error.filename or 'standard output'} cannot be used: {error.strerror}"))
         sys.exit(OutputError.exit_code)
     finally:

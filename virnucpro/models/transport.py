@@ -84,7 +84,7 @@ def fetch(url: str, file: BinaryIO, size: int, progress: Callable[[int], object]
         url: where the file is.
         file: open to append; what it holds is taken for the beginning.
         size: what the server states.
-        progress: is called with the number of bytes that came, negative ones if the server began anew.
+        progress: called with the number of bytes received, negative if the server started over.
 
     Raises:
         ModelError: the file cannot be had, or the server sends something else than it stated.

@@ -175,7 +175,7 @@ def _are_mates(pairs: Sequence[tuple[Record, Record]]) -> bool:
     names = [pair_name(one, two) for one, two in pairs]
     if not pairs or None in names or all(one.sequence == two.sequence for one, two in pairs):
         return False
-    if all(_is_told(one, two) for one, two in pairs):
+    if all(_name_their_mates(one, two) for one, two in pairs):
         return True
     return (
         len(pairs) > 1
@@ -186,8 +186,8 @@ def _are_mates(pairs: Sequence[tuple[Record, Record]]) -> bool:
     )
 
 
-def _is_told(one: Record, two: Record) -> bool:
-    """Tell whether the header of both says which mate it is."""
+def _name_their_mates(one: Record, two: Record) -> bool:
+    """Return whether both headers say which mate they are."""
     if one.id.endswith("/1") and two.id.endswith("/2"):
         return True
     return all(_MATE.match(mate.description) for mate in (one, two))
