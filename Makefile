@@ -5,6 +5,8 @@ PYTHON      ?= python3
 CONSTRAINTS ?= constraints.txt
 # More options for pytest, e.g. make test PYTEST_ARGS="-k packing"
 PYTEST_ARGS ?=
+# Processes that run the tests, each some of the files
+TEST_WORKERS ?= 2
 # Where `make lock` finds torch without CUDA: PyTorch's own index, or e.g. LOCK_TORCH="--find-links DIR"
 LOCK_TORCH  ?= --torch-backend cpu
 
@@ -87,7 +89,7 @@ demo: $(RUN_STAMP)
 	@echo "Open $(DEMO_DIR)/report.html in a browser. The command is $(BIN)/virnucpro; source $(BIN)/activate to type it short."
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .

@@ -55,6 +55,16 @@ def lab(tmp_path_factory):
     return make_lab(tmp_path_factory.mktemp("lab"))
 
 
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Restore the root logger, which commands that run in this process set up for themselves."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 @pytest.fixture
 def call(capfd):
     """Run a command in this process; return its exit code and what it said on stderr."""
@@ -62,8 +72,6 @@ def call(capfd):
 
     from virnucpro.cli.main import main
 
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     threads = torch.get_num_threads()
 
     def run(arguments: list[str]) -> tuple[int, str]:
@@ -74,5 +82,3 @@ def call(capfd):
 
     yield run
     torch.set_num_threads(threads)
-    root.handlers[:] = handlers
-    root.setLevel(level)

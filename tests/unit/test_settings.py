@@ -18,7 +18,7 @@ from virnucpro.pipeline.run import Request
 from virnucpro.pipeline.run_directory import RunDirectory
 from virnucpro.pipeline.scan import Scanner, ScanSettings
 
-NO_NUMBERS = ["abc", "5", "", None, True, False, math.nan, math.inf, -math.inf, [1], 1j, object()]
+NO_NUMBERS = ["abc", "5", "", None, True, False, math.nan, math.inf, -math.inf, [1], 1j, slice(3)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lambda.fa"
 
 
