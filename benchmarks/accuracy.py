@@ -17,8 +17,8 @@ import numpy as np
 from timing import write_results
 
 from virnucpro import Options, Predictor, Record, load_model
-from virnucpro.train.evaluate import evaluate
-from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows
+from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows
+from virnucpro.evaluate.metrics import evaluate
 from virnucpro.train.shuffle import shuffle_dinucleotides
 
 LENGTHS = (500, 300, 150)

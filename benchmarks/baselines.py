@@ -37,10 +37,10 @@ from timing import cpu_name, write_results
 from torch import Tensor, nn
 
 from virnucpro import Options, Predictor, Record, load_model
-from virnucpro.config import default_threads
-from virnucpro.train.bootstrap import Bootstrap
-from virnucpro.train.evaluate import MACRO, Sample, evaluate
-from virnucpro.train.genomes import VIRUS, Genomes, Window, read_genomes, sample_windows
+from virnucpro.environment import default_threads
+from virnucpro.evaluate.bootstrap import Bootstrap
+from virnucpro.evaluate.genomes import VIRUS, Genomes, Window, read_genomes, sample_windows
+from virnucpro.evaluate.metrics import MACRO, Sample, evaluate
 
 LENGTHS = (500, 300, 150)
 FREE_LENGTHS, FIXED_SHARE = (75, 500), 0.7  # of training windows, as of the bundled model

@@ -20,10 +20,10 @@ import torch
 from timing import cpu_name, write_results
 
 from virnucpro.distributed.cluster import Scale, connected, import_ray
-from virnucpro.models.registry import load_model
 from virnucpro.pipeline.predict import Options, Predictor
-from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.pipeline.units import UNIT_RECORDS, Unit, iter_units
+from virnucpro.pretrained.registry import load_model
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.units import UNIT_RECORDS, Unit, iter_units
 from virnucpro.seq import read_records
 
 READS, LENGTH, REPEATS = 32 * UNIT_RECORDS, 150, 7

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from timing import write_results
 
 from virnucpro import Options, Predictor, Record, load_model
+from virnucpro.evaluate.genomes import VIRUS, Genomes, read_genomes
 from virnucpro.pipeline.regions import Landscape, posteriors
-from virnucpro.train.genomes import VIRUS, Genomes, read_genomes
 
 HOST_PIECES, HOST_NT, EVERY = 90, 20_000, 9
 VIRUS_NT = (10_000, 30_000)

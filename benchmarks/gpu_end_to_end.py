@@ -30,11 +30,11 @@ from timing import write_results
 from virnucpro.config import FrameRule
 from virnucpro.data import VarlenCollator
 from virnucpro.models import ESM2_SHAPES, DNABERTConfig, ESM2Config
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.models.registry import Model, build_model
-from virnucpro.models.weights import save_module, sha256
 from virnucpro.pipeline.device import choose_device
 from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.registry import Model, build_model
+from virnucpro.pretrained.weights import save_module, sha256
 from virnucpro.seq import read_records
 
 TOKENS_A_FRAME = 168

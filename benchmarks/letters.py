@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from virnucpro import Options, Predictor, Record, load_model
-from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows
+from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows
 
 LENGTHS = (500, 300, 150)
 N_VIRUS, N_HOST = 600, 200

@@ -30,8 +30,8 @@ import torch
 from timing import write_results
 
 from virnucpro.config import FrameRule
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.models.registry import build_model, save_weights
+from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.registry import build_model, save_weights
 
 READ = 100
 PREDICT = [sys.executable, "-m", "virnucpro"]
@@ -41,10 +41,10 @@ OPTIONS = ["--threads", "1", "--precision", "fp32", "--restart"]
 NOT_RESUMABLE = """
 import shutil
 from virnucpro.cli.main import main
-from virnucpro.pipeline import units
-from virnucpro.pipeline.outputs import fill_fdr, table_lines
-from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.pipeline.tally import Tally
+from virnucpro.run import units
+from virnucpro.run.tables import fill_fdr, table_lines
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.tally import Tally
 
 files = []
 
@@ -81,8 +81,8 @@ TIMED = """
 import sys
 import time
 from virnucpro.cli.main import main
-from virnucpro.pipeline import units
-from virnucpro.pipeline.run_directory import RunDirectory
+from virnucpro.run import units
+from virnucpro.run.directory import RunDirectory
 
 spent = 0.0
 

@@ -38,8 +38,8 @@ from typing import Any
 from timing import cpu_name, write_results
 
 from virnucpro.errors import VirnucproError
-from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows, write_windows
-from virnucpro.train.truth import evaluate_tables
+from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows, write_windows
+from virnucpro.evaluate.truth import evaluate_tables
 
 CORES = 2
 N_VIRUS, N_HOST, N_RARE_HOST = 1200, 200, 75

@@ -22,12 +22,12 @@ from timing import write_results
 
 from virnucpro import Options, Predictor, Record, load_model
 from virnucpro.data import TokenSequence, pack
+from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows
+from virnucpro.evaluate.metrics import evaluate
 from virnucpro.models import ESM2, ESM2_SHAPES
-from virnucpro.models.calibration import probability
 from virnucpro.models.pooling import PoolingWindow, mean_pool_packed
 from virnucpro.pipeline.device import PRECISIONS
-from virnucpro.train.evaluate import evaluate
-from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows
+from virnucpro.scores.calibration import probability
 
 LENGTHS = (500, 300, 150)
 

@@ -17,8 +17,8 @@ from fit_scan import evidence
 from timing import write_results
 
 from virnucpro import Options, Predictor, load_model
+from virnucpro.evaluate.genomes import VIRUS, read_genomes
 from virnucpro.pipeline.regions import REMNANTS, Landscape, posteriors, strangeness
-from virnucpro.train.genomes import VIRUS, read_genomes
 
 GENOMES, PIECES, BEFORE, VIRUS_NT = 8, 9, 4, 20_000
 

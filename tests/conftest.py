@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 
 make_sums_reproducible()  # as the command line does, and before anything multiplies: runs are compared byte by byte
 

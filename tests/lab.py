@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from virnucpro.config import FrameRule
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.models.registry import Model, build_model, save_weights
+from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.registry import Model, build_model, save_weights
 
 TABLES = ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
 REPORTS = ("report.html", "virnucpro_mqc.json")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from virnucpro.errors import VirnucproError
-    from virnucpro.models.registry import load_model
     from virnucpro.pipeline.predict import Options, Predictor, predict
+    from virnucpro.pretrained.registry import load_model
     from virnucpro.seq import read_pairs, read_records
     from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
 
@@ -39,7 +39,7 @@ __all__ = [
 # Where each name lives. It is imported when first asked for, so that `import virnucpro` stays quick.
 _HOMES = {
     "virnucpro.errors": ("VirnucproError",),
-    "virnucpro.models.registry": ("load_model",),
+    "virnucpro.pretrained.registry": ("load_model",),
     "virnucpro.pipeline.predict": ("Options", "Predictor", "predict"),
     "virnucpro.seq": ("read_pairs", "read_records"),
     "virnucpro.types": ("Call", "Chunk", "Frame", "Prediction", "Record", "Status"),

@@ -2,80 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Literal
 
 from virnucpro.errors import ConfigError
-
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time, and in how many
-
-
-def default_threads() -> int:
-    """Return the CPU cores this process may use: SLURM's allotment if there is one, else its affinity, and no more than
-    the quota of its container (cgroup version 2)."""
-    allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if allotted.isdecimal() and int(allotted) > 0:
-        return int(allotted)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no such file, or `max`: no quota
-        quota, period = map(int, CPU_QUOTA.read_text().split())
-        return max(1, min(cores, quota // period))
-    return cores
-
-
-def make_sums_reproducible() -> None:
-    """Ask Intel's MKL, which torch uses on most CPUs, to add in one order whatever the threads and the batch.
-
-    It heeds this only before its first product, so call it before torch is imported; a setting of the user's stays.
-    """
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-
-
-def ray_address(given: str | None) -> str | None:
-    """Return the Ray cluster to join: the one given, else RAY_ADDRESS, None for this machine alone."""
-    return given or os.environ.get("RAY_ADDRESS") or None
-
-
-def silence_ray() -> None:
-    """Keep Ray from sending statistics of use to its makers; a setting of the user's stays."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-
-def models_directory() -> Path:
-    """Return where downloaded models lie: VIRNUCPRO_MODELS, else virnucpro/models in the user's cache (XDG).
-
-    Raises:
-        ConfigError: neither says where, and the user has no home directory, as in a container under a number only.
-    """
-    if named := os.environ.get("VIRNUCPRO_MODELS"):
-        return Path(named)
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache) / "virnucpro" / "models"
-    try:
-        return Path.home() / ".cache" / "virnucpro" / "models"
-    except RuntimeError as error:
-        raise ConfigError("there is no home directory to look for models in; set HOME or VIRNUCPRO_MODELS") from error
-
-
-def launched_rank() -> tuple[int, int, int]:
-    """Return rank, rank on this machine and number of processes, as torchrun sets them; (0, 0, 1) without it."""
-    rank, local, world = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    if rank is None or local is None or world is None:
-        return 0, 0, 1
-    return int(rank), int(local), int(world)
-
-
-def fingerprint(values: Any) -> str:
-    """Return the SHA-256 of a JSON-able value in canonical form (sorted keys, no white space)."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def number(

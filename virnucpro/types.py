@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported by commands that need no numpy
     import numpy as np
     import numpy.typing as npt
 
@@ -149,3 +149,60 @@ class Call:
     status: Status
     reason: str = ""
     log_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What was done to the letters of a record.
+
+    It had `ambiguous` letters other than A, C, G, T and U. Of these, `resolved` lay within pieces and were filled or
+    left out. It was cut at `gaps` runs of them, and `trimmed` nt of homopolymer were taken from ends.
+    """
+
+    ambiguous: int = 0
+    resolved: int = 0
+    gaps: int = 0
+    trimmed: int = 0
+
+    def __add__(self, other: Letters) -> Letters:
+        return Letters(
+            self.ambiguous + other.ambiguous,
+            self.resolved + other.resolved,
+            self.gaps + other.gaps,
+            self.trimmed + other.trimmed,
+        )
+
+    def describe(self) -> str:
+        """Return in words what was done, "" if nothing was."""
+        parts = [
+            f"{self.resolved} ambiguous letter{'s' * (self.resolved > 1)} filled or left out" if self.resolved else "",
+            f"cut at {self.gaps} run{'s' * (self.gaps > 1)} of N" if self.gaps else "",
+            f"{self.trimmed} nt of homopolymer trimmed" if self.trimmed else "",
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+NO_LETTERS = Letters()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """A chunk's place in its record (0-based, half-open, nt), its call, and the predictions of its frames.
+
+    The `length` of the call is that of what was read, without runs of N.
+    """
+
+    start: int
+    end: int
+    call: Call
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """A record, its call, its chunks, and what was done to its letters; without `chunks` it was not scored."""
+
+    record: Record
+    call: Call
+    chunks: tuple[ChunkResult, ...]
+    letters: Letters = NO_LETTERS

@@ -12,13 +12,14 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from virnucpro.config import fingerprint, ray_address
 from virnucpro.distributed import cluster, worker, workers
 from virnucpro.distributed.cluster import Plan, Scale, make_plan
+from virnucpro.environment import ray_address
 from virnucpro.errors import ConfigError, ModelError, OutputError, VirnucproError
+from virnucpro.files import fingerprint
 from virnucpro.pipeline.predict import Options
-from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.pipeline.units import iter_units
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.units import iter_units
 from virnucpro.types import Record
 
 
@@ -150,7 +151,7 @@ def test_a_unit_that_loses_worker_after_worker_stops_the_run(lab, call, long_lab
 
 
 def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
-    from virnucpro.distributed.engine import started
+    from virnucpro.distributed.ray_engine import started
 
     (tmp_path / ".lock").touch()
     settings = {"job": "predict", "model": str(lab.model), "legacy": False, "paired": False}

@@ -25,17 +25,17 @@ with socket.socket(socket.AF_UNIX) as server:
 
 def main(path: str) -> None:
     """Answer at the socket until the process is killed."""
-    from virnucpro.config import make_sums_reproducible
+    from virnucpro.environment import make_sums_reproducible
 
     make_sums_reproducible()
     import matplotlib.pyplot  # noqa: F401
     import torch  # noqa: F401
 
     import virnucpro.cli.main
-    import virnucpro.pipeline.forecast
-    import virnucpro.pipeline.run
-    import virnucpro.pipeline.scan
     import virnucpro.report.write
+    import virnucpro.run.forecast
+    import virnucpro.run.run
+    import virnucpro.run.scan
     import virnucpro.train.calibrate  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children: each sends its own exit code

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from virnucpro.pipeline.replacement import UNFINISHED
+from virnucpro.run.replacement import UNFINISHED
 
 # Of a new run, and as many of one that replaces an earlier one; VIRNUCPRO_KILLS=10 takes four minutes.
 KILLS = int(os.environ.get("VIRNUCPRO_KILLS", "5"))
@@ -25,10 +25,10 @@ from virnucpro.config import make_sums_reproducible
 
 make_sums_reproducible()
 import matplotlib.figure
-import virnucpro.pipeline.embed, virnucpro.pipeline.run, virnucpro.pipeline.scan, virnucpro.pipeline.shards
+import virnucpro.run.embed, virnucpro.run.run, virnucpro.run.scan, virnucpro.run.shards
 import virnucpro.report.tracks, virnucpro.report.write
 
-virnucpro.pipeline.embed.SHARD_RECORDS = 20
+virnucpro.run.embed.SHARD_RECORDS = 20
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 from torch import nn
 
-from virnucpro.models.weights import sha256
+from virnucpro.pretrained.weights import sha256
 
 SHAPE = (3328, 4)  # features as published, few hidden units
 

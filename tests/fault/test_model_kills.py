@@ -19,9 +19,9 @@ import torch
 from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, run_command, write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
-from virnucpro.models.registry import SHIPPED, list_models
-from virnucpro.models.verification import verify_model
-from virnucpro.models.weights import sha256
+from virnucpro.pretrained.registry import SHIPPED, list_models
+from virnucpro.pretrained.verification import verify_model
+from virnucpro.pretrained.weights import sha256
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 KILLS = 20
@@ -101,7 +101,9 @@ def hub(files):
 def start():
     """Start a command in a process that has imported all it needs, so that a kill finds it at work."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["published_files", "virnucpro.models.download", "huggingface_hub.file_download"])
+    context.set_forkserver_preload(
+        ["published_files", "virnucpro.pretrained.download", "huggingface_hub.file_download"]
+    )
 
     def started(arguments: list[object]) -> multiprocessing.process.BaseProcess:
         command = os.environ["VIRNUCPRO_MODELS"], [str(argument) for argument in arguments]

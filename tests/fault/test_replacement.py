@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from virnucpro.pipeline.lock import locked
+from virnucpro.files import locked
 
 PROGRAM = Path(sys.executable).with_name("virnucpro")
 EXAMPLES = Path(__file__).parents[2] / "examples"

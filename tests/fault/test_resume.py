@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from virnucpro.pipeline.run_directory import RunDirectory
+from virnucpro.run.directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from virnucpro.cli.main import main
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError
 from virnucpro.models import DNABERTConfig
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import ALL_TOKENS
-from virnucpro.models.registry import Encoder, Model
-from virnucpro.pipeline import engine
 from virnucpro.pipeline.predict import Options, Predictor
-from virnucpro.pipeline.selftest import LOUD_CHANNEL, compare_with_golden
+from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.registry import Encoder, Model
+from virnucpro.run import engine
+from virnucpro.run.selftest import LOUD_CHANNEL, compare_with_golden
 
 RUNS = ("with_orfs", "fixed_500bp")
 WIDTH, PROTEIN_WIDTH = 768, 2560
@@ -176,7 +176,7 @@ def test_other_files_are_refused(golden, model, tmp_path):
 def run(model, monkeypatch):
     """Run the command line with the stub in place of a model on disk; return the exit code."""
     monkeypatch.setattr(engine, "load_model", lambda name: model)
-    monkeypatch.setattr("virnucpro.models.registry.load_model", lambda name: model)
+    monkeypatch.setattr("virnucpro.pretrained.registry.load_model", lambda name: model)
 
     def call(*arguments: object) -> int:
         with pytest.raises(SystemExit) as end:

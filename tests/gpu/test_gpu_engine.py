@@ -22,10 +22,10 @@ from virnucpro.models import (
 )
 from virnucpro.models.packed_attention import BACKENDS
 from virnucpro.models.pooling import ALL_TOKENS, RESIDUES, mean_pool_packed
-from virnucpro.models.registry import Encoder, load_model
 from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pretrained.registry import Encoder, load_model
 from virnucpro.types import Record
 
 pytestmark = [

@@ -11,7 +11,8 @@ from torch import nn
 from virnucpro.data import TokenSequence, pack
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models.float8 import FLOAT8
-from virnucpro.models.kernels import PLAIN, kernels_for
+from virnucpro.models.kernel_choice import kernels_for
+from virnucpro.models.kernels import PLAIN
 from virnucpro.models.packed_attention import BACKENDS
 from virnucpro.models.rotary import rotary_table
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from unit.run_directories import random_records, write_run
 
-from virnucpro.report.run import TOP_HITS
+from virnucpro.report.load import TOP_HITS
 from virnucpro.report.write import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (the extra dev) and chromium")

@@ -31,10 +31,10 @@ from xopen import xopen
 
 import virnucpro
 from virnucpro.cli.main import main
-from virnucpro.models.calibration import probability
-from virnucpro.models.description import ModelDescription
-from virnucpro.models.registry import BUNDLED
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pretrained.description import ModelDescription
+from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.scores.calibration import probability
 
 COMMAND = Path(sys.executable).with_name("virnucpro")
 TABLES = {"records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta"}

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from virnucpro.data import TokenSequence, pack, pad, unpad
 from virnucpro.models import DNABERT, DNABERTConfig
 from virnucpro.models.dnabert_flash import alibi_head_slopes
-from virnucpro.models.weights import DNABERT_S, fill, load_tensors, map_keys, shapes_only
+from virnucpro.pretrained.weights import DNABERT_S, fill, load_tensors, map_keys, shapes_only
 
 # Float32 sums of up to 192 terms in another order, three layers deep.
 PARITY = 1e-5

@@ -10,7 +10,7 @@ from virnucpro.data import TokenSequence, pack, pad, unpad
 from virnucpro.errors import ModelError
 from virnucpro.models import ESM2, ESM2_SHAPES, ESM2Config
 from virnucpro.models.pooling import RESIDUES, mean_pool_packed
-from virnucpro.models.weights import ESM2_FAIR, ESM2_HUGGING_FACE, fill, load_fair_esm, load_tensors, map_keys
+from virnucpro.pretrained.weights import ESM2_FAIR, ESM2_HUGGING_FACE, fill, load_fair_esm, load_tensors, map_keys
 
 # Float32 sums of up to 512 terms in another order, three layers deep.
 PARITY = 1e-5

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from virnucpro import __version__
 from virnucpro.cli.main import app
-from virnucpro.pipeline.outputs import PAIR_TABLES, REPORTS, TABLES
+from virnucpro.run.tables import PAIR_TABLES, REPORTS, TABLES
 
 if sys.version_info < (3, 11):
     import tomli as tomllib

@@ -59,7 +59,9 @@ def test_what_the_wheel_holds(dist: Path) -> None:
     names = zipfile.ZipFile(find_wheel(dist)).namelist()
     for model in ("bundled", "hosts"):
         weights = {path.name for path in (ROOT / "virnucpro" / "models" / model).iterdir()}
-        assert weights == {name.rpartition("/")[2] for name in names if name.startswith(f"virnucpro/models/{model}/")}
+        assert weights == {
+            name.rpartition("/")[2] for name in names if name.startswith(f"virnucpro/pretrained/{model}/")
+        }
     assert {name.partition("/")[0] for name in names} == {"virnucpro", f"virnucpro-{__version__}.dist-info"}
     assert f"virnucpro-{__version__}.dist-info/licenses/LICENSE" in names
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from virnucpro.models.calibration import PRESETS, Calibration, Knot, OperatingPoint
 from virnucpro.pipeline.aggregate import call_record, margins_of, softmax, vote_max, vote_weighted
-from virnucpro.pipeline.decision import Decision
+from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
+from virnucpro.scores.decision import Decision
 from virnucpro.types import Call, Status
 
 # Float64 arithmetic in another order.

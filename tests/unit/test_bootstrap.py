@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from virnucpro.errors import ConfigError
-from virnucpro.train import bootstrap
-from virnucpro.train.bootstrap import Bootstrap
-from virnucpro.train.evaluate import ALL_HOSTS, Sample
+from virnucpro.evaluate import bootstrap
+from virnucpro.evaluate.bootstrap import Bootstrap
+from virnucpro.evaluate.metrics import ALL_HOSTS, Sample
 
 CLASSES = ["virus"] * 6 + ["bacteria"] * 5
 TAXA = ["a", "a", "b", "c", "c", "c", "d", "d", "e", "e", "a"]  # a of bacteria is another taxon than a of virus

@@ -12,10 +12,12 @@ import torch
 from virnucpro.cli.main import main
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError
-from virnucpro.models.calibration import PRESETS, Knot, probability
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.models.registry import build_model, load_model, save_weights
+from virnucpro.evaluate.genomes import read_genomes
+from virnucpro.evaluate.metrics import calibration_error
 from virnucpro.pipeline.predict import Options
+from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.registry import build_model, load_model, save_weights
+from virnucpro.scores.calibration import PRESETS, Knot, probability
 from virnucpro.train.calibrate import (
     PREVALENCE,
     Scored,
@@ -26,8 +28,6 @@ from virnucpro.train.calibrate import (
     log_loss,
     operating_point,
 )
-from virnucpro.train.evaluate import calibration_error
-from virnucpro.train.genomes import read_genomes
 
 HOSTS = ("archaea", "bacteria", "fungi")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from virnucpro.errors import ConfigError, ModelError
-from virnucpro.models.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
-from virnucpro.models.description import ModelDescription
-from virnucpro.models.registry import BUNDLED
-from virnucpro.pipeline.decision import Decision
+from virnucpro.pretrained.description import ModelDescription
+from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
+from virnucpro.scores.decision import Decision
 
 ROUNDING = 1e-12
 KNOTS = (Knot(100, 0.5, -1.0, 1.0), Knot(400, 1.5, 2.0, 0.4))

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
-from virnucpro.train.compare import compare, read_tables, read_verdicts, summary
+from virnucpro.evaluate.agreement import compare, read_tables, read_verdicts, summary
 
 OURS = (
     "seq_name\tlength\tprediction\tvirus_score\tstatus\n"

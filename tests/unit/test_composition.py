@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from virnucpro.models.calibration import probability
-from virnucpro.pipeline.composition import Composition, evidence
+from virnucpro.scores.calibration import probability
+from virnucpro.scores.composition import Composition, evidence
 from virnucpro.types import Call, Status
 
 

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from virnucpro import config
-from virnucpro.config import FrameRule, default_threads, fingerprint, models_directory
+from virnucpro import environment
+from virnucpro.config import FrameRule
+from virnucpro.environment import (
+    default_threads,
+    models_directory,
+)
 from virnucpro.errors import ConfigError
-from virnucpro.models.registry import BUNDLED, find_model, load_encoder, load_model
+from virnucpro.files import fingerprint
+from virnucpro.pretrained.registry import BUNDLED, find_model, load_encoder, load_model
 
 
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
@@ -48,14 +53,14 @@ def test_frame_rule_is_frozen():
 
 @pytest.mark.parametrize(("allotted", "threads"), [("3", 3), ("16", 16), ("", 2), ("0", 2), ("-4", 2), ("many", 2)])
 def test_threads_come_from_slurm_else_from_affinity(monkeypatch, allotted, threads):
-    monkeypatch.setattr(config, "CPU_QUOTA", Path("nowhere"))
+    monkeypatch.setattr(environment, "CPU_QUOTA", Path("nowhere"))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", allotted)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
     assert default_threads() == threads
 
 
 def test_threads_without_affinity(monkeypatch):
-    monkeypatch.setattr(config, "CPU_QUOTA", Path("nowhere"))
+    monkeypatch.setattr(environment, "CPU_QUOTA", Path("nowhere"))
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
@@ -72,7 +77,7 @@ def test_threads_are_no_more_than_the_quota_of_a_container(monkeypatch, tmp_path
     (tmp_path / "cpu.max").write_text(quota + "\n")
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    monkeypatch.setattr(config, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(environment, "CPU_QUOTA", tmp_path / "cpu.max")
     assert default_threads() == threads
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from virnucpro.cli.main import main
 from virnucpro.errors import ModelError
-from virnucpro.models.convert import load_published_classifier
+from virnucpro.pretrained.convert import load_published_classifier
 
 # Runs as __main__, as the published scripts do: so the class is pickled as __main__.MLPClassifier.
 SCRIPT = """
@@ -99,8 +99,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from virnucpro.models.classifier import MLPClassifier
-from virnucpro.models.convert import load_published_classifier
-from virnucpro.models.weights import fill
+from virnucpro.pretrained.convert import load_published_classifier
+from virnucpro.pretrained.weights import fill
 
 torch.set_num_threads(1)
 for variant, shape in (("as published", (3328, 512)), ("older torch", (6, 4))):

@@ -19,10 +19,18 @@ from safetensors.torch import load_file
 from virnucpro import load_model
 from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError, ModelError, OutputError
-from virnucpro.models import DNABERT, ESM2, ESM2_SHAPES, catalogue, download
-from virnucpro.models.catalogue import CATALOGUE, DNABERT_S_117M
-from virnucpro.models.registry import SHIPPED, list_models, load_encoder
-from virnucpro.models.weights import git_blob_id, sha256, shapes_only
+from virnucpro.models import (
+    DNABERT,
+    ESM2,
+    ESM2_SHAPES,
+)
+from virnucpro.pretrained import (
+    catalogue,
+    download,
+)
+from virnucpro.pretrained.catalogue import CATALOGUE, DNABERT_S_117M
+from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
+from virnucpro.pretrained.weights import git_blob_id, sha256, shapes_only
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "facebook/esm2_t36_3B_UR50D/model.safetensors"

@@ -9,10 +9,10 @@ from published_files import write_dnabert, write_esm2
 from safetensors.numpy import load_file
 
 from virnucpro.cli.main import main
-from virnucpro.models.published import import_encoder
-from virnucpro.models.registry import load_encoder
-from virnucpro.pipeline import embed as embed_module
-from virnucpro.pipeline.embed import windows
+from virnucpro.pretrained.import_published import import_encoder
+from virnucpro.pretrained.registry import load_encoder
+from virnucpro.run import embed as embed_module
+from virnucpro.run.embed import windows
 
 # Float32 sums of up to 1022 terms in another order.
 SAME = 1e-5

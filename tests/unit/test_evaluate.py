@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from virnucpro.train.evaluate import (
+from virnucpro.evaluate.metrics import (
     ALL_HOSTS,
     MACRO,
     Sample,

@@ -15,7 +15,7 @@ from virnucpro.config import FrameRule
 from virnucpro.data import VarlenCollator
 from virnucpro.errors import ConfigError, MissingInputError, ModelError
 from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
-from virnucpro.models.registry import Model, build_model, load_model, save_weights
+from virnucpro.pretrained.registry import Model, build_model, load_model, save_weights
 from virnucpro.seq import Limits, frames_of, repetition, screened_chunks
 from virnucpro.train.batches import NO_VIRUS, WindowBatches, collate_frames
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
-from virnucpro.train.genomes import Genomes, read_genomes, sample_windows, write_windows
+from virnucpro.evaluate.genomes import Genomes, read_genomes, sample_windows, write_windows
 
 LENGTHS = {"virus": {"v1": 400, "v2": 100, "v3": 1600}, "bacteria": {"b1": 900, "b2": 2500}, "fungi": {"f1": 700}}
 TAXA = """id\tclass\tfamily\tgenus\tgroup

@@ -17,9 +17,9 @@ from published_files import write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
 from virnucpro.errors import ModelError, OutputError
-from virnucpro.models import download, transport
-from virnucpro.models.registry import SHIPPED, list_models, load_encoder
-from virnucpro.models.weights import git_blob_id, sha256
+from virnucpro.pretrained import download, transport
+from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
+from virnucpro.pretrained.weights import git_blob_id, sha256
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ESM2 = "facebook/esm2_t6_8M_UR50D"

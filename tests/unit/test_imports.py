@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ PACKAGE = Path(virnucpro.__file__).parent
 
 # Top-level names by level; a module may import from lower levels and from its own part of the package.
 LEVELS = (
-    {"errors", "printable", "types", "config", "_optional"},
+    {"errors", "printable", "types", "config", "environment", "files", "places", "_optional"},
     {"seq"},
+    {"scores"},
     {"data", "models"},
+    {"pretrained"},
     {"pipeline"},
+    {"run"},
+    {"evaluate"},
     {"distributed", "train", "report"},
     {"cli"},
     {"__main__"},
@@ -64,11 +69,67 @@ def forbidden(part: str, source: str) -> set[str]:
     return imported(source) - allowed
 
 
+def modules() -> dict[str, Path]:
+    """Return all modules of the package by their dotted names, packages by the name of their `__init__.py`."""
+    named = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = ("virnucpro", *path.relative_to(PACKAGE).with_suffix("").parts)
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return named
+
+
+def imported_modules(source: str, known: Collection[str]) -> set[str]:
+    """Return the modules among `known` that a module imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named if named <= set(known) else named | {node.module}
+    return found & set(known)
+
+
+def cycle_of(graph: dict[str, set[str]]) -> list[str]:
+    """Return a cycle of a graph, nothing where there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in done:
+            for other in sorted(graph[name]):
+                if found := visit(other, [*path, name]):
+                    return found
+            done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name, []))), [])
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = modules()
+    graph = {name: imported_modules(path.read_text(), known) - {name, "virnucpro"} for name, path in known.items()}
+    assert len(graph) > 100
+    assert sum(map(len, graph.values())) > 300
+    assert cycle_of(graph) == []
+    assert cycle_of({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def test_two_files_of_one_name_are_a_command_and_its_subject() -> None:
+    places: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name not in ("__init__.py", "__main__.py"):
+            places.setdefault(path.name, set()).add(path.parent.name)
+    several = {name: folders for name, folders in places.items() if len(folders) > 1}
+    assert {name: folders for name, folders in several.items() if len(folders) > 2 or "cli" not in folders} == {}
+
+
 @pytest.mark.parametrize(
     ("part", "source", "found"),
     [
         ("seq", "from virnucpro.data import pack", {"data"}),
-        ("data", "def f():\n    import virnucpro.models.registry", {"models"}),
+        ("data", "def f():\n    import virnucpro.pretrained.registry", {"pretrained"}),
         ("models", "from virnucpro import data", {"data"}),
         ("pipeline", "if TYPE_CHECKING:\n    from virnucpro.train.fit import fit", {"train"}),
         ("train", "from virnucpro.report import html", {"report"}),
@@ -109,7 +170,7 @@ def python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
         "from virnucpro import Call, Record, Status, VirnucproError, read_records",
         "import virnucpro.cli.main",
         "import virnucpro.cli.main as m\ntry: m.main(['-q', 'check', '/dev/null'])\nexcept SystemExit: pass",
-        "import virnucpro.train.evaluate, virnucpro.pipeline.outputs",
+        "import virnucpro.evaluate.metrics, virnucpro.run.tables",
         "import virnucpro.distributed.worker",
     ],
 )

@@ -6,8 +6,13 @@ from hypothesis import strategies as st
 
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.pipeline.isolation import MOST_FAILED, TRIES, score_isolated
-from virnucpro.pipeline.predict import ChunkResult, RecordResult
-from virnucpro.types import Call, Record, Status
+from virnucpro.types import (
+    Call,
+    ChunkResult,
+    Record,
+    RecordResult,
+    Status,
+)
 
 
 def answer(record: Record) -> RecordResult:

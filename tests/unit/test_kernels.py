@@ -12,7 +12,8 @@ import torch
 
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models.cpu_kernels import CPU
-from virnucpro.models.kernels import PLAIN, kernels_for
+from virnucpro.models.kernel_choice import kernels_for
+from virnucpro.models.kernels import PLAIN
 from virnucpro.models.rotary import rotary_table
 
 CUDA = torch.device("cuda")

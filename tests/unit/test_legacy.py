@@ -8,10 +8,16 @@ import torch
 from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
-from virnucpro.models.published import import_model
-from virnucpro.pipeline.legacy import result_lines, write_highest_scores
-from virnucpro.pipeline.predict import ChunkResult, RecordResult
-from virnucpro.types import Call, Prediction, Record, Status
+from virnucpro.pretrained.import_published import import_model
+from virnucpro.run.legacy import result_lines, write_highest_scores
+from virnucpro.types import (
+    Call,
+    ChunkResult,
+    Prediction,
+    Record,
+    RecordResult,
+    Status,
+)
 
 HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 
@@ -85,7 +91,7 @@ def test_resuming_gives_the_same_files(model, tmp_path, capsys, monkeypatch):
     assert results.startswith(HEADER)
     assert "none" not in results  # as the published tool, which says nothing of a chunk without a frame
 
-    from virnucpro.pipeline.run_directory import RunDirectory
+    from virnucpro.run.directory import RunDirectory
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.seq import Letters, Limits, letters_of, screened_chunks
+from virnucpro.seq import (
+    Limits,
+    letters_of,
+    screened_chunks,
+)
 from virnucpro.seq.letters import GAP_NT, count_read, find_pieces, leave_out, resolve
-from virnucpro.types import Record, Status
+from virnucpro.types import Letters, Record, Status
 
 GENE = b"GATTACAGCCTGAGGTCAATCGATCCTAGA"  # 30 nt without a homopolymer
 _COMPLEMENT = bytes.maketrans(b"ACGTURYSWKMBDHVNX-.*", b"TGCAAYRSWMKVHDBNX-.*")

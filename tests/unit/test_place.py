@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from virnucpro.errors import ConfigError, OutputError
-from virnucpro.pipeline.replacement import UNFINISHED
+from virnucpro.run.replacement import UNFINISHED
 from virnucpro.train import checkpoint
 from virnucpro.train.place import training_place
 

@@ -9,9 +9,9 @@ import pytest
 
 from virnucpro.errors import StoppedError, VirnucproError
 from virnucpro.pipeline.regions import Region
-from virnucpro.pipeline.scan import Track
 from virnucpro.report import plots
 from virnucpro.report.tracks import draw_track, track_lines
+from virnucpro.run.scan import Track
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -13,13 +13,16 @@ import virnucpro
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, NumericalError
 from virnucpro.models.classifier import MLPClassifier
-from virnucpro.models.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.models.registry import Model, build_model
 from virnucpro.pipeline import predict
 from virnucpro.pipeline.features import LENGTH_FEATURES, fuse, length_features
-from virnucpro.pipeline.predict import Options, Predictor, RecordResult
+from virnucpro.pipeline.predict import (
+    Options,
+    Predictor,
+)
+from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.registry import Model, build_model
 from virnucpro.seq import Limits, frames_of, iter_chunks, screened_chunks
-from virnucpro.types import Frame, Record, Status
+from virnucpro.types import Frame, Record, RecordResult, Status
 
 WIDTH = 16
 CHUNK_LENGTH = 60

@@ -14,10 +14,10 @@ import pytest
 from unit.run_directories import write_run
 
 from virnucpro.cli import logs
-from virnucpro.cli.tables import print_line, print_tables
+from virnucpro.cli.print_tables import print_line, print_tables
 from virnucpro.errors import InputError
-from virnucpro.pipeline import progress
 from virnucpro.printable import PrintableFormatter, printable
+from virnucpro.run import progress
 
 MARKS = [*range(0x20), 0x7F, *range(0x80, 0xA0), 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF]
 MARKS = [chr(code) for code in (*MARKS, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xE0041)]

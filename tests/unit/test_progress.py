@@ -11,9 +11,15 @@ import pytest
 
 from virnucpro.cli import logs
 from virnucpro.errors import InputError
-from virnucpro.pipeline import progress
-from virnucpro.pipeline.progress import NOTICE, Source, in_words, say, summarise
-from virnucpro.pipeline.tally import Tally
+from virnucpro.run import progress
+from virnucpro.run.progress import (
+    NOTICE,
+    in_words,
+    say,
+    summarise,
+)
+from virnucpro.run.tally import Tally
+from virnucpro.seq.source import Source
 
 
 @pytest.fixture(autouse=True)

@@ -27,10 +27,11 @@ from torch import nn
 from virnucpro import Options, Predictor, load_model, read_records
 from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError, ModelError, OutputError
-from virnucpro.models import catalogue, published
-from virnucpro.models.description import ModelDescription
-from virnucpro.models.places import private_directory
-from virnucpro.models.verification import verify_model
+from virnucpro.places import private_directory
+from virnucpro.pretrained import catalogue
+from virnucpro.pretrained import import_published as published
+from virnucpro.pretrained.description import ModelDescription
+from virnucpro.pretrained.verification import verify_model
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from unit.run_directories import random_records, write_run
 
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.report.html import element, table, text
+from virnucpro.report.load import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run, second_mate
 from virnucpro.report.origin import plain_command
-from virnucpro.report.run import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run, second_mate
 from virnucpro.report.write import multiqc, sample_name, write_report
 
 HOSTILE = [

@@ -14,8 +14,8 @@ from virnucpro._optional import OptionalPackage
 from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.regions import Region, strangeness
-from virnucpro.pipeline.scan import ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
 from virnucpro.report.tracks import draw_track
+from virnucpro.run.scan import ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
 from virnucpro.seq import read_records
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

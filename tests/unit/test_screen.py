@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from virnucpro.models.description import ModelDescription
-from virnucpro.models.registry import BUNDLED
+from virnucpro.pretrained.description import ModelDescription
+from virnucpro.pretrained.registry import BUNDLED
 from virnucpro.seq import Limits, repetition, screened_chunks
 from virnucpro.types import Chunk, Record, Status
 

@@ -11,12 +11,12 @@ import pytest
 import virnucpro
 from virnucpro.config import number, option
 from virnucpro.errors import ConfigError, InputError, OutputError
-from virnucpro.pipeline.embed import EmbedRequest
-from virnucpro.pipeline.lock import locked
+from virnucpro.files import locked
 from virnucpro.pipeline.regions import REMNANTS, Landscape
-from virnucpro.pipeline.run import Request
-from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.pipeline.scan import Scanner, ScanSettings
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.embed import EmbedRequest
+from virnucpro.run.request import Request
+from virnucpro.run.scan import Scanner, ScanSettings
 
 NO_NUMBERS = ["abc", "5", "", None, True, False, math.nan, math.inf, -math.inf, [1], 1j, slice(3)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lambda.fa"

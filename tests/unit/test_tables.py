@@ -2,7 +2,7 @@
 
 import sys
 
-from virnucpro.cli.tables import print_tables
+from virnucpro.cli.print_tables import print_tables
 
 LINES = ["name\tn", "bundled\t5", "", "a\tlong one", "bb\tc"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
-from virnucpro.train.bootstrap import Bootstrap
-from virnucpro.train.evaluate import MACRO, evaluate
-from virnucpro.train.truth import evaluate_tables
+from virnucpro.evaluate.bootstrap import Bootstrap
+from virnucpro.evaluate.metrics import MACRO, evaluate
+from virnucpro.evaluate.truth import evaluate_tables
 
 TRUTH = "seq_name\tclass\ttaxon\nv\tvirus\tx\nb\tbacteria\ty\n"
 CALLS = 'seq_name\tlength\tvirus_score\nb\t9\t0.2\nv\t9\t0.7\n"extra\t9\t0.5\n'

@@ -14,7 +14,7 @@ from torch import nn
 from virnucpro.errors import ModelError
 from virnucpro.models.dnabert_flash import DNABERT, DNABERTConfig
 from virnucpro.models.esm2_flash import ESM2, ESM2Config
-from virnucpro.models.weights import (
+from virnucpro.pretrained.weights import (
     DNABERT_S,
     ESM2_FAIR,
     ESM2_HUGGING_FACE,
@@ -276,7 +276,7 @@ MEASURE = """
 import resource, sys, torch
 from pathlib import Path
 from virnucpro.models import ESM2, ESM2Config
-from virnucpro.models.weights import fill, load_tensors, shapes_only
+from virnucpro.pretrained.weights import fill, load_tensors, shapes_only
 
 def used():
     with open("/proc/self/status") as file:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.cli.tables import print_line, print_progress
-from virnucpro.config import make_sums_reproducible
+from virnucpro.cli.print_tables import print_line, print_progress
+from virnucpro.environment import make_sums_reproducible
 
 
 def calibrate(
@@ -38,13 +38,13 @@ def calibrate(
     import shutil
     from dataclasses import replace
 
-    from virnucpro.models.registry import find_model, load_model
+    from virnucpro.evaluate.genomes import data_files, read_genomes
     from virnucpro.pipeline.predict import Options
-    from virnucpro.pipeline.replacement import any_of, refuse_directory, replaced_files
+    from virnucpro.pretrained.registry import find_model, load_model
+    from virnucpro.run.replacement import any_of, refuse_directory, replaced_files
     from virnucpro.train.calibrate import MAX_REPETITION, Scorer
     from virnucpro.train.calibrate import calibrate as fit
     from virnucpro.train.card import card_tables
-    from virnucpro.train.genomes import data_files, read_genomes
 
     source, loaded = find_model(model), load_model(model)
     refuse_directory(source, output)

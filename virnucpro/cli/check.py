@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.cli.tables import print_line
+from virnucpro.cli.print_tables import print_line
 
 
 def check(
@@ -28,7 +28,7 @@ def check(
     Example: virnucpro check reads.fastq.gz contigs.fa
     """
     from virnucpro.errors import InputError
-    from virnucpro.pipeline.replacement import refuse_stdout
+    from virnucpro.run.replacement import refuse_stdout
     from virnucpro.seq.inspect import Inspection, SeenIds
     from virnucpro.seq.pairs import hints
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes

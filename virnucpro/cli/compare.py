@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli.tables import print_tables
+from virnucpro.cli.print_tables import print_tables
 
 _WORDS = {True: "virus", False: "other", None: "NA"}
 
@@ -31,9 +31,9 @@ def compare(
     Example: virnucpro compare calls/records.tsv genomad_virus_summary.tsv -o all.tsv
     """
     from virnucpro.errors import ConfigError
-    from virnucpro.pipeline.outputs import atomic_writer
-    from virnucpro.pipeline.replacement import refuse_inputs, refuse_stdout
-    from virnucpro.train import compare as comparison
+    from virnucpro.evaluate import agreement as comparison
+    from virnucpro.files import atomic_writer
+    from virnucpro.run.replacement import refuse_inputs, refuse_stdout
 
     if len(tables) < 2:
         raise ConfigError(f"a comparison needs two tables or more, got {len(tables)}")

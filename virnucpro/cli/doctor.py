@@ -6,7 +6,7 @@ import platform
 
 import typer
 
-from virnucpro.cli.tables import print_line
+from virnucpro.cli.print_tables import print_line
 
 
 def doctor() -> None:
@@ -17,10 +17,10 @@ def doctor() -> None:
 
     from virnucpro import __version__
     from virnucpro._optional import LEDGER
-    from virnucpro.config import default_threads
+    from virnucpro.environment import default_threads
     from virnucpro.errors import ModelError
     from virnucpro.models.packed_attention import explain_backends
-    from virnucpro.models.registry import SHIPPED, list_models, load_model
+    from virnucpro.pretrained.registry import SHIPPED, list_models, load_model
 
     console = Console(markup=False)
     console.print(f"virnucpro {__version__}, Python {platform.python_version()}, torch {torch.__version__}")

@@ -9,7 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 
 
 def embed(
@@ -60,10 +60,10 @@ def embed(
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
         make_sums_reproducible()
-        from virnucpro.pipeline.embed import EmbedRequest
-        from virnucpro.pipeline.embed import embed as embed_records
         from virnucpro.pipeline.predict import Options
-        from virnucpro.pipeline.run_directory import Begin
+        from virnucpro.run.directory import Begin
+        from virnucpro.run.embed import EmbedRequest
+        from virnucpro.run.embed import embed as embed_records
 
         run_options = Options(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
@@ -75,7 +75,7 @@ def embed(
         open_engine = None
         if engine == "ray":
             from virnucpro.distributed.cluster import Scale
-            from virnucpro.distributed.engine import open_ray_embedding
+            from virnucpro.distributed.ray_engine import open_ray_embedding
 
             open_engine = open_ray_embedding(Scale(ray_address, workers, gpus))
         done = embed_records(request, open_engine)

@@ -13,7 +13,7 @@ from virnucpro.cli import options
 from virnucpro.printable import printable_json
 
 if TYPE_CHECKING:
-    from virnucpro.train.evaluate import Sample
+    from virnucpro.evaluate.metrics import Sample
 
 
 def evaluate(
@@ -45,11 +45,11 @@ def evaluate(
     Example: virnucpro evaluate calls.tsv --truth truth.tsv -o figures
     """
     from virnucpro.errors import ConfigError
-    from virnucpro.pipeline.lock import locked
-    from virnucpro.pipeline.replacement import any_of, refuse_stdout, replaced_files
+    from virnucpro.evaluate.bootstrap import Bootstrap
+    from virnucpro.evaluate.truth import EVALUATION_FILES, evaluate_tables
+    from virnucpro.files import locked
     from virnucpro.report.plots import EVALUATION_PLOTS, can_draw
-    from virnucpro.train.bootstrap import Bootstrap
-    from virnucpro.train.truth import EVALUATION_FILES, evaluate_tables
+    from virnucpro.run.replacement import any_of, refuse_stdout, replaced_files
 
     try:
         edges = [int(border) for border in length_bins.split(",")]
@@ -72,9 +72,9 @@ def evaluate(
 
 
 def _plot(sample: Sample, directory: Path) -> None:
+    from virnucpro.evaluate.genomes import VIRUS
+    from virnucpro.evaluate.metrics import ALL_HOSTS, auroc, reliability, roc_curve
     from virnucpro.report.plots import EVALUATION_PLOTS, optional_figure, plot_calibration, plot_roc, plot_scores
-    from virnucpro.train.evaluate import ALL_HOSTS, auroc, reliability, roc_curve
-    from virnucpro.train.genomes import VIRUS
 
     roc, calibration, scores = (directory / name for name in EVALUATION_PLOTS)
     with optional_figure(roc):

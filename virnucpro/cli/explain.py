@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from virnucpro.cli.tables import print_line
+from virnucpro.cli.print_tables import print_line
 
 
 def explain(

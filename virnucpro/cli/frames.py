@@ -21,8 +21,8 @@ def frames(
 
     Example: virnucpro frames contigs.fa --chunk-length 500 -o frames
     """
-    from virnucpro.pipeline.outputs import FRAME_FILES, write_frames
-    from virnucpro.pipeline.replacement import any_of, replaced_files
+    from virnucpro.run.replacement import any_of, replaced_files
+    from virnucpro.run.tables import FRAME_FILES, write_frames
     from virnucpro.seq import read_records
 
     with replaced_files(output, restart, inputs, any_of(FRAME_FILES)) as folder:

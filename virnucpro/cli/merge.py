@@ -24,9 +24,9 @@ def merge(
 
     Example: virnucpro merge shard_1 shard_2 shard_3 shard_4 -o calls
     """
-    from virnucpro.pipeline.run_directory import Begin
-    from virnucpro.pipeline.shards import merge_shards
     from virnucpro.report.write import write_report
+    from virnucpro.run.directory import Begin
+    from virnucpro.run.shards import merge_shards
 
     tally = merge_shards(runs, output, Begin.RESTART if restart else Begin.NEW, sys.argv, write_report)
     options.report(f"{tally.records} records of {len(runs)} shards; tables and report.html are in {output}")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.cli.tables import print_tables
+from virnucpro.cli.print_tables import print_tables
 from virnucpro.printable import printable, printable_json
 
 app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True, rich_markup_mode=None)
@@ -21,9 +21,9 @@ app = typer.Typer(help="List, show, download, import and verify models.", no_arg
 def list_() -> None:
     """List the models that can be named or downloaded."""
     from virnucpro.errors import ModelError
-    from virnucpro.models.catalogue import CATALOGUE
-    from virnucpro.models.description import ModelDescription
-    from virnucpro.models.registry import list_models, read_description
+    from virnucpro.pretrained.catalogue import CATALOGUE
+    from virnucpro.pretrained.description import ModelDescription
+    from virnucpro.pretrained.registry import list_models, read_description
 
     lines = ["name\tmodel\tchunk_length\tmin_length\tdirectory"]
     known = list_models()
@@ -51,7 +51,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.
 
     Architecture, frame rule, training, figures, checksums and licence.
     """
-    from virnucpro.models.registry import find_directory, read_description
+    from virnucpro.pretrained.registry import find_directory, read_description
 
     print(printable_json(json.dumps(asdict(read_description(find_directory(name))), indent=2)))
 
@@ -81,8 +81,8 @@ def download(
     """
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from virnucpro.models.catalogue import CATALOGUE
-    from virnucpro.models.download import download_model
+    from virnucpro.pretrained.catalogue import CATALOGUE
+    from virnucpro.pretrained.download import download_model
 
     if not logging.getLogger().isEnabledFor(logging.WARNING):  # --quiet
         disable_progress_bars()
@@ -106,7 +106,7 @@ def import_(
     No code in them is run. Without --dnabert or --esm2 the directory lacks that encoder: it can be shown, but not
     be used.
     """
-    from virnucpro.models.published import import_model
+    from virnucpro.pretrained.import_published import import_model
 
     description = import_model(classifier, chunk_length, output, dnabert, esm2)
     lacking = [name for name in description.files() if name not in description.checksums]
@@ -121,7 +121,7 @@ def verify(name: Annotated[str, typer.Argument(help="Name or directory of a mode
     Looks at checksums, at names, shapes and types of tensors, and for values that are not finite.
     """
     from virnucpro.errors import ModelError
-    from virnucpro.models.verification import verify_model
+    from virnucpro.pretrained.verification import verify_model
 
     problems = 0
     for file, problem in verify_model(name):

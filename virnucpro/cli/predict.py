@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.print_tables import print_line
 from virnucpro.cli.signals import stoppable
-from virnucpro.cli.tables import print_line
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 
 
 def predict(
@@ -123,14 +123,15 @@ def predict(
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
         make_sums_reproducible()
-        from virnucpro.pipeline.forecast import forecast
-        from virnucpro.pipeline.outputs import PARQUET, REPORTS
         from virnucpro.pipeline.predict import Options
-        from virnucpro.pipeline.run import Request, run
-        from virnucpro.pipeline.run_directory import Begin
-        from virnucpro.pipeline.shards import Shard
         from virnucpro.report.parquet import require_pyarrow, write_parquet
         from virnucpro.report.write import write_report
+        from virnucpro.run.directory import Begin
+        from virnucpro.run.forecast import forecast
+        from virnucpro.run.request import Request
+        from virnucpro.run.run import run
+        from virnucpro.run.shards import Shard
+        from virnucpro.run.tables import PARQUET, REPORTS
 
         if parquet:
             require_pyarrow()  # before the work
@@ -159,6 +160,6 @@ def predict(
             run(request)
             return
         from virnucpro.distributed.cluster import Scale
-        from virnucpro.distributed.engine import open_ray
+        from virnucpro.distributed.ray_engine import open_ray
 
         run(request, open_ray(Scale(ray_address, workers, gpus)))

@@ -21,11 +21,11 @@ def report(
     Example: virnucpro report calls
     """
     from virnucpro.errors import MissingInputError
-    from virnucpro.pipeline.lock import locked
-    from virnucpro.pipeline.outputs import REPORT, REPORTS
-    from virnucpro.pipeline.replacement import refuse_inputs
-    from virnucpro.report.run import RUN_FILES
+    from virnucpro.files import locked
+    from virnucpro.report.load import RUN_FILES
     from virnucpro.report.write import write_report
+    from virnucpro.run.replacement import refuse_inputs
+    from virnucpro.run.tables import REPORT, REPORTS
 
     if not run.is_dir():  # a lock would make it
         raise MissingInputError(f"{run} holds no run: it is no directory; name an --output of predict")

@@ -28,8 +28,7 @@ def sample(
     Taxa are weighed by the root of their size. Writes windows.fa and truth.tsv (seq_name, class, taxon, record,
     start, length).
     """
-    from virnucpro.pipeline.replacement import any_of, replaced_files
-    from virnucpro.train.genomes import (
+    from virnucpro.evaluate.genomes import (
         VIRUS,
         WINDOW_FILES,
         data_files,
@@ -37,6 +36,7 @@ def sample(
         sample_windows,
         write_windows,
     )
+    from virnucpro.run.replacement import any_of, replaced_files
 
     with replaced_files(output, restart, data_files(data), any_of(WINDOW_FILES)) as folder:
         genomes = read_genomes(data, split, exclude or ["viroid"])

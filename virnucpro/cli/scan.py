@@ -60,17 +60,18 @@ def scan(
     from contextlib import ExitStack
     from dataclasses import replace
 
-    from virnucpro.config import make_sums_reproducible
+    from virnucpro.environment import make_sums_reproducible
 
     make_sums_reproducible()
-    from virnucpro.pipeline.lock import locked
+    from virnucpro.files import locked
     from virnucpro.pipeline.predict import Options
-    from virnucpro.pipeline.progress import Source, shown_progress
     from virnucpro.pipeline.regions import REMNANTS, Landscape
-    from virnucpro.pipeline.replacement import replaced_files
-    from virnucpro.pipeline.scan import SCAN_FILES, ScanFiles, Scanner, ScanSettings
     from virnucpro.report.plots import can_draw, optional_figure
     from virnucpro.report.tracks import draw_track, track_lines
+    from virnucpro.run.progress import shown_progress
+    from virnucpro.run.replacement import replaced_files
+    from virnucpro.run.scan import SCAN_FILES, ScanFiles, Scanner, ScanSettings
+    from virnucpro.seq.source import Source
 
     suffix = plots or "png"
     drawn = suffix != "none" and can_draw(suffix, asked=plots is not None)  # says before the work what is missing

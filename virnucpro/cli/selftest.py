@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 from virnucpro.printable import printable
 
 
@@ -31,9 +31,9 @@ def selftest(
     """
     make_sums_reproducible()
     from virnucpro.errors import ModelError
-    from virnucpro.models.registry import load_model
     from virnucpro.pipeline.predict import Options, Predictor
-    from virnucpro.pipeline.selftest import compare_with_golden
+    from virnucpro.pretrained.registry import load_model
+    from virnucpro.run.selftest import compare_with_golden
 
     run_options = Options(device=device, precision=precision, attention=attention, threads=threads)
     predictor = Predictor(load_model(model), run_options)

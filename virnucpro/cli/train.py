@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.cli.print_tables import print_progress
 from virnucpro.cli.signals import stoppable
-from virnucpro.cli.tables import print_progress
 
 
 def train(
@@ -46,11 +46,11 @@ def train(
     from dataclasses import replace
 
     from virnucpro.errors import ConfigError
-    from virnucpro.models.registry import find_directory
+    from virnucpro.evaluate.genomes import data_files
     from virnucpro.pipeline.device import choose_device
-    from virnucpro.pipeline.replacement import refuse_directory, replaced_files
+    from virnucpro.pretrained.registry import find_directory
+    from virnucpro.run.replacement import refuse_directory, replaced_files
     from virnucpro.train.fit import fit
-    from virnucpro.train.genomes import data_files
     from virnucpro.train.place import MODEL_FILES, training_place
     from virnucpro.train.settings import ClassifierSettings, read_settings
 

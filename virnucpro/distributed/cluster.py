@@ -16,11 +16,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from virnucpro._optional import RAY
-from virnucpro.config import default_threads, ray_address, silence_ray
 from virnucpro.distributed.watchdog import MARK, watched
+from virnucpro.environment import (
+    default_threads,
+    ray_address,
+    silence_ray,
+)
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.pipeline.predict import Options
-from virnucpro.pipeline.progress import say
+from virnucpro.run.progress import say
 
 logger = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from virnucpro.models.registry import load_model
-from virnucpro.pipeline.embed import Embedder, EmbedRequest, shard_path
-from virnucpro.pipeline.engine import recovered
 from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.predict import Options, Predictor
-from virnucpro.pipeline.provenance import describe_predictor, fingerprint_predictor
-from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.pipeline.tally import Tally
-from virnucpro.pipeline.units import Unit
+from virnucpro.pretrained.registry import load_model
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.embed import Embedder, EmbedRequest, shard_path
+from virnucpro.run.engine import recovered
+from virnucpro.run.provenance import describe_predictor, fingerprint_predictor
+from virnucpro.run.tally import Tally
+from virnucpro.run.units import Unit
 
 
 class Prediction:

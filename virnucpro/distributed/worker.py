@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from virnucpro import __version__
-from virnucpro.config import fingerprint, make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 from virnucpro.errors import ConfigError, OutputError, VirnucproError
-from virnucpro.pipeline.units import Unit
+from virnucpro.files import fingerprint
 from virnucpro.printable import PrintableFormatter
+from virnucpro.run.units import Unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from virnucpro.config import fingerprint
 from virnucpro.distributed.cluster import Plan, import_ray
 from virnucpro.distributed.worker import Reply, Worker
 from virnucpro.errors import ConfigError, VirnucproError
-from virnucpro.pipeline.progress import PLAIN_LINE_SECONDS, Counter, say
-from virnucpro.pipeline.provenance import differences
-from virnucpro.pipeline.units import Unit
+from virnucpro.files import fingerprint
+from virnucpro.run.progress import PLAIN_LINE_SECONDS, Counter, say
+from virnucpro.run.provenance import differences
+from virnucpro.run.units import Unit
 
 # Units that a worker has at a time. On a GPU it works on both: the text stage and the writing of one go on while the
 # device computes for the other. On a CPU the second lies ready.

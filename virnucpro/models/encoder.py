@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from virnucpro.models.float8 import FLOAT8, from_float8, to_float8
 from virnucpro.models.grouped_sdpa import alibi_bias
-from virnucpro.models.kernels import PLAIN, Kernels, kernels_for
+from virnucpro.models.kernel_choice import kernels_for
+from virnucpro.models.kernels import (
+    PLAIN,
+    Kernels,
+)
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
 from virnucpro.models.positions import position_ids_unchecked
 

@@ -7,7 +7,6 @@ so callers use only what a kernel returns.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +17,6 @@ from torch import Tensor, nn
 
 from virnucpro.models.float8 import FLOAT8, Float8Linear, Quantise, Quantised, quantise
 from virnucpro.models.rotary import apply_rotary
-
-logger = logging.getLogger(__name__)
-
 
 Normed = Tensor | Quantised
 Dense = nn.Linear | Float8Linear
@@ -76,25 +72,3 @@ def compiled_kernels(backend: str = "inductor") -> Kernels:
     return Kernels(
         "compiled", compiled(_add_layer_norm), compiled(_rotary_qk), compiled(_feed_forward), differentiable=True
     )
-
-
-def kernels_for(device: torch.device, dtype: torch.dtype, narrow: bool = False) -> Kernels:
-    """Return the kernels for dense layers in `dtype` on `device`, of a GPU with a small launch to see that they work.
-
-    On a CPU those of `narrow` models, whose batches have a thread each, are fused (`cpu_kernels`): how several threads
-    divide a product of complex numbers shows in its last bits.
-    """
-    if narrow and device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
-        from virnucpro.models.cpu_kernels import CPU
-
-        return CPU
-    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16, FLOAT8):
-        return PLAIN
-    try:
-        from virnucpro.models import triton_kernels
-
-        triton_kernels.probe(device, torch.bfloat16 if dtype == FLOAT8 else dtype)
-    except Exception as error:  # Triton needs a C compiler and a driver that it knows: its faults are of any class
-        logger.warning("Triton cannot be used, inference is slower (%s: %s)", type(error).__name__, error)
-        return PLAIN
-    return triton_kernels.TRITON

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError, ModelError
-from virnucpro.models.places import plain_file
+from virnucpro.places import plain_file
 
 Tokens = npt.NDArray[np.int64]
 _MOST_BYTES = 1 << 26  # of a tokenizer.json; that of DNABERT-S has 170 kB

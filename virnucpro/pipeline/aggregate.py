@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.models.calibration import Floats as Floats
-from virnucpro.pipeline.decision import Decision
+from virnucpro.scores.calibration import Floats as Floats
+from virnucpro.scores.decision import Decision
 from virnucpro.types import Call, Status
 
 Ints = npt.NDArray[np.int64]

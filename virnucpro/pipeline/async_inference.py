@@ -24,7 +24,7 @@ from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, overlapped,
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
-from virnucpro.models.registry import Encoder
+from virnucpro.pretrained.registry import Encoder
 from virnucpro.types import EmbeddingBatch
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from virnucpro.config import default_threads
+from virnucpro.environment import default_threads
 from virnucpro.errors import ConfigError
 from virnucpro.models.encoder import PackedEncoder
 

@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from virnucpro.errors import NumericalError
-from virnucpro.pipeline.predict import RecordResult
-from virnucpro.types import Call, Record, Status
+from virnucpro.types import Call, Record, RecordResult, Status
 
 logger = logging.getLogger(__name__)
 

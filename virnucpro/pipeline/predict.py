@@ -19,18 +19,23 @@ import torch.nn.functional as F
 from virnucpro.config import number, option
 from virnucpro.data import overlapped, prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.models.catalogue import CATALOGUE
-from virnucpro.models.registry import DEFAULT_MODEL, Model, load_model
 from virnucpro.pipeline.aggregate import Floats, call_record, margins_of, softmax, vote_max, vote_weighted
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
-from virnucpro.pipeline.decision import Decision
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads, in_flight
 from virnucpro.pipeline.features import fuse
-from virnucpro.seq import Letters, Limits, frames_of, letters_of, read_records, screened_chunks
+from virnucpro.pretrained.catalogue import CATALOGUE
+from virnucpro.pretrained.registry import DEFAULT_MODEL, Model, load_model
+from virnucpro.scores.decision import Decision
+from virnucpro.seq import (
+    Limits,
+    frames_of,
+    letters_of,
+    read_records,
+    screened_chunks,
+)
 from virnucpro.seq.reader import AnyPath, SequenceFile, several
-from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
+from virnucpro.types import Call, Chunk, ChunkResult, Frame, Prediction, Record, RecordResult, Status
 
-NO_LETTERS = Letters()
 # Chunks that pass through the encoders together: enough to fill many token budgets, few enough to hold.
 SLICE = 2048
 # Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
@@ -80,29 +85,6 @@ class Options:
         for name, inclusive in (("min_score", True), ("prevalence", False)):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, number(option(name), value, 0, 1, inclusive=inclusive))
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkResult:
-    """A chunk's place in its record (0-based, half-open, nt), its call, and the predictions of its frames.
-
-    The `length` of the call is that of what was read, without runs of N.
-    """
-
-    start: int
-    end: int
-    call: Call
-    predictions: tuple[Prediction, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordResult:
-    """A record, its call, its chunks, and what was done to its letters; without `chunks` it was not scored."""
-
-    record: Record
-    call: Call
-    chunks: tuple[ChunkResult, ...]
-    letters: Letters = NO_LETTERS
 
 
 @dataclass(frozen=True, slots=True)

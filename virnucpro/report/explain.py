@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.errors import InputError
-from virnucpro.report.run import Details, Entry, iter_details, iter_entries, read_told, second_mate, unit_of
+from virnucpro.report.load import Details, Entry, iter_details, iter_entries, read_told, second_mate, unit_of
 
 # The statuses that end a record's way, in the order in which a record meets them, and what it passes without them.
 _FILTERS = (

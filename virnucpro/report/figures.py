@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.report.html import Html, element, join
-from virnucpro.report.run import BINS, LENGTHS, SCORE_BINS, Entry
+from virnucpro.report.load import BINS, LENGTHS, SCORE_BINS, Entry
 
 LANES = ("F1", "F2", "F3", "R1", "R2", "R3")
 _LEVELS = 5  # classes of colour, s0 to s4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from virnucpro.report import figures
 from virnucpro.report.html import Html, element, join, paragraph, record_name, section, wide
-from virnucpro.report.run import TOP_HITS, Entry, Run
+from virnucpro.report.load import TOP_HITS, Entry, Run
 
 # Name of the column, how it is sorted, the column of records.tsv. page.js filters by the first three.
 _COLUMNS = (

@@ -11,8 +11,8 @@ from string import Template
 from virnucpro.report import figures
 from virnucpro.report.hits import hits
 from virnucpro.report.html import Html, element, join, paragraph, record_name, section, table, text
+from virnucpro.report.load import LONG_CHUNKS, LONG_RECORDS, SCORE_BINS, Run
 from virnucpro.report.origin import origin
-from virnucpro.report.run import LONG_CHUNKS, LONG_RECORDS, SCORE_BINS, Run
 
 # What a status means to somebody who has not read the documents.
 _STATUS = {

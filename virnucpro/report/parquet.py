@@ -8,7 +8,8 @@ from typing import IO, Any
 
 from virnucpro._optional import PYARROW
 from virnucpro.errors import VirnucproError
-from virnucpro.pipeline.outputs import PARQUET, atomic_path
+from virnucpro.files import atomic_path
+from virnucpro.run.tables import PARQUET
 
 _INTEGERS = ("length", "n_chunks", "n_frames", "start", "end", "offset", "aa_length")
 _FLOATS = ("virus_score", "fdr", "score_other", "score_virus", "weight")

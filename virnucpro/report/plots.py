@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from virnucpro._optional import MATPLOTLIB
 from virnucpro.errors import StoppedError, VirnucproError
-from virnucpro.pipeline.outputs import atomic_path
+from virnucpro.files import atomic_path
 from virnucpro.report.html import readable
 
 Floats = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from virnucpro.pipeline.regions import Floats, Region
-from virnucpro.pipeline.scan import Track
 from virnucpro.report.plots import figure_axes, label
+from virnucpro.run.scan import Track
 
 _SIZE = (10.0, 3.6)  # inches
 _MOST_POINTS = 4000  # of a line: more than a page shows; of a longer record each has the mean of its windows

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from virnucpro.pipeline.outputs import MULTIQC, REPORT, atomic_writer, write_json
+from virnucpro.files import (
+    atomic_writer,
+    write_json,
+)
 from virnucpro.report.html import readable
+from virnucpro.report.load import Run, read_run
 from virnucpro.report.page import render
-from virnucpro.report.run import Run, read_run
+from virnucpro.run.tables import (
+    MULTIQC,
+    REPORT,
+)
 
 # Colours of the bars, which MultiQC gives to what is called; the first two are those of the page.
 _COLOURS = {"virus": "#b5472a", "other": "#7d97a8"}

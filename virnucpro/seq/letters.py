@@ -10,12 +10,11 @@ bases that it may be. All of it follows from the sequence alone; a sequence and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.types import Record
+from virnucpro.types import Letters, Record
 
 # So many ambiguous letters in a row cut a record: the gap of a scaffold, whose length in codons is not known. A shorter
 # run stands for as many bases as it has letters, as where a read or a consensus was masked.
@@ -56,37 +55,6 @@ for _set in range(16):
     _CHOICES[_set, : len(_members)] = _members
 _BASE = np.zeros(16, np.uint8)
 _BASE[[1, 2, 4, 8]] = list(b"ACGT")
-
-
-@dataclass(frozen=True, slots=True)
-class Letters:
-    """What was done to the letters of a record.
-
-    It had `ambiguous` letters other than A, C, G, T and U. Of these, `resolved` lay within pieces and were filled or
-    left out. It was cut at `gaps` runs of them, and `trimmed` nt of homopolymer were taken from ends.
-    """
-
-    ambiguous: int = 0
-    resolved: int = 0
-    gaps: int = 0
-    trimmed: int = 0
-
-    def __add__(self, other: Letters) -> Letters:
-        return Letters(
-            self.ambiguous + other.ambiguous,
-            self.resolved + other.resolved,
-            self.gaps + other.gaps,
-            self.trimmed + other.trimmed,
-        )
-
-    def describe(self) -> str:
-        """Return in words what was done, "" if nothing was."""
-        parts = [
-            f"{self.resolved} ambiguous letter{'s' * (self.resolved > 1)} filled or left out" if self.resolved else "",
-            f"cut at {self.gaps} run{'s' * (self.gaps > 1)} of N" if self.gaps else "",
-            f"{self.trimmed} nt of homopolymer trimmed" if self.trimmed else "",
-        ]
-        return "; ".join(part for part in parts if part)
 
 
 def letters_of(record: Record, pieces: bool = True) -> Letters:

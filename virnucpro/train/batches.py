@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from virnucpro.data import PackedBatch
-from virnucpro.models.registry import Encoder, Model
 from virnucpro.pipeline.features import length_features
+from virnucpro.pretrained.registry import Encoder, Model
 from virnucpro.seq import frames_of
 from virnucpro.train.augment import gather, repeat_units, with_ends, with_errors, without_origin
 from virnucpro.train.mixture import Mixture

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError
-from virnucpro.models.calibration import PRESETS, Calibration, Floats, Knot, OperatingPoint, probability
-from virnucpro.models.registry import Model
+from virnucpro.evaluate.genomes import VIRUS, Genomes, Window, sample_windows
+from virnucpro.evaluate.metrics import auroc, calibration_error
 from virnucpro.pipeline.predict import Options, Predictor
-from virnucpro.train.evaluate import auroc, calibration_error
-from virnucpro.train.genomes import VIRUS, Genomes, Window, sample_windows
+from virnucpro.pretrained.registry import Model
+from virnucpro.scores.calibration import PRESETS, Calibration, Floats, Knot, OperatingPoint, probability
 from virnucpro.train.shuffle import adapters, shuffle_dinucleotides
 from virnucpro.types import Record
 

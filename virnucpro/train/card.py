@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from virnucpro.models.calibration import PRESETS, Calibration, probability
+from virnucpro.scores.calibration import PRESETS, Calibration, probability
 
 
 def card_tables(calibration: Calibration, figures: dict[str, Any]) -> str:

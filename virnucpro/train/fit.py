@@ -18,13 +18,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from virnucpro.config import fingerprint, launched_rank
-from virnucpro.models.description import TWO_CLASSES, VIRUS, ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.environment import launched_rank
+from virnucpro.files import fingerprint
 from virnucpro.models.esm2_flash import ESM2Config
 from virnucpro.models.kernels import compiled_kernels
-from virnucpro.models.registry import Model, build_model, save_weights
 from virnucpro.models.tokenizers import KmerTokenizer
 from virnucpro.pipeline.features import LENGTH_FEATURES
+from virnucpro.pretrained.description import (
+    TWO_CLASSES,
+    VIRUS,
+    ClassifierDescription,
+    EncoderDescription,
+    ModelDescription,
+)
+from virnucpro.pretrained.registry import Model, build_model, save_weights
 from virnucpro.train.batches import HostBatch, WindowBatches
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
 from virnucpro.train.mixture import read_mixture, read_split

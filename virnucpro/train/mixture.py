@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError
-from virnucpro.train.genomes import Genomes, joined, read_genomes, renamed
+from virnucpro.evaluate.genomes import Genomes, joined, read_genomes, renamed
 from virnucpro.train.settings import DataSettings
 
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.models.pooling import mean_pool_packed
-from virnucpro.models.registry import Encoder, Model, load_model
-from virnucpro.models.weights import fill
+from virnucpro.pretrained.registry import Encoder, Model, load_model
+from virnucpro.pretrained.weights import fill
 from virnucpro.train.batches import TrainingBatch
 from virnucpro.train.settings import FitSettings
 

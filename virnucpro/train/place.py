@@ -8,11 +8,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from virnucpro.config import launched_rank
+from virnucpro.environment import launched_rank
 from virnucpro.errors import OutputError
-from virnucpro.pipeline.lock import LOCK, locked
-from virnucpro.pipeline.outputs import sync, usable
-from virnucpro.pipeline.replacement import UNFINISHED, Name, refuse_inputs
+from virnucpro.files import (
+    LOCK,
+    locked,
+    sync,
+    usable,
+)
+from virnucpro.run.replacement import UNFINISHED, Name, refuse_inputs
 from virnucpro.train.checkpoint import has_checkpoint
 
 CHECKPOINT = "checkpoint"

@@ -28,15 +28,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from virnucpro.errors import ConfigError
-from virnucpro.models.description import ClassifierDescription
-from virnucpro.models.registry import PARTS, Classifier, build_classifier, find_model, load_model
-from virnucpro.models.weights import save_state, sha256
+from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows
+from virnucpro.evaluate.metrics import auroc, evaluate, rounded
 from virnucpro.pipeline.aggregate import softmax, vote_max
 from virnucpro.pipeline.features import fuse
 from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pretrained.description import ClassifierDescription
+from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, find_model, load_model
+from virnucpro.pretrained.weights import save_state, sha256
 from virnucpro.seq import frames_of
-from virnucpro.train.evaluate import auroc, evaluate, rounded
-from virnucpro.train.genomes import VIRUS, read_genomes, sample_windows
 from virnucpro.train.settings import ClassifierSettings
 from virnucpro.types import Chunk
 

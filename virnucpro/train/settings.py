@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, MissingInputError
-from virnucpro.models.description import VIRUS
+from virnucpro.pretrained.description import VIRUS
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from virnucpro.models.registry import Model
+from virnucpro.evaluate.genomes import VIRUS, Genomes, sample_windows
+from virnucpro.evaluate.metrics import evaluate
+from virnucpro.pretrained.registry import Model
 from virnucpro.train.batches import HostBatch, class_numbers, collate_frames
-from virnucpro.train.evaluate import evaluate
-from virnucpro.train.genomes import VIRUS, Genomes, sample_windows
 from virnucpro.train.network import Network, margins_of
 from virnucpro.train.settings import FitSettings
 from virnucpro.types import Chunk

@@ -1,0 +1,228 @@
+"""How good scores are: area under the ROC curve, recall at fixed false-positive rates, calibration.
+
+n sequences, R weightings of them: weights (R, n) say how often each sequence counts. One row of ones gives the
+figures themselves, rows drawn by `bootstrap` give their spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.evaluate.genomes import VIRUS
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+ALL_HOSTS, MACRO = "all", "mean over host classes"
+CALIBRATION_BINS = 10
+_RATES = {"recall_at_5_percent_fpr": 0.05, "recall_at_1_percent_fpr": 0.01}
+# (hosts, name of the figure) -> one value for each weighting; hosts are ALL_HOSTS, one host class or MACRO.
+Figures = dict[tuple[str, str], Floats]
+
+
+def auroc(positive: Floats, negative: Floats) -> float:
+    """Return the probability that a positive scores above a negative, ties counted half (Mann-Whitney U)."""
+    return _single(_Ranked(positive, negative, *_ones(positive, negative)).auroc())
+
+
+def recall_at(positive: Floats, negative: Floats, false_positive_rate: float) -> float:
+    """Return the share of positives above the threshold that lets at most this share of negatives pass."""
+    return _single(_Ranked(positive, negative, *_ones(positive, negative)).recall_at(false_positive_rate))
+
+
+def calibration_error(scores: Floats, is_virus: Bools, weights: Floats | None = None) -> float:
+    """Return the expected calibration error: mean |share of viruses - mean score| over ten bins of equal width.
+
+    Bins weigh as much as they hold (Guo et al. 2017). Scores are taken for probabilities of virus, so the figure
+    holds for the mix of viruses and hosts that is measured, or that `weights` (n,) make of them, and no other.
+    """
+    return _single(
+        _calibration_error(scores, is_virus, np.ones((1, len(scores))) if weights is None else weights[None])
+    )
+
+
+def _single(values: Floats) -> float:
+    return float(values[0])
+
+
+def _ones(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
+    return np.ones((1, len(positive))), np.ones((1, len(negative)))
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Divide, giving NaN where there is nothing to divide by."""
+    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio
+
+
+class _Ranked:
+    """Positives (P,) and sorted negatives (N,) with weights (R, P) and (R, N)."""
+
+    def __init__(self, positive: Floats, negative: Floats, of_positive: Floats, of_negative: Floats) -> None:
+        order = np.argsort(negative, kind="stable")
+        self.positive, self.negative = positive, negative[order]
+        self.of_positive, self.of_negative = of_positive, of_negative[:, order]
+        self.positives, self.negatives = of_positive.sum(1), of_negative.sum(1)  # (R,)
+
+    def auroc(self) -> Floats:
+        passed = np.pad(np.cumsum(self.of_negative, axis=1), ((0, 0), (1, 0)))  # (R, N+1)
+        below, up_to = (np.searchsorted(self.negative, self.positive, side) for side in ("left", "right"))
+        wins = (self.of_positive * (passed[:, below] + passed[:, up_to])).sum(1) / 2
+        return _ratio(wins, self.positives * self.negatives)
+
+    def recall_at(self, false_positive_rate: float) -> Floats:
+        allowed = np.floor(false_positive_rate * self.negatives + 1e-9)  # 0.29 * 100 is a little below 29
+        may_pass = (np.cumsum(self.of_negative[:, ::-1], axis=1) <= allowed[:, None]).sum(1)
+        threshold = np.append(self.negative[::-1], -np.inf)[may_pass]  # (R,)
+        found = (self.of_positive * (self.positive > threshold[:, None])).sum(1)
+        return _ratio(found, np.where(self.negatives > 0, self.positives, 0.0))
+
+
+def _bins(scores: Floats) -> Floats:
+    """Return (n, bins): 1 where a score lies in the bin; the last one includes 1."""
+    number = np.clip((scores * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
+    chosen: Floats = np.eye(CALIBRATION_BINS)[number]
+    return chosen
+
+
+def _calibration_error(scores: Floats, is_virus: Bools, weights: Floats) -> Floats:
+    excess = _bins(scores) * (scores - is_virus)[:, None]  # (n, bins)
+    return _ratio(np.abs(weights @ excess).sum(1), weights.sum(1))
+
+
+def roc_curve(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
+    """Return false- and true-positive rates from (0, 0) to (1, 1), a point at every score that occurs."""
+    thresholds = np.unique(np.concatenate((positive, negative)))[::-1]
+    above = (1 - np.searchsorted(np.sort(side), thresholds, "left") / len(side) for side in (negative, positive))
+    false_positive, true_positive = (np.concatenate(([0.0], rate)) for rate in above)
+    return false_positive, true_positive
+
+
+def reliability(scores: Floats, is_virus: Bools) -> tuple[Floats, Floats, Floats]:
+    """Return the mean score, the share of viruses and the number of sequences of each bin that holds any."""
+    bins = _bins(scores)
+    count = bins.sum(0)
+    held = count > 0
+    return (scores @ bins)[held] / count[held], (is_virus @ bins)[held] / count[held], count[held]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Scores (n,) of sequences of known class; one without a score has 0 here, and False in `scored`."""
+
+    scores: Floats
+    scored: Bools
+    classes: npt.NDArray[np.str_]
+
+    @classmethod
+    def of(cls, scores: Sequence[float | None], classes: Sequence[str]) -> Sample:
+        """Make a sample; a sequence without a score counts as score 0, for not called is not found."""
+        values = np.array([0.0 if score is None else score for score in scores], dtype=np.float64)
+        return cls(values, np.array([score is not None for score in scores], dtype=bool), np.array(classes, dtype=str))
+
+    @property
+    def is_virus(self) -> Bools:
+        virus: Bools = self.classes == VIRUS
+        return virus
+
+    @property
+    def hosts(self) -> list[str]:
+        return [str(name) for name in np.unique(self.classes) if name != VIRUS]
+
+    def members(self, hosts: str) -> Bools:
+        """Return which sequences a comparison with these hosts takes: viruses, and hosts of one class or all."""
+        return np.ones(len(self.scores), dtype=bool) if hosts == ALL_HOSTS else self.is_virus | (self.classes == hosts)
+
+    def take(self, chosen: Bools) -> Sample:
+        """Return the chosen sequences."""
+        return Sample(self.scores[chosen], self.scored[chosen], self.classes[chosen])
+
+    def figures(self, weights: Floats) -> Figures:
+        """Return every figure for every weighting (R, n), NaN where viruses or hosts are lacking."""
+        found: Figures = {}
+        for hosts in (ALL_HOSTS, *self.hosts):
+            members = self.members(hosts)
+            for name, value in _compare(self.take(members), weights[:, members]).items():
+                found[hosts, name] = value
+        per_class = [found[hosts, "auroc"] for hosts in self.hosts]
+        found[MACRO, "auroc"] = np.mean(per_class, axis=0) if per_class else np.full(len(weights), np.nan)
+        return found
+
+
+def _compare(sample: Sample, weights: Floats) -> dict[str, Floats]:
+    """Return the figures of all viruses against all hosts of a sample, (R,) each."""
+    virus, scored = sample.is_virus, sample.scored
+    ranked = _Ranked(sample.scores[virus], sample.scores[~virus], weights[:, virus], weights[:, ~virus])
+    error = _calibration_error(sample.scores[scored], virus[scored], weights[:, scored])
+    both = (ranked.positives > 0) & (ranked.negatives > 0)
+    return {
+        "auroc": ranked.auroc(),
+        **{name: ranked.recall_at(rate) for name, rate in _RATES.items()},
+        "calibration_error": np.where(both, error, np.nan),  # a sequence without a score claims no probability
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures of one set of scored sequences; `macro_auroc` is the mean over host classes."""
+
+    n: int
+    n_unscored: int
+    auroc: float
+    macro_auroc: float
+    auroc_by_class: dict[str, float]
+    recall_at_5_percent: float
+    recall_at_1_percent: float
+    calibration_error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures with four decimals, None where there is nothing to compare."""
+        return {
+            "n": self.n,
+            "n_unscored": self.n_unscored,
+            "auroc": rounded(self.auroc),
+            "macro_auroc": rounded(self.macro_auroc),
+            "recall_at_5_percent_fpr": rounded(self.recall_at_5_percent),
+            "recall_at_1_percent_fpr": rounded(self.recall_at_1_percent),
+            "calibration_error": rounded(self.calibration_error),
+            "auroc_by_class": {name: rounded(value) for name, value in self.auroc_by_class.items()},
+        }
+
+
+def rounded(value: float) -> float | None:
+    """Return a figure with four decimals, None for NaN."""
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def evaluate(scores: Sequence[float | None], classes: Sequence[str]) -> Evaluation:
+    """Evaluate scores of sequences of known classes; class `virus` is positive, all others are hosts.
+
+    A sequence without a score counts as score 0, and is left out of the calibration error.
+    """
+    return evaluate_sample(Sample.of(scores, classes))
+
+
+def evaluate_sample(sample: Sample) -> Evaluation:
+    """Return the figures of a sample, see `evaluate`."""
+    found = {key: float(values[0]) for key, values in sample.figures(np.ones((1, len(sample.scores)))).items()}
+    return Evaluation(
+        n=len(sample.scores),
+        n_unscored=int((~sample.scored).sum()),
+        auroc=found[ALL_HOSTS, "auroc"],
+        macro_auroc=found[MACRO, "auroc"],
+        auroc_by_class={hosts: found[hosts, "auroc"] for hosts in sample.hosts},
+        recall_at_5_percent=found[ALL_HOSTS, "recall_at_5_percent_fpr"],
+        recall_at_1_percent=found[ALL_HOSTS, "recall_at_1_percent_fpr"],
+        calibration_error=found[ALL_HOSTS, "calibration_error"],
+    )
+
+
+def joined(parts: Iterable[Figures]) -> Figures:
+    """Put the figures of several blocks of weightings end to end."""
+    blocks = list(parts)
+    return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}

@@ -1,0 +1,132 @@
+"""Files that appear whole or not at all, the lock of a directory, JSON and digests."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from virnucpro.errors import OutputError, VirnucproError
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+
+
+def fingerprint(values: Any) -> str:
+    """Return the SHA-256 of a JSON-able value in canonical form (sorted keys, no white space)."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def temporary_of(path: Path, writer: str = "") -> Path:
+    """Return under which name a file is written, see `atomic_path`."""
+    return path.with_name(f".{path.name}{writer}.tmp")
+
+
+@contextmanager
+def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
+    """Give a temporary path that is renamed to `path` when the block ends well, and removed when it does not.
+
+    `writer` is in the temporary name: where two may write the same file, each has its own.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    temporary = temporary_of(path, writer)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{path} cannot be written: {reason}; make room there or choose another --output") from error
+    finally:
+        with suppress(OSError):  # what is there to say was said
+            temporary.unlink()
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the renames in a directory, last through a power cut, where the file system can promise it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[TextIO]:
+    """Open a text file by `atomic_path`."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def usable(directory: Path) -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError about `directory`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be used: {error.strerror}; choose another --output") from error
+    except ValueError as error:  # a NUL character, or one that the encoding of file names lacks
+        if isinstance(error, VirnucproError):
+            raise
+        raise OutputError(f"{str(directory)!a} cannot be used: {error}; choose another --output") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    with atomic_writer(path) as file:
+        file.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Make a directory and keep other commands out of it while the block runs.
+
+    Raises:
+        OutputError: another command has the lock, or the directory cannot be made or written.
+    """
+    path = directory / LOCK
+    with usable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(path)
+    if descriptor is None:
+        raise OutputError(f"another run works in {directory}; wait for it, or choose another --output")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()  # while it is held: whoever opened it before finds that it is gone, see _lock
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock file, None if another process holds it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s): see to it that one run alone works there", path, error.strerror)
+            return descriptor
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # its last holder removed the file in the meantime

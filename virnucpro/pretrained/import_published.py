@@ -1,0 +1,280 @@
+"""Make a model directory from the published files: the classifier, DNABERT-S and ESM-2."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+
+from virnucpro.config import FrameRule
+from virnucpro.errors import ConfigError, ModelError, OutputError
+from virnucpro.models.dnabert_flash import DNABERTConfig
+from virnucpro.models.esm2_flash import ESM2_SHAPES, ESM2Config
+from virnucpro.models.tokenizers import BPETokenizer
+from virnucpro.places import file_inside, new_directory, private_directory
+from virnucpro.pretrained.catalogue import CLASSIFIERS
+from virnucpro.pretrained.convert import load_published_classifier
+from virnucpro.pretrained.description import (
+    DESCRIPTIONS,
+    TOKENIZER,
+    ClassifierDescription,
+    Description,
+    EncoderDescription,
+    LanguageModelDescription,
+    ModelDescription,
+    read_as,
+    read_json,
+)
+from virnucpro.pretrained.registry import (
+    PARTS,
+    build_network,
+    build_parts,
+    check_file,
+    description_file,
+    read_description,
+)
+from virnucpro.pretrained.repository import CONFIG, WEIGHT_FILES, read_shards
+from virnucpro.pretrained.weights import (
+    DNABERT_S,
+    ESM2_HUGGING_FACE,
+    State,
+    check_fit,
+    git_blob_id,
+    load_fair_esm,
+    load_tensors,
+    map_keys,
+    save_state,
+    sha256,
+    shapes_only,
+)
+
+# What ESM-2 is beside its shape; other models of its family differ here.
+_ESM2_SETTINGS = {"position_embedding_type": "rotary", "token_dropout": True, "layer_norm_eps": 1e-5}
+
+Config = TypeVar("Config", ESM2Config, DNABERTConfig)
+
+
+def import_model(
+    classifier: Path,
+    chunk_length: int,
+    output: Path,
+    dnabert: Path | None = None,
+    esm2: Path | None = None,
+    origin: dict[str, Any] | None = None,
+) -> ModelDescription:
+    """Write a model directory; return its description, in whose checksums a file that was not given is missing.
+
+    Weights keep the precision they come in. No code in any of the files is run.
+
+    Args:
+        classifier: the published `.pth`.
+        chunk_length: the chunk length it was trained with, nt.
+        output: a directory that is empty or does not exist.
+        dnabert: directory of DNABERT-S, or of a model made of it; without it that encoder is described as published,
+            its files lack.
+        esm2: directory of an ESM-2 in Hugging Face's form or of a model made of it, or a checkpoint in fair-esm's;
+            the same without it.
+        origin: where the parts come from, for the description; the names of the files without it.
+
+    Raises:
+        ModelError: a file is missing, damaged, or not what it should be.
+        ConfigError: the chunk length is not the classifier's.
+        OutputError: the directory is not empty or cannot be written.
+    """
+    output = new_directory(output)
+    states = {"classifier": load_published_classifier(classifier)}
+    hidden_dim, input_dim = states["classifier"]["hidden_layer.weight"].shape
+    _require_chunk_length(classifier, chunk_length)
+    nucleotide, protein = DNABERTConfig(), ESM2_SHAPES["3B"]
+    if dnabert:
+        nucleotide, states["nucleotide"] = _read_dnabert(dnabert)
+    if esm2:
+        protein, states["protein"] = _read_esm2(esm2)
+    sources = {"classifier": classifier, "nucleotide": dnabert, "protein": esm2}
+    origin = origin or {part: source.name for part, source in sources.items() if source}
+    description = ModelDescription(
+        name=f"published-{chunk_length}",
+        chunk_length=chunk_length,
+        min_length=3,
+        frame_rule=FrameRule("stop_free"),
+        nucleotide=_describe_dnabert(nucleotide),
+        protein=_describe_esm2(protein, limit=1024),
+        classifier=ClassifierDescription("mlp", input_dim, hidden_dim),
+        vote="max",
+        licence="that of the imported files",
+        training={"imported": origin},
+    )
+    with shapes_only():
+        parts = dict(zip(PARTS, build_parts(description), strict=True))
+    for stem, state in states.items():
+        check_fit(parts[stem], state, str(sources[stem]))
+    return _write(description, states, file_inside(dnabert, TOKENIZER) if dnabert else None, output)
+
+
+def import_encoder(
+    name: str, part: Literal["nucleotide", "protein"], source: Path, output: Path, origin: dict[str, Any]
+) -> LanguageModelDescription:
+    """Write the directory of a language model alone: DNABERT-S (part nucleotide) or an ESM-2 (protein).
+
+    All its residues enter the mean of a protein, however long, other than in the published classifier's input.
+
+    Raises:
+        ModelError, OutputError: as `import_model`.
+    """
+    output = new_directory(output)
+    encoder: EncoderDescription
+    if part == "nucleotide":
+        config, state = _read_dnabert(source)
+        encoder = _describe_dnabert(config)
+    else:
+        shape, state = _read_esm2(source)
+        encoder = _describe_esm2(shape)
+    with shapes_only():
+        network = build_network(encoder)
+    check_fit(network, state, str(source))
+    description = LanguageModelDescription(name, part, encoder, "that of its weights", {"imported": {part: origin}})
+    return _write(description, {part: state}, file_inside(source, TOKENIZER) if part == "nucleotide" else None, output)
+
+
+def _describe_dnabert(config: DNABERTConfig) -> EncoderDescription:
+    return EncoderDescription("dnabert", asdict(config), "bpe", 0, 0)
+
+
+def _describe_esm2(config: ESM2Config, limit: int | None = None) -> EncoderDescription:
+    return EncoderDescription("esm2", asdict(config), "esm2", 1, 1, limit)
+
+
+def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
+    if chunk_length not in CLASSIFIERS.values():
+        raise ConfigError(f"--chunk-length must be 300 or 500, as the classifier was trained, got {chunk_length}")
+    trained = CLASSIFIERS.get(git_blob_id(classifier))
+    if trained not in (None, chunk_length):
+        raise ConfigError(f"{classifier} was trained with chunks of {trained} nt; use --chunk-length {trained}")
+
+
+def _read_again(directory: Path, part: str, kind: type[Config]) -> tuple[Config, State]:
+    """Read an encoder of a model directory of our own."""
+    description = read_description(directory)
+    if part not in description.encoders():
+        raise ModelError(f"{directory} has no encoder that reads {part} sequences")
+    path = check_file(directory, f"{part}.safetensors", description)
+    return _config(kind, directory, **description.encoders()[part].config), load_tensors(path)
+
+
+def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
+    if description_file(directory):
+        return _read_again(directory, "nucleotide", DNABERTConfig)
+    settings = read_json(file_inside(directory, CONFIG))
+    pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # says what to do where it is missing
+    file_inside(directory, TOKENIZER)
+    pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
+    state = map_keys(_read_weights(directory), DNABERT_S, str(directory))
+    vocabulary, width = _matrix(state, "embedding.weight", directory)
+    if pieces > vocabulary:
+        raise ModelError(f"{directory}: {TOKENIZER} has {pieces} tokens, the weights {vocabulary}; download both again")
+    config = _config(
+        DNABERTConfig,
+        directory,
+        layers=_count_layers(state),
+        width=width,
+        heads=settings.get("num_attention_heads"),
+        feed_forward=_matrix(state, "layers.0.down.weight", directory)[1],
+        vocabulary=vocabulary,
+        pad_token=pad_token,
+        eps=settings.get("layer_norm_eps"),
+    )
+    return config, state
+
+
+def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
+    if description_file(source):
+        return _read_again(source, "protein", ESM2Config)
+    if os.path.isdir(source):
+        settings = read_json(file_inside(source, CONFIG))
+        heads = settings.get("num_attention_heads")
+        if wrong := [key for key, value in _ESM2_SETTINGS.items() if settings.get(key) != value]:
+            raise ModelError(
+                f"{source} is not an ESM-2: {wrong[0]} of its config.json is {settings.get(wrong[0])!r}, "
+                f"needs {_ESM2_SETTINGS[wrong[0]]!r}"
+            )
+        state = map_keys(_read_weights(source), ESM2_HUGGING_FACE, str(source))
+    else:
+        state, heads = load_fair_esm(source)
+    width = _matrix(state, "embedding.weight", source)[1]
+    return _config(ESM2Config, source, layers=_count_layers(state), width=width, heads=heads), state
+
+
+def _read_weights(directory: Path) -> State:
+    """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
+    for name in WEIGHT_FILES:
+        if not os.path.isfile(directory / name):
+            continue
+        path = file_inside(directory, name)
+        if path.suffix != ".json":
+            return load_tensors(path)
+        state: State = {}
+        for shard, tensors in read_shards(path).items():
+            part = load_tensors(file_inside(directory, shard))
+            if part.keys() != tensors:
+                raise ModelError(f"{directory / shard} has other tensors than {path.name} says; download both again")
+            state |= part
+        return state
+    raise ModelError(f"{directory} has none of {', '.join(WEIGHT_FILES)}; download the model there")
+
+
+def _matrix(state: State, name: str, source: Path) -> tuple[int, int]:
+    """Return the shape of a matrix of a state dict."""
+    if name not in state or state[name].dim() != 2:
+        raise ModelError(f"{source} lacks the matrix {name!r}; it is another kind of model")
+    rows, columns = state[name].shape
+    return rows, columns
+
+
+def _count_layers(state: State) -> int:
+    return len({name.split(".")[1] for name in state if name.startswith("layers.")})
+
+
+def _config(kind: type[Config], source: Path, **values: object) -> Config:
+    try:
+        return read_as(kind, values, "config.json")  # type: ignore[no-any-return]
+    except ConfigError as error:
+        raise ModelError(f"{source}: {error}; download the model again") from error
+
+
+def _write(description: Description, states: Mapping[str, State], tokenizer: Path | None, output: Path) -> Description:
+    """Write a model directory that appears whole or not at all; return its description with checksums.
+
+    It is made in `.NAME.import` beside it, which only this program can enter; what one that was killed left goes.
+    """
+    try:
+        with private_directory(output.with_name(f".{output.name}.import")) as temporary:
+            directory = temporary / "model"
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            try:
+                description = _fill(directory, description, states, tokenizer)
+                directory.rename(output)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error
+    return description
+
+
+def _fill(
+    directory: Path, description: Description, states: Mapping[str, State], tokenizer: Path | None
+) -> Description:
+    for stem, state in states.items():
+        save_state(state, directory / f"{stem}.safetensors")
+    if tokenizer:
+        shutil.copyfile(tokenizer, directory / TOKENIZER)
+    checksums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
+    description = replace(description, checksums=checksums)
+    description.write_json(directory / next(name for name, kind in DESCRIPTIONS.items() if type(description) is kind))
+    return description

@@ -1,0 +1,271 @@
+"""HTTP for downloads from servers that are not trusted: what they may redirect to, how much they send and how slowly.
+
+The user's tokens are sent to nobody. A redirect is followed to the same server, from http to https of the same host,
+and to the hosts of the Hugging Face hub over https, where the hub keeps large files. Every other one is refused: it
+could make this machine ask addresses of its own network. Sizes are stated before anything is read, and hold.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from virnucpro.errors import ModelError, VirnucproError
+from virnucpro.places import shown_name
+
+HUB_DOMAINS = ("huggingface.co", "hf.co")
+_MOST_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+# How long a server may take for the head of an answer, and from one piece of a file to the next.
+HEAD_SECONDS = 60.0
+PIECE_SECONDS = 30.0
+# A transfer in which fewer bytes than this came in so many seconds has stalled.
+STALL_SECONDS, STALL_BYTES = 60.0, 60 * 1024
+_TRIES, _PAUSE_SECONDS = 5, 1.0  # without a new byte, and between two
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a server states about a file: its checksum (the ETag), its size in bytes, the commit it is from."""
+
+    checksum: str
+    size: int
+    commit: str | None
+
+
+class _BrokenOffError(Exception):
+    """The connection broke off, which a new request may mend."""
+
+
+def ask(url: str, most_bytes: int) -> Stated | None:
+    """Return what a server states about a file, None if it has no such file.
+
+    Raises:
+        ModelError: there is no answer, or one that no hub gives: a redirect elsewhere, no size, too large a size.
+    """
+    commit = None
+    for _ in range(_MOST_REDIRECTS):
+        with _answer("HEAD", url, {}) as (status, headers, _body):
+            commit = headers.get("x-repo-commit", commit)
+            linked = "x-linked-size" in headers and "x-linked-etag" in headers
+            if status in _REDIRECTS and not linked:
+                url = redirected(url, headers.get("location", ""))
+                continue
+            if status in _REDIRECTS:
+                redirected(url, headers.get("location", ""))  # refused now rather than when the file is fetched
+            elif status == 404:
+                return None
+            elif status != 200:
+                raise failure(url, f"the server answers {status}")
+            size = headers.get("x-linked-size") or headers.get("content-length") or ""
+            if not re.fullmatch("[0-9]{1,15}", size):
+                raise failure(url, f"the server does not state its size (it is {shown_name(size)})")
+            if int(size) > most_bytes:
+                raise failure(url, f"the server states {int(size):,} bytes, such a file has at most {most_bytes:,}")
+            etag = headers.get("x-linked-etag") or headers.get("etag") or ""
+            return Stated(etag.removeprefix("W/").strip('"'), int(size), commit)
+    raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
+
+
+def fetch(url: str, file: BinaryIO, size: int, progress: Callable[[int], object]) -> None:
+    """Add to a file what it lacks of `size` bytes; a connection that breaks off is taken up again.
+
+    Args:
+        url: where the file is.
+        file: open to append; what it holds is taken for the beginning.
+        size: what the server states.
+        progress: called with the number of bytes received, negative if the server started over.
+
+    Raises:
+        ModelError: the file cannot be had, or the server sends something else than it stated.
+        OSError: of the disk.
+    """
+    tries, clock = _TRIES, _Clock()
+    while file.tell() < size:
+        before = file.tell()
+        try:
+            _fetch_once(url, file, size, progress, clock)
+        except _BrokenOffError as error:
+            tries = _TRIES if file.tell() > before else tries - 1
+            if not tries:
+                raise failure(url, str(error)) from error
+            clock.check(url)
+            time.sleep(_PAUSE_SECONDS)
+
+
+def redirected(url: str, location: str) -> str:
+    """Return where a redirect leads.
+
+    Raises:
+        ModelError: it leads to another server, see above.
+    """
+    try:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+        same = _origin(new) == _origin(old)
+        upgraded = _origin(new) == ("https", old.hostname, 443) and _origin(old) == ("http", old.hostname, 80)
+        host = f".{new.hostname or ''}"
+        of_hub = _origin(new) == ("https", new.hostname, 443) and host.endswith(
+            tuple(f".{name}" for name in HUB_DOMAINS)
+        )
+    except ValueError:  # no URL
+        same = upgraded = of_hub = False
+    if not (location and (same or upgraded or (of_hub and "@" not in new.netloc))):
+        raise failure(
+            url,
+            f"the server redirects to {shown_name(location)}; only itself and {' and '.join(HUB_DOMAINS)} are followed",
+        )
+    return target
+
+
+def without_password(url: str) -> str:
+    """Return a URL as messages name it."""
+    return re.sub(r"^(https?://)[^/?#]*@", r"\1", url)
+
+
+def failure(url: str, reason: str) -> ModelError:
+    """Return the error that a file cannot be downloaded."""
+    return ModelError(
+        f"{without_password(url)} cannot be downloaded: {reason}; run the same command again to go on, "
+        "or choose a --mirror"
+    )
+
+
+class _Clock:
+    """Notices a transfer that is so slow that it would never end."""
+
+    def __init__(self) -> None:
+        self._since, self._bytes = time.monotonic(), 0
+
+    def add(self, number: int) -> None:
+        self._bytes += number
+
+    def check(self, url: str) -> None:
+        seconds = time.monotonic() - self._since
+        if seconds < STALL_SECONDS:
+            return
+        if self._bytes < STALL_BYTES:
+            raise failure(url, f"the server has stalled: {self._bytes:,} bytes came in {seconds:.0f} s")
+        self._since, self._bytes = time.monotonic(), 0
+
+
+def _fetch_once(url: str, file: BinaryIO, size: int, progress: Callable[[int], object], clock: _Clock) -> None:
+    place = url
+    for _ in range(_MOST_REDIRECTS):
+        begin = file.tell()
+        with _answer("GET", place, {"range": f"bytes={begin}-"} if begin else {}) as (status, headers, body):
+            if status in _REDIRECTS:
+                place = redirected(place, headers.get("location", ""))
+                continue
+            if status in (408, 429):
+                raise _BrokenOffError(f"the server answers {status}")
+            if status not in (200, 206):
+                raise failure(url, f"the server answers {status}")
+            if status == 206 and not re.match(f"bytes {begin}-", headers.get("content-range", "")):
+                raise failure(url, f"the server sends {shown_name(headers.get('content-range', ''))}, not from {begin}")
+            if headers.get("content-encoding", "identity") != "identity":
+                raise failure(url, f"the server sends it as {shown_name(headers['content-encoding'])}, not as it is")
+            if status == 200 and begin:  # it does not do parts
+                file.seek(0)
+                file.truncate()
+                progress(-begin)
+                begin = 0
+            length = headers.get("content-length", str(size - begin))
+            if length != str(size - begin):
+                raise failure(url, f"the server sends {shown_name(length)} bytes, {size - begin} are missing")
+            _read(url, body, file, size, progress, clock)
+            return
+    raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
+
+
+def _read(
+    url: str, body: Iterator[bytes], file: BinaryIO, size: int, progress: Callable[[int], object], clock: _Clock
+) -> None:
+    while (block := _attempt(lambda: next(body, None))) is not None:
+        if file.tell() + len(block) > size:
+            raise failure(url, f"the server sends more than the {size:,} bytes that it stated")
+        file.write(block)
+        progress(len(block))
+        clock.add(len(block))
+        clock.check(url)
+    if file.tell() < size:
+        raise _BrokenOffError(f"it ended after {file.tell():,} of {size:,} bytes")
+
+
+@contextmanager
+def _answer(method: str, url: str, headers: dict[str, str]) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
+    """Give status, headers and body of an answer; nothing is followed."""
+    from virnucpro import __version__
+
+    hub: Any = import_module("huggingface_hub.utils")
+    try:
+        client = hub.get_session()  # with the user's proxies and certificates
+        agent = hub.build_hf_headers(token=False, library_name="virnucpro", library_version=__version__)
+        headers = {**agent, "accept-encoding": "identity", **headers}
+        request = client.build_request(method, url, headers=headers, timeout=PIECE_SECONDS)
+        response = _within(HEAD_SECONDS, lambda: client.send(request, stream=True, follow_redirects=False))
+    except VirnucproError:
+        raise
+    except _BrokenOffError as error:
+        if method == "GET":
+            raise
+        raise failure(url, str(error)) from error
+    except Exception as error:  # such as a URL that is none
+        raise failure(url, _reason(error)) from error
+    try:
+        yield response.status_code, response.headers, response.iter_raw()
+    finally:
+        response.close()
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call returns, which is left to itself if it takes longer.
+
+    The client's own time limits begin again with each byte.
+    """
+    answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((_attempt(call), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        result, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise _BrokenOffError(f"the server has stalled: no answer within {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+def _attempt(call: Callable[[], T]) -> T:
+    """Return what a call of the HTTP client returns; its errors are those of the connection."""
+    try:
+        return call()
+    except VirnucproError:  # of a signal
+        raise
+    except Exception as error:
+        raise _BrokenOffError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if "Timeout" in type(error).__name__:
+        return f"the server has stalled: nothing came within {PIECE_SECONDS:.0f} s"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)

@@ -1,0 +1,67 @@
+"""Check model directories file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import nn
+
+from virnucpro.errors import ModelError
+from virnucpro.pretrained.description import TOKENIZER, ModelDescription
+from virnucpro.pretrained.registry import (
+    PARTS,
+    build_encoder,
+    build_network,
+    build_parts,
+    build_tokenizer,
+    check_file,
+    description_file,
+    find_directory,
+    read_description,
+)
+from virnucpro.pretrained.weights import check_fit, load_tensors, shapes_only
+
+
+def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
+    """Check a model file by file: checksum; names, shapes, types and finite values of the tensors.
+
+    Yields:
+        the name of each file and what is wrong with it.
+
+    Raises:
+        ModelError: there is no such model, or its description is wrong or names a tokenizer of another encoder.
+    """
+    directory = find_directory(name)
+    description = read_description(directory)
+    parts: dict[str, nn.Module] = {}
+    with shapes_only():
+        if isinstance(description, ModelDescription):
+            parts.update(zip(PARTS, build_parts(description), strict=True))
+        else:
+            parts[description.part] = build_network(description.encoder)
+    yield str(description_file(directory)), None
+    whole = True
+    for file in description.files():
+        try:
+            path = check_file(directory, file, description)
+            if file == TOKENIZER:
+                build_tokenizer("bpe", directory)
+            else:
+                _check_tensors(path, parts[path.stem])
+        except ModelError as error:
+            whole = False
+            yield file, error
+        else:
+            yield file, None
+    if whole:
+        with shapes_only():
+            for encoder in description.encoders().values():
+                build_encoder(build_network(encoder), encoder, directory)
+
+
+def _check_tensors(path: Path, module: nn.Module) -> None:
+    state = load_tensors(path)
+    check_fit(module, state, str(path))
+    if bad := [key for key, value in state.items() if not value.isfinite().all()]:
+        raise ModelError(f"{path}: {bad[0]!r} has values that are not finite; get the weights again")

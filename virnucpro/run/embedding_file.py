@@ -1,0 +1,61 @@
+"""The files of `embed`: one a unit, of safetensors, which says of what it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from virnucpro.errors import OutputError
+from virnucpro.files import atomic_path
+from virnucpro.run.units import Unit
+
+Vectors = npt.NDArray[np.float32]
+
+
+def _tell(unit: Unit, settings: str, vectors: Vectors) -> dict[str, str]:
+    """Return what a shard says about itself: SHA-256 of its records, of the settings and of its values."""
+    digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
+    told = {"input_sha256": unit.digest, "settings_sha256": settings, "sha256": digest}
+    return {"virnucpro": json.dumps(told)}  # one entry: safetensors writes several in any order
+
+
+def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors, writer: str = "") -> None:
+    """Write the vectors of a unit; `settings` is the fingerprint of how they were made, `writer` as in `atomic_path`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path, writer) as temporary:
+        try:
+            save_file({"embeddings": vectors}, temporary, metadata=_tell(unit, settings, vectors))
+        except SafetensorError as error:
+            raise OutputError(f"{path} cannot be written: {error}; choose another --output") from error
+        temporary.chmod(0o644)  # safetensors writes it readable by its owner alone
+
+
+def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
+    """Tell whether a shard is there, whole and of these settings, but of other records."""
+    try:
+        with safe_open(path, "np") as shard:
+            told, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
+            said = json.loads(told["virnucpro"])["input_sha256"]
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError, RecursionError):
+        return False
+    return said != unit.digest and told == _tell(replace(unit, digest=said), settings, vectors)
+
+
+def is_done(path: Path, unit: Unit, settings: str) -> bool:
+    """Tell whether a shard is there, whole, and of these records and settings."""
+    try:
+        with safe_open(path, "np") as shard:
+            told, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
+    except (OSError, SafetensorError):
+        return False
+    return told == _tell(unit, settings, vectors)

@@ -1,0 +1,45 @@
+"""The result files of the published tool (Li et al. 2025, bbaf224), byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from virnucpro.types import RecordResult
+
+RESULTS = "prediction_results.txt"
+HIGHEST_SCORES = "prediction_results_highestscore.csv"
+LEGACY_TABLES = {RESULTS: "Sequence_ID\tPrediction\tscore1\tscore2\n"}
+
+
+def result_lines(results: Iterable[RecordResult]) -> Iterator[str]:
+    """Yield a line for each frame: id, class of the higher score (`others` of equal ones), scores of others and virus.
+
+    The scores are printed as float32, which those of the published models are, in the fewest digits that tell it.
+    """
+    for result in results:
+        for chunk in result.chunks:
+            for frame in chunk.predictions:
+                label = "virus" if frame.score_virus > frame.score_other else "others"
+                scores = f"{np.float32(frame.score_other)!s}\t{np.float32(frame.score_virus)!s}"
+                yield f"{frame.frame_id}\t{label}\t{scores}\n"
+
+
+def write_highest_scores(results: Path, output: TextIO) -> None:
+    """Write the consensus of every chunk, sorted by its id, from the file with the frames' scores.
+
+    A chunk is virus if the best virus score of its frames is at least the best other one. Its id is a frame's without
+    the last two characters; chunks that share an id are one, as in the published tool.
+    """
+    best: dict[str, tuple[float, float]] = {}
+    with results.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+        next(lines)
+        for line in lines:
+            frame, _, other, virus = line.rstrip("\n").split("\t")
+            before = best.get(frame[:-2], (0.0, 0.0))
+            best[frame[:-2]] = max(before[0], float(other)), max(before[1], float(virus))
+    output.write("Modified_ID\tIs_Virus\n")
+    output.writelines(f"{chunk}\t{virus >= other}\n" for chunk, (other, virus) in sorted(best.items()))

@@ -1,0 +1,174 @@
+"""What a run says while it works: progress with rate and time left, and a closing summary."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from virnucpro.printable import printable
+from virnucpro.run.tally import Tally
+from virnucpro.scores.composition import Composition
+from virnucpro.seq.source import Source
+from virnucpro.types import Status
+
+logger = logging.getLogger("virnucpro")
+
+# What is said rather than warned of; only --quiet hides it.
+NOTICE = 35
+logging.addLevelName(NOTICE, "NOTICE")
+# Off a terminal, a plain line every so many seconds stands in for the progress bar.
+PLAIN_LINE_SECONDS = 30.0
+# On a terminal, so many workers have a line.
+MOST_LINES = 16
+_RECORDS_A_LOOK = 64
+_NAMED_FASTQ = re.compile(r"\.(fastq|fq)(\.(gz|bz2|xz|zst))?\Z", re.IGNORECASE)
+
+
+def say(*parts: str, event: str = "message", **fields: object) -> None:
+    """Print a message on stderr, on a terminal a line for each part; `event` and `fields` are for --json-log."""
+    logger.log(NOTICE, "%s", "; ".join(parts), extra={"event": event, "fields": fields, "parts": parts})
+
+
+def in_words(seconds: float) -> str:
+    """Return a time for people.
+
+    >>> in_words(0.8), in_words(95), in_words(7300)
+    ('0.8 s', '1 min 35 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Counter:
+    """Counts records as they are done, in all and for each worker where there are several, and how fast that goes.
+
+    Those kept of an earlier run are no `new` ones and tell nothing about the pace.
+    """
+
+    def __init__(self, source: Source | None = None, unit: str = "records") -> None:
+        self.source, self.unit, self.began = source, unit, time.monotonic()
+        self.records = self.new = 0
+        self._said = self.began
+        self._workers: dict[str, tuple[float, int]] = {}  # when each began, in monotonic seconds, and its records
+
+    def begin(self, worker: str) -> None:
+        """Take note that a worker is ready."""
+        self._workers.setdefault(worker, (time.monotonic(), 0))
+
+    def advance(self, records: int, worker: str | None = None, new: bool = True) -> None:
+        """Count records, of a worker where one is named."""
+        self.records += records
+        self.new += records if new else 0
+        if worker is not None:
+            self.begin(worker)
+            since, before = self._workers[worker]
+            self._workers[worker] = since, before + records
+        self._show(worker)
+
+    @property
+    def total(self) -> int | None:
+        """How many records there are, or None."""
+        return None if self.source is None else self.source.total()
+
+    @property
+    def pace(self) -> float:
+        """Records per second."""
+        return self.new / max(time.monotonic() - self.began, 1e-9)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left, None where that cannot be known."""
+        return None if self.total is None or not self.new else (self.total - self.records) / self.pace
+
+    def rate(self, worker: str) -> float:
+        """Return records per second of a worker since it began."""
+        since, records = self._workers[worker]
+        return records / max(time.monotonic() - since, 1e-6)
+
+    def rates(self) -> dict[str, float]:
+        """Return the records per second of each worker."""
+        return {worker: self.rate(worker) for worker in self._workers}
+
+    def words(self) -> str:
+        """Return pace and time left for people."""
+        left = "" if self.left is None else f", about {in_words(self.left)} left"
+        return f"{self.pace:,.0f} {self.unit}/s{left}" if self.new else "reading"
+
+    def _show(self, worker: str | None) -> None:
+        if time.monotonic() - self._said > PLAIN_LINE_SECONDS:
+            self._said = time.monotonic()
+            rates = "".join(f"; {name} {rate:.0f}/s" for name, rate in self.rates().items())
+            pace = {f"{self.unit}_per_second": round(self.pace, 3), "seconds_left": self.left}
+            counts: dict[str, object] = {self.unit: self.records, **pace}
+            say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", event="progress", **counts)
+
+
+class _Bars(Counter):
+    """A bar for the run, and a line for each worker."""
+
+    def __init__(self, bars: Progress, source: Source | None, unit: str) -> None:
+        super().__init__(source, unit)
+        self._bars, self._lines = bars, {"": bars.add_task(unit, total=None, words="reading")}
+
+    def _show(self, worker: str | None) -> None:
+        self._bars.update(self._lines[""], completed=self.records, total=self.total, words=self.words())
+        if worker is None or (worker not in self._lines and len(self._lines) > MOST_LINES):
+            return
+        if worker not in self._lines:
+            self._lines[worker] = self._bars.add_task(worker, total=None, words="")
+        words = printable(f"{worker} {self.rate(worker):.0f}/s")
+        self._bars.update(self._lines[worker], completed=self._workers[worker][1], words=words)
+
+
+@contextmanager
+def shown_progress(source: Source | None = None, unit: str = "records") -> Iterator[Counter]:
+    """Give a counter that shows itself: as bars on a terminal, in plain lines elsewhere."""
+    if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
+        yield Counter(source, unit)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn(f"{{task.completed:,.0f}} {unit}, {{task.fields[words]}}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _Bars(bars, source, unit)
+
+
+def writes_json() -> bool:
+    """Tell whether --json-log was asked for."""
+    return any(getattr(handler.formatter, "json_lines", False) for handler in logging.getLogger().handlers)
+
+
+def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records") -> None:
+    """Say what came of a run of records or pairs; `repeated` of them repeat an id, `where` tells of the files.
+
+    On a terminal it is a line for each thing, elsewhere one line.
+    """
+    if repeated:
+        logger.warning("%d %s repeat an id; each has its own row, in input order", repeated, unit)
+    other = tally.status[Status.OK.value] - tally.viral
+    dropped = {status: n for status, n in sorted(tally.status.items()) if n and status != Status.OK.value}
+    line = f"{tally.records:,} {unit}: {tally.viral:,} virus, {other:,} other"
+    line += f", not called: {', '.join(f'{n:,} {status}' for status, n in dropped.items())}" if dropped else ""
+    parts = [line]
+    counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
+    if tally.ambiguous:
+        parts.append(f"N or other ambiguous letters in {tally.ambiguous:,} of them")
+    if tally.trimmed:
+        parts.append(f"homopolymer ends trimmed from {tally.trimmed:,}")
+    counts |= {"ambiguous": tally.ambiguous, "trimmed": tally.trimmed}
+    if composition := Composition.of(tally.evidence):
+        parts.append(f"estimated share of virus {composition.prevalence:.2%}")
+        counts["prevalence"] = round(composition.prevalence, 6)
+    parts += [in_words(seconds), *where]
+    say(*parts, event="summary", **counts, seconds=round(seconds, 3))

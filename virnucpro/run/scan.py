@@ -1,0 +1,192 @@
+"""Scan long records: evidence of overlapping windows, smoothed into regions of virus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import quote
+
+import numpy as np
+
+from virnucpro.config import number, option
+from virnucpro.errors import ConfigError
+from virnucpro.files import atomic_writer
+from virnucpro.pipeline.predict import (
+    SLICE,
+    Options,
+    Predictor,
+)
+from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions, strangeness
+from virnucpro.pretrained.registry import DEFAULT_MODEL, load_model
+from virnucpro.run.progress import Counter
+from virnucpro.types import Call, Record, RecordResult
+
+REGION_COLUMNS = ("region", "seq_name", "start", "end", "length", "n_windows", "posterior", "virus_score")
+# The files of `virnucpro scan`: tables, and figures by the number of the record in the input.
+SCAN_FILES = re.compile(r"regions\.(tsv|bed|gff3)|scores\.bedgraph|record_(\d{5}|[1-9]\d{5,})\.(png|svg|pdf)")
+_CLIP = 1e-6  # a score nearer to 0 or 1 counts as this
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """`step` (nt) from window to window, None half a window; `threshold` and `min_length` (nt) of a region."""
+
+    model: str = DEFAULT_MODEL
+    options: Options = field(default_factory=Options)
+    step: int | None = None
+    threshold: float = 0.5
+    min_length: int = 1000
+    landscape: Landscape = field(default_factory=Landscape)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A record's windows: `bounds` (n + 1) of the stretch that each stands for, nt; virus scores (n,), NaN where a
+    window has none; posteriors (n,); and the regions."""
+
+    seq_name: str
+    length: int
+    bounds: list[int]
+    scores: Floats
+    posteriors: Floats
+    regions: list[Region]
+
+
+class Scanner:
+    """A model and how records are scanned with it.
+
+    Raises:
+        ConfigError: the step is longer than a window, or the threshold no probability.
+    """
+
+    def __init__(self, settings: ScanSettings) -> None:
+        self.settings = settings
+        number("--min-posterior (threshold)", settings.threshold, 0, 1, inclusive=False)
+        number(option("min_length"), settings.min_length, 0, whole=True)
+        if settings.step is not None:
+            number("--step", settings.step, 1, whole=True)
+        self.predictor = Predictor(load_model(settings.model), settings.options)
+        self.window = self.predictor.description.chunk_length
+        self.step = self.window // 2 if settings.step is None else settings.step
+        if not 1 <= self.step <= self.window:
+            raise ConfigError(f"--step must be 1 to {self.window} nt, one window of the model, got {self.step}")
+        if self.step >= min(settings.landscape.virus_length, settings.landscape.other_length):
+            raise ConfigError(
+                f"virus_length and other_length of a landscape must be longer than a step of {self.step} nt, got "
+                f"{settings.landscape.virus_length} and {settings.landscape.other_length}"
+            )
+
+    def windows(self, record: Record) -> int:
+        """Return in how many windows a record is read."""
+        return len(window_starts(len(record.sequence), self.window, self.step))
+
+    def scan(self, records: Iterable[Record], counter: Counter | None = None) -> Iterator[Track]:
+        """Yield the track of each record in order; the counter counts windows."""
+        for record in records:
+            yield self._track(record, counter or Counter())
+
+    def _track(self, record: Record, counter: Counter) -> Track:
+        length, settings = len(record.sequence), self.settings
+        starts = window_starts(length, self.window, self.step)
+        windows = (Record(record.id, record.sequence[start : start + self.window], record.source) for start in starts)
+        numbers = (_numbers(result.call) for result in _counted(self.predictor.run(windows), counter))
+        scores, evidence = np.fromiter(numbers, np.dtype((float, 2))).T
+        if settings.landscape.composition:
+            middles = [start + self.window // 2 for start in starts]
+            evidence = evidence + settings.landscape.composition * strangeness(record.sequence, middles)
+        found = posteriors(evidence, self.step, settings.landscape)
+        bounds = window_bounds(starts, length, self.window)
+        kept = list(regions(found, bounds, settings.threshold, settings.min_length))
+        return Track(record.id, length, bounds, scores, found, kept)
+
+
+def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[RecordResult]:
+    """Count the windows of a record when a slice is done, since its results come all at once."""
+    done = 0
+    for result in results:
+        yield result
+        done += 1
+        if done % SLICE == 0:
+            counter.advance(SLICE)
+    counter.advance(done % SLICE)
+
+
+def _numbers(call: Call) -> tuple[float, float]:
+    """Return score and log likelihood ratio of a window; where no calibration gives one, it is the score's logit."""
+    if call.virus_score is None:
+        return np.nan, np.nan
+    if call.log_ratio is not None:
+        return call.virus_score, call.log_ratio
+    score = min(max(call.virus_score, _CLIP), 1 - _CLIP)
+    return call.virus_score, float(np.log(score / (1 - score)))
+
+
+def window_starts(length: int, window: int, step: int) -> list[int]:
+    """Return where windows begin, nt: every `step`, and one more at the end of the record.
+
+    >>> window_starts(1100, 500, 250)
+    [0, 250, 500, 600]
+    """
+    if length == 0:
+        return []
+    starts = list(range(0, max(length - window, 0) + 1, step))
+    return [*starts, length - window] if starts[-1] + window < length else starts
+
+
+def window_bounds(starts: Sequence[int], length: int, window: int) -> list[int]:
+    """Return the borders of the stretches that windows stand for: half-way between the middles of neighbours.
+
+    >>> window_bounds([0, 250, 500, 600], 1100, 500)
+    [0, 375, 625, 800, 1100]
+    """
+    if not starts:
+        return [0]
+    return [0, *((a + b + window) // 2 for a, b in pairwise(starts)), length]
+
+
+class ScanFiles:
+    """The tables of a scan, written as the records come.
+
+    regions.tsv (0-based, half-open), regions.bed (BED6, score 1000 times the posterior), regions.gff3 (1-based) and
+    scores.bedgraph (the posterior along each record).
+    """
+
+    def __init__(self, stack: ExitStack, directory: Path) -> None:
+        def opened(name: str) -> TextIO:
+            return stack.enter_context(atomic_writer(directory / name))
+
+        self._tsv, self._bed = opened("regions.tsv"), opened("regions.bed")
+        self._gff, self._graph = opened("regions.gff3"), opened("scores.bedgraph")
+        self.n_regions = self.n_records = 0
+        self._tsv.write("\t".join(REGION_COLUMNS) + "\n")
+        self._gff.write("##gff-version 3\n")
+        self._graph.write('track type=bedGraph name="virnucpro" description="probability of virus"\n')
+
+    def write(self, track: Track) -> None:
+        """Append the rows of a record."""
+        self.n_records += 1
+        seqid = quote(track.seq_name.encode(errors="surrogateescape"), safe=".:^*$@!+_?-|")
+        if track.length:
+            self._gff.write(f"##sequence-region {seqid} 1 {track.length}\n")
+        spans = zip(pairwise(track.bounds), track.posteriors.tolist(), strict=True)
+        self._graph.writelines(f"{track.seq_name}\t{start}\t{end}\t{value:.4f}\n" for (start, end), value in spans)
+        for region in track.regions:
+            self.n_regions += 1
+            name = f"region_{self.n_regions}"
+            inside = slice(track.bounds.index(region.start), track.bounds.index(region.end))
+            score = float(np.nanmean(track.scores[inside])) if np.isfinite(track.scores[inside]).any() else np.nan
+            self._tsv.write(
+                f"{name}\t{track.seq_name}\t{region.start}\t{region.end}\t{region.end - region.start}\t"
+                f"{region.n_windows}\t{region.posterior:.4f}\t{score:.4f}\n"
+            )
+            bed = f"{track.seq_name}\t{region.start}\t{region.end}\t{name}\t{round(1000 * region.posterior)}\t.\n"
+            self._bed.write(bed)
+            self._gff.write(
+                f"{seqid}\tvirnucpro\tprophage\t{region.start + 1}\t{region.end}\t{region.posterior:.4f}\t.\t.\t"
+                f"ID={name};Name={name};mean_virus_score={score:.4f}\n"
+            )

@@ -1,0 +1,102 @@
+"""Counts of a run, which add up over its units, and the ids that came more than once."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from virnucpro.scores.composition import evidence
+from virnucpro.types import RecordResult, Status
+
+# Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
+MOST_IDS = 1 << 24
+
+
+@dataclass(slots=True)
+class Tally:
+    """Records by status, hits, chunks, frames, bases, and a histogram of the records' evidence.
+
+    `ambiguous` records have letters other than A, C, G, T and U; `trimmed` ones had a homopolymer at an end.
+    """
+
+    status: Counter[str] = field(default_factory=Counter)
+    viral: int = 0
+    chunks: int = 0
+    frames: int = 0
+    bases: int = 0
+    ambiguous: int = 0
+    trimmed: int = 0
+    evidence: Counter[int] = field(default_factory=Counter)
+
+    def add(self, result: RecordResult) -> None:
+        """Count one record."""
+        call = result.call
+        self.status[str(call.status)] += 1
+        self.viral += bool(call.is_virus)
+        self.chunks += call.n_chunks
+        self.frames += call.n_frames
+        self.bases += call.length
+        self.ambiguous += result.letters.ambiguous > 0
+        self.trimmed += result.letters.trimmed > 0
+        if (steps := evidence(call)) is not None:
+            self.evidence[steps] += 1
+
+    def __add__(self, other: Tally) -> Tally:
+        histogram = self.evidence.copy()
+        histogram.update(other.evidence)
+        return Tally(
+            self.status + other.status,
+            self.viral + other.viral,
+            self.chunks + other.chunks,
+            self.frames + other.frames,
+            self.bases + other.bases,
+            self.ambiguous + other.ambiguous,
+            self.trimmed + other.trimmed,
+            histogram,
+        )
+
+    @property
+    def records(self) -> int:
+        return sum(self.status.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as they stand in run.json, without the histogram."""
+        return {
+            "records": self.records,
+            "viral": self.viral,
+            "chunks": self.chunks,
+            "frames": self.frames,
+            "bases": self.bases,
+            "ambiguous": self.ambiguous,
+            "trimmed": self.trimmed,
+            "status": {str(status): self.status[str(status)] for status in Status},
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Tally:
+        """Make a tally from what `to_json` gave."""
+        status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
+        viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
+        return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
+
+
+class RepeatedIds:
+    """How many records repeat the id of an earlier one, among the first `MOST_IDS`, by a 64-bit hash of the id."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, record_id: str) -> None:
+        """Take note of a record's id."""
+        if len(self._hashes) < MOST_IDS:
+            self._hashes.append(hash(record_id))
+
+    def count(self) -> int:
+        """Return the number of repetitions so far."""
+        hashes = np.frombuffer(self._hashes, dtype=np.int64)
+        hashes.sort()  # in place: a copy of 10 million would be a third of the run's memory
+        return int(np.count_nonzero(hashes[1:] == hashes[:-1]))

@@ -1,0 +1,256 @@
+"""Units: runs of whole records that are done as one piece, and the one file that holds the result of each.
+
+A unit file is a line of JSON, filled up with blanks to `HEADER_BYTES`, then the bytes that the unit adds to
+each of the tables, one after the other. Merging the tables is concatenation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from virnucpro.errors import OutputError
+from virnucpro.files import atomic_path, fingerprint
+from virnucpro.run.legacy import result_lines
+from virnucpro.run.tables import (
+    TABLES,
+    count_evidence,
+    table_lines,
+)
+from virnucpro.run.tally import Tally
+from virnucpro.types import Record, RecordResult
+
+UNIT_RECORDS = 1024
+UNIT_BASES = 1 << 20
+HEADER_BYTES = 2048
+_BLOCK_BYTES = 1 << 20
+_LINES = 4096  # joined at a time when a unit is written
+
+
+class Sink(Protocol):
+    """What bytes of a table can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Consecutive records of the input; `number` counts from 0 and `digest` is a SHA-256 of all they say."""
+
+    number: int
+    records: tuple[Record, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitHeader:
+    """What a unit file says about itself.
+
+    `first` is the index of the unit's first record, `input_sha256` its digest, `sections` the bytes for each
+    table, `counts` a `Tally`, `sha256` the checksum of all sections and of the other fields.
+    """
+
+    unit: int
+    first: int
+    records: int
+    input_sha256: str
+    sections: tuple[int, ...]
+    counts: dict[str, Any]
+    sha256: str = ""
+
+    def fits(self, unit: Unit) -> bool:
+        """Tell whether this is the result of `unit`."""
+        mine = (self.unit, self.first, self.records, self.input_sha256)
+        return mine == (unit.number, unit.records[0].index, len(unit.records), unit.digest)
+
+    def checksum(self, body: hashlib._Hash) -> str:
+        """Return what `sha256` must be after sections with the hash `body`."""
+        return fingerprint([body.hexdigest(), asdict(replace(self, sha256=""))])
+
+
+def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases: int = UNIT_BASES) -> Iterator[Unit]:
+    """Cut a stream of records into units: each is closed once it holds `n_records` or `n_bases`.
+
+    Which records a unit holds follows from the input alone. A record is never divided.
+    """
+    held: list[Record] = []
+    number = bases = 0
+    for record in records:
+        held.append(record)
+        bases += record.length
+        if len(held) >= n_records or bases >= n_bases:
+            yield Unit(number, tuple(held), _digest(held))
+            held, bases, number = [], 0, number + 1
+    if held:
+        yield Unit(number, tuple(held), _digest(held))
+
+
+def _digest(records: Iterable[Record]) -> str:
+    """Return the SHA-256 of headers, sequences and qualities, with their lengths: no two inputs run together."""
+    whole = hashlib.sha256()
+    for part in (part for record in records for part in record.parts):
+        header = f"{part.id} {part.description}".encode(errors="surrogateescape")
+        lengths = b"%d %d" % (len(header), len(part.sequence))
+        if part.quality:  # of FASTA there is none, and its digests are those of earlier versions
+            lengths += b" %d" % len(part.quality)
+        whole.update(b"%b\n%b" % (lengths, header))
+        whole.update(part.sequence)
+        whole.update(part.quality)
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a run read: the number of records, a SHA-256 of all of them in order, and whether some input was FASTQ."""
+
+    records: int
+    sha256: str
+    fastq: bool = False
+
+    @classmethod
+    def from_json(cls, values: Any) -> Content | None:
+        """Return what `asdict` gave, None of anything else, such as the run.json of an earlier version."""
+        kinds = {"records": int, "sha256": str, "fastq": bool}
+        if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
+            return None
+        return cls(**values)
+
+
+class ContentDigest:
+    """Adds up the digests of consecutive units to the digest of all their records."""
+
+    def __init__(self) -> None:
+        self._chain, self._records = hashlib.sha256(), 0
+
+    def add(self, digest: str, records: int) -> None:
+        """Take the digest of the next unit and its number of records."""
+        self._chain.update(bytes.fromhex(digest))
+        self._records += records
+
+    def content(self, fastq: bool = False) -> Content:
+        """Return what has been added so far."""
+        return Content(self._records, self._chain.hexdigest(), fastq)
+
+
+def write_unit(
+    path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False, writer: str = ""
+) -> Tally:
+    """Write the results of a unit, with `legacy` also those for `LEGACY_TABLES`; return their counts.
+
+    `writer` tells apart those who may write the same unit, see `atomic_path`.
+
+    Raises:
+        OutputError: the file cannot be written; it is then not there at all.
+    """
+    tally = Tally()
+    for result in results:
+        tally.add(result)
+    with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
+        file.write(b" " * HEADER_BYTES)
+        body, sizes = hashlib.sha256(), []
+        for lines in (*table_lines(results), *([result_lines(results)] if legacy else [])):
+            begin = file.tell()
+            while text := "".join(islice(lines, _LINES)):
+                data = text.encode(errors="surrogateescape")
+                body.update(data)
+                file.write(data)
+            sizes.append(file.tell() - begin)
+        first, n = unit.records[0].index, len(unit.records)
+        header = UnitHeader(unit.number, first, n, unit.digest, tuple(sizes), tally.to_json())
+        header = replace(header, sha256=header.checksum(body))
+        file.seek(0)
+        file.write(json.dumps(asdict(header)).encode().ljust(HEADER_BYTES - 1) + b"\n")
+    return tally
+
+
+def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | None:
+    """Return the counts of a unit that is done, None where its file is absent, damaged or another unit's."""
+    try:
+        with path.open("rb") as file:
+            header = _read_header(file, n_tables)
+            tally = Tally.from_json(header.counts)
+            sinks = [count_evidence(tally.evidence), *[None] * (n_tables - 1)]
+            if header.fits(unit) and _copy(file, header, sinks):
+                return tally
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        pass  # whatever a file leads to that no run of ours wrote
+    return None
+
+
+def append_units(paths: Iterable[Path], tables: Sequence[Sink | None], expected: Content) -> None:
+    """Append the bytes of consecutive units, from the first, to the tables that are given.
+
+    Raises:
+        OutputError: a file is not there, or is not the one that had been written or checked; or the records of all
+            units are not those that are expected.
+    """
+    n_records, digest = 0, ContentDigest()
+    for number, path in enumerate(paths):
+        header = _append_unit(path, tables, number, n_records)
+        n_records += header.records
+        digest.add(header.input_sha256, header.records)
+    if digest.content(expected.fastq) != expected:
+        raise OutputError(
+            "the units are not of the input that was read: some are of other records; run it again with --resume, "
+            "which does these units again"
+        )
+
+
+def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: int) -> UnitHeader:
+    """Append the bytes of unit `number`, whose first record is `first`, to the tables; return its header.
+
+    Raises:
+        OutputError: the file is not there, or is not the one that had been written or checked.
+    """
+    again = "run it again with --resume, which does this unit again"
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}; {again}") from error
+    with file:
+        try:
+            header = _read_header(file, len(tables))
+            whole = (header.unit, header.first) == (number, first) and _copy(file, header, tables)
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise OutputError(f"{path} was damaged during the run; {again}") from error
+    if not whole:
+        raise OutputError(f"{path} was damaged during the run; {again}")
+    return header
+
+
+def unit_digest(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> str | None:
+    """Return the digest of the records of a whole unit file, None where it is absent, damaged or of another number."""
+    try:
+        with path.open("rb") as file:
+            header = _read_header(file, n_tables)
+            if header.unit == unit.number and _copy(file, header, [None] * n_tables):
+                return header.input_sha256
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        pass  # as in `read_unit`
+    return None
+
+
+def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
+    values = json.loads(file.read(HEADER_BYTES))
+    header = UnitHeader(**{**values, "sections": tuple(values["sections"])})
+    if len(header.sections) != n_tables:
+        raise ValueError(f"a unit has {n_tables} sections, got {len(header.sections)}")
+    return header
+
+
+def _copy(file: IO[bytes], header: UnitHeader, tables: Sequence[Sink | None]) -> bool:
+    """Copy the sections to the tables; return whether they are those that the header describes."""
+    body = hashlib.sha256()
+    for size, table in zip(header.sections, tables, strict=True):
+        while size > 0 and (data := file.read(min(size, _BLOCK_BYTES))):
+            size -= len(data)
+            body.update(data)
+            if table is not None:
+                table.write(data)
+    return header.checksum(body) == header.sha256 and not file.read(1)

@@ -1,0 +1,82 @@
+"""What makes a score and a call of the evidence: the prevalence, and a preset or a least score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from virnucpro.errors import ConfigError
+from virnucpro.scores.calibration import PRESETS, Calibration, Floats, probability
+
+DEFAULT_PRESET = "balanced"
+
+
+class DescribedModel(Protocol):
+    """What of a model's description a decision follows from."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
+    @property
+    def threshold(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How a run decides. Without a `calibration` there are scores, but no evidence, and `min_score` decides.
+
+    `min_score` is the least `virus_score` of a virus; where it is None, `preset` decides by evidence and length:
+    `thresholds` are its least log likelihood ratios by length, see `Calibration.thresholds`.
+    """
+
+    calibration: Calibration | None
+    prevalence: float | None
+    preset: str | None
+    min_score: float | None
+    thresholds: Sequence[float] = ()
+
+    @classmethod
+    def choose(
+        cls,
+        model: DescribedModel,
+        prevalence: float | None = None,
+        preset: str | None = None,
+        min_score: float | None = None,
+    ) -> Decision:
+        """Return how to decide with a model, given what the user asked for.
+
+        Raises:
+            ConfigError: it is out of range or contradicts itself, or the model is not calibrated.
+        """
+        if prevalence is not None and not 0 < prevalence < 1:
+            raise ConfigError(
+                f"--prevalence must lie between 0 and 1, got {prevalence}; 0.01 is one record in a hundred"
+            )
+        if preset is not None and preset not in PRESETS:
+            raise ConfigError(f"--preset must be {', '.join(PRESETS)}, got {preset!r}")
+        if preset is not None and min_score is not None:
+            raise ConfigError("--preset and --min-score exclude each other; a preset is a least score for each length")
+        if model.calibration is None:
+            for name, value in (("--prevalence", prevalence), ("--preset", preset)):
+                if value is not None:
+                    raise ConfigError(
+                        f"{name} needs a calibrated model, {model.name} is not; "
+                        "leave it out, or make one with `virnucpro calibrate`"
+                    )
+            return cls(None, None, None, model.threshold if min_score is None else min_score)
+        if min_score is None:
+            preset = preset or DEFAULT_PRESET
+        thresholds = model.calibration.thresholds(preset) if preset else ()
+        return cls(model.calibration, prevalence or model.calibration.prevalence, preset, min_score, thresholds)
+
+    def scores(self, margins: Floats | float) -> Floats:
+        """Return scores (C,): of log likelihood ratios if there is a calibration, else of margins as they are."""
+        return probability(margins, 0.5 if self.prevalence is None else self.prevalence)
+
+    def is_virus(self, score: float, log_ratio: float | None, length: int) -> bool:
+        """Tell whether a chunk or record of `length` nt with this score and evidence is called virus."""
+        if self.min_score is None and log_ratio is not None:
+            return log_ratio >= self.thresholds[min(length, len(self.thresholds) - 1)]
+        return self.min_score is not None and score >= self.min_score
