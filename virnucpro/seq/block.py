@@ -1,0 +1,110 @@
+"""RecordBlock: some thousands of consecutive records as flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.seq.strings import Strings
+from virnucpro.types import Record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordBlock:
+    """R consecutive records, each of one part, or all of two: the mates of pairs. P = R or 2 R parts, mate after mate.
+
+    `names` (P), `descriptions` (P), `sequences` (P, upper case) and `qualities` (P, empty of FASTA) are those of the
+    parts; `pair_ids` (R) are the ids of pairs, None where records are single. `first` is the index of the first
+    record over all inputs; part p was read from `sources[source[p]]`, `source` (P,) int32.
+    """
+
+    names: Strings
+    descriptions: Strings
+    sequences: Strings
+    qualities: Strings
+    first: int
+    sources: tuple[str, ...]
+    source: npt.NDArray[np.int32]
+    pair_ids: Strings | None = None
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> RecordBlock:
+        """Return consecutive records as a block: at least one, all single or all pairs."""
+        parts = [part for record in records for part in record.parts]
+        sources = tuple(dict.fromkeys(part.source for part in parts))
+        place = {name: number for number, name in enumerate(sources)}
+        return cls(
+            Strings.of([_encoded(part.id) for part in parts]),
+            Strings.of([_encoded(part.description) for part in parts]),
+            Strings.of([part.sequence for part in parts]),
+            Strings.of([part.quality for part in parts]),
+            records[0].index,
+            sources,
+            np.array([place[part.source] for part in parts], np.int32),
+            Strings.of([_encoded(record.id) for record in records]) if records[0].mates else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def ids(self) -> Strings:
+        """The ids of the records, (R)."""
+        return self.names if self.pair_ids is None else self.pair_ids
+
+    @property
+    def mates(self) -> int:
+        """How many parts a record has: 1, or 2 of pairs."""
+        return 1 if self.pair_ids is None else 2
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Nucleotides of each record, of a pair of both mates, (R,)."""
+        lengths: npt.NDArray[np.int64] = self.sequences.lengths.reshape(-1, self.mates).sum(axis=1)
+        return lengths
+
+    def record(self, row: int) -> Record:
+        """Return one of the records as an object."""
+        if self.pair_ids is None:
+            return self._part(row, self.first + row)
+        one, two = self._part(2 * row, self.first + row), self._part(2 * row + 1, self.first + row)
+        return Record(_decoded(self.pair_ids[row]), b"", one.source, self.first + row, mates=(one, two))
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records as objects."""
+        return (self.record(row) for row in range(len(self)))
+
+    def slice(self, begin: int, end: int) -> RecordBlock:
+        """Return the records `begin` to `end`, half-open, as a block of their own."""
+        first, last = begin * self.mates, end * self.mates
+        return replace(
+            self,
+            names=self.names.slice(first, last),
+            descriptions=self.descriptions.slice(first, last),
+            sequences=self.sequences.slice(first, last),
+            qualities=self.qualities.slice(first, last),
+            first=self.first + begin,
+            source=self.source[first:last],
+            pair_ids=None if self.pair_ids is None else self.pair_ids.slice(begin, end),
+        )
+
+    def _part(self, row: int, index: int) -> Record:
+        return Record(
+            _decoded(self.names[row]),
+            self.sequences[row],
+            self.sources[self.source[row]],
+            index,
+            _decoded(self.descriptions[row]),
+            self.qualities[row],
+        )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode(errors="surrogateescape")

@@ -1,0 +1,115 @@
+"""Strings: many byte strings held as one array of bytes and the places where each begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strings:
+    """N byte strings end to end: string i is `data[starts[i]:starts[i + 1]]`.
+
+    `data` is (B,) uint8; `starts` (N + 1,) int64 begins with 0, never falls and ends with B. Both are read, never
+    written.
+    """
+
+    data: Bytes
+    starts: Ints
+
+    @classmethod
+    def of(cls, items: Sequence[bytes]) -> Strings:
+        """Return these byte strings.
+
+        >>> Strings.of([b"GATT", b"", b"ACA"]).take([2, 0]).tolist()
+        [b'ACA', b'GATT']
+        """
+        data = np.frombuffer(b"".join(items), np.uint8)
+        return cls(data, borders(np.fromiter(map(len, items), np.int64, len(items))))
+
+    @classmethod
+    def repeat(cls, item: bytes, times: int) -> Strings:
+        """Return one byte string so many times."""
+        return cls(np.tile(np.frombuffer(item, np.uint8), times), np.arange(times + 1, dtype=np.int64) * len(item))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Strings]) -> Strings:
+        """Return the strings of all parts, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        lengths = [part.lengths for part in parts]
+        return cls(np.concatenate([part.data for part in parts]), borders(np.concatenate(lengths)))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        return self.data[self.starts[row] : self.starts[row + 1]].tobytes()
+
+    def __iter__(self) -> Iterator[bytes]:
+        whole, starts = self.data.tobytes(), self.starts.tolist()
+        return (whole[begin:end] for begin, end in pairwise(starts))
+
+    @property
+    def lengths(self) -> Ints:
+        """The length of each string, (N,)."""
+        return np.diff(self.starts)
+
+    def tolist(self) -> list[bytes]:
+        """Return the strings as bytes objects."""
+        return list(self)
+
+    def slice(self, begin: int, end: int) -> Strings:
+        """Return the strings `begin` to `end`, half-open; their bytes are not copied."""
+        starts = self.starts[begin : end + 1]
+        return Strings(self.data[starts[0] : starts[-1]], starts - starts[0])
+
+    def take(self, rows: npt.ArrayLike) -> Strings:
+        """Return the strings of these rows, in their order."""
+        index = np.asarray(rows, np.int64)
+        return gather(self.data, self.starts[:-1][index], self.starts[1:][index] - self.starts[:-1][index])
+
+
+def borders(lengths: Ints) -> Ints:
+    """Return the cumulative sum of lengths (N,) from 0, (N + 1,)."""
+    found = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=found[1:])
+    return found
+
+
+def spread(begins: Ints, lengths: Ints) -> Ints:
+    """Return begins[0], begins[0] + 1, ... for each of N spans, end to end.
+
+    >>> spread(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    starts = borders(lengths)
+    return np.repeat(begins - starts[:-1], lengths) + np.arange(starts[-1])
+
+
+def gather(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
+    """Return parts of `data`, each from `begins` (N,) on with so many `lengths` (N,) bytes."""
+    return Strings(data[spread(begins, lengths)], borders(lengths))
+
+
+def join_columns(columns: Sequence[Strings]) -> Strings:
+    """Return one string a row: those of all columns, which have as many rows, end to end.
+
+    >>> join_columns([Strings.of([b"a", b"bc"]), Strings.repeat(b";", 2)]).tolist()
+    [b'a;', b'bc;']
+    """
+    lengths = [column.lengths for column in columns]
+    starts = borders(np.sum(lengths, axis=0))
+    data = np.empty(starts[-1], np.uint8)
+    place = starts[:-1].copy()
+    for column, length in zip(columns, lengths, strict=True):
+        data[spread(place, length)] = column.data
+        place += length
+    return Strings(data, starts)
