@@ -58,7 +58,7 @@ def test_what_the_sdist_holds(dist: Path) -> None:
 def test_what_the_wheel_holds(dist: Path) -> None:
     names = zipfile.ZipFile(find_wheel(dist)).namelist()
     for model in ("bundled", "hosts"):
-        weights = {path.name for path in (ROOT / "virnucpro" / "models" / model).iterdir()}
+        weights = {path.name for path in (ROOT / "virnucpro" / "pretrained" / model).iterdir()}
         assert weights == {
             name.rpartition("/")[2] for name in names if name.startswith(f"virnucpro/pretrained/{model}/")
         }
