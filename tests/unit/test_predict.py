@@ -13,15 +13,16 @@ import virnucpro
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, NumericalError
 from virnucpro.models.classifier import MLPClassifier
-from virnucpro.pipeline import predict
-from virnucpro.pipeline.features import LENGTH_FEATURES, fuse, length_features
+from virnucpro.pipeline.features import LENGTH_FEATURES, length_features
 from virnucpro.pipeline.predict import (
     Options,
     Predictor,
 )
+from virnucpro.pipeline.text import drive
 from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.pretrained.registry import Model, build_model
 from virnucpro.seq import Limits, frames_of, iter_chunks, screened_chunks
+from virnucpro.seq.block import RecordBlock
 from virnucpro.types import Frame, Record, RecordResult, Status
 
 WIDTH = 16
@@ -155,11 +156,11 @@ def test_every_record_comes_out_once_and_whole(predictor, texts):
 
 @pytest.mark.parametrize("size", [1, 3, 7])
 @predictors
-def test_slices_change_nothing(predictor, size, monkeypatch):
+def test_slices_change_nothing(predictor, size):
     records = random_records(20)
     whole = list(predictor.run(records))
-    monkeypatch.setattr(predict, "SLICE", size)  # a record of 400 nt has 7 chunks
-    sliced = list(predictor.run(records))
+    in_slices = replace(predictor.text, slice_chunks=size)  # a record of 400 nt has 7 chunks
+    sliced = list(drive(in_slices.call(RecordBlock.of(records)), predictor.score).results(records))
     assert [outline(result) for result in sliced] == [outline(result) for result in whole]
     np.testing.assert_allclose(scores(sliced), scores(whole), atol=ROUNDING)
 
@@ -262,8 +263,7 @@ def test_options_take_numbers_of_numpy_and_the_ends_of_their_ranges():
     assert (Options(min_score=0).min_score, Options(min_score=1).min_score) == (0, 1)
 
 
-def test_an_error_of_the_input_comes_after_the_records_before_it(monkeypatch):
-    monkeypatch.setattr(predict, "SLICE", 1)
+def test_an_error_of_the_input_comes_after_the_records_before_it():
     records = [Record(f"r{i}", b"GCC" * 20) for i in range(3)]
 
     def stream():
@@ -284,23 +284,14 @@ def test_weights_that_are_not_finite_stop_the_run():
         list(Predictor(model, cpu()).run(random_records(5)))
 
 
-FRAMES = [Frame("c", 1, 0, b"ACGTACGTAC", b"TYV"), Frame("c", -1, 2, b"ACGTACG", b"RT"), Frame("d", 1, 0, b"ACG", b"T")]
+def test_length_features():
+    found = length_features(np.array([3, 2, 1]), np.array([10, 7, 3]))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(
+        found, [[np.log(3 / 50), 9 / 10], [np.log(2 / 50), 6 / 7], [np.log(1 / 50), 1]], rtol=1e-6
+    )
 
 
-def test_fuse_lays_the_vectors_of_a_frame_side_by_side():
-    rng = np.random.default_rng(0)
-    nucleotide, protein = rng.random((3, 4), np.float32), rng.random((3, 5), np.float32)
-    assert (fuse(nucleotide, protein, FRAMES, False) == np.hstack((nucleotide, protein))).all()
-    with_lengths = fuse(nucleotide, protein, FRAMES, True)
-    assert with_lengths.dtype == np.float32
-    assert (with_lengths[:, :9] == np.hstack((nucleotide, protein))).all()
-    expected = [[np.log(3 / 50), 9 / 10], [np.log(2 / 50), 6 / 7], [np.log(1 / 50), 1]]
-    np.testing.assert_allclose(with_lengths[:, 9:], expected, rtol=1e-6)
-    assert (with_lengths[:, 9:] == length_features(FRAMES)).all()
-
-
-@pytest.mark.parametrize("with_lengths", [False, True])
-@pytest.mark.parametrize(("nucleotides", "proteins", "frames"), [(3, 2, 3), (2, 3, 3), (3, 3, 2), (2, 2, 3)])
 def test_fuse_refuses_unequal_rows(nucleotides, proteins, frames, with_lengths):
     with pytest.raises(ValueError, match="need as many vectors"):
         fuse(np.ones((nucleotides, 4)), np.ones((proteins, 4)), FRAMES[:frames], with_lengths)

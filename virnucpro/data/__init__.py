@@ -3,7 +3,7 @@
 from virnucpro.data.batch import PackedBatch, TokenSequence, pack, pad, unpad
 from virnucpro.data.collators import VarlenCollator
 from virnucpro.data.loader import iter_packed, overlapped, prefetch
-from virnucpro.data.packing import pack_by_tokens
+from virnucpro.data.packing import pack_by_tokens, pack_rows
 
 __all__ = [
     "PackedBatch",
@@ -13,6 +13,7 @@ __all__ = [
     "overlapped",
     "pack",
     "pack_by_tokens",
+    "pack_rows",
     "pad",
     "prefetch",
     "unpad",

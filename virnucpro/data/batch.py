@@ -30,7 +30,8 @@ class PackedBatch:
     """N sequences packed into T tokens.
 
     `input_ids` (T,) int64; `position_ids` (T,) int64, 0 at every border; `cu_seqlens` (N+1,) int32;
-    `max_seqlen` a host int; `sequence_ids` N ids. Fields also by key, as in `batch["input_ids"]`.
+    `max_seqlen` a host int; `sequence_ids` N ids, within the engine row numbers. Fields also by key, as in
+    `batch["input_ids"]`.
 
     Raises:
         PackedFormatError: the fields do not agree. Only the host knows values without waiting, so a batch
@@ -41,7 +42,7 @@ class PackedBatch:
     position_ids: Tensor
     cu_seqlens: Tensor
     max_seqlen: int
-    sequence_ids: tuple[str, ...]
+    sequence_ids: Sequence[Any]
 
     def __post_init__(self) -> None:
         if self.input_ids.device.type != "cpu":

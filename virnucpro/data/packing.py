@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from virnucpro.data.batch import TokenSequence
 from virnucpro.errors import ConfigError
 
@@ -30,3 +33,25 @@ def pack_by_tokens(sequences: Iterable[TokenSequence], max_tokens: int) -> Itera
         used += size
     if group:
         yield group
+
+
+def pack_rows(lengths: npt.NDArray[np.int64], max_tokens: int) -> list[npt.NDArray[np.int64]]:
+    """Return which sequences go into each batch: rows (N,) by ascending length, at most `max_tokens` tokens a batch.
+
+    A sequence longer than the budget is a batch of its own. Every row comes out exactly once.
+
+    Args:
+        lengths: (N,) tokens of each sequence.
+        max_tokens: the token budget of a batch.
+
+    >>> [rows.tolist() for rows in pack_rows(np.array([5, 2, 9, 2]), 9)]
+    [[1, 3, 0], [2]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    batches, begin, used = [], 0, 0
+    while begin < len(order):
+        end = max(begin + 1, int(np.searchsorted(ends, used + max_tokens, side="right")))
+        batches.append(order[begin:end])
+        begin, used = end, int(ends[end - 1])
+    return batches

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.directory import RunDirectory
@@ -13,7 +12,9 @@ from virnucpro.run.embed import Embedder, EmbedRequest, shard_path
 from virnucpro.run.engine import recovered
 from virnucpro.run.provenance import describe_predictor, fingerprint_predictor
 from virnucpro.run.tally import Tally
+from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
+from virnucpro.seq.block import RecordBlock
 
 
 class Prediction:
@@ -21,12 +22,13 @@ class Prediction:
 
     def __init__(self, settings: dict[str, Any], writer: str) -> None:
         self._predictor = Predictor(load_model(settings["model"]), Options(**settings["options"]))
+        self._caller = UnitCaller(self._predictor, settings["legacy"])
         self._directory = RunDirectory(Path(settings["output"]), settings["legacy"], settings["paired"], writer)
         self.told = describe_predictor(settings["model"], self._predictor)
         self.same = {"torch": self.told["versions"]["torch"], **fingerprint_predictor(self.told)}
 
     def do(self, unit: Unit) -> Tally:
-        return self._directory.write_unit(unit, score_isolated(self._predictor.run, unit.records))
+        return self._directory.write_unit(unit, self._caller.tables(RecordBlock.of(unit.records)))
 
     def recovered(self) -> dict[str, int]:
         return recovered([self._predictor.nucleotide, self._predictor.protein])

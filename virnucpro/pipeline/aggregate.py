@@ -1,18 +1,14 @@
-"""From frame scores to a chunk's call, and from chunk calls to a record's.
+"""From frame scores to a chunk's score.
 
 F frames of C chunks, K classes, of which the last is virus; `owner` (F,) is the chunk each frame belongs to, ascending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.scores.calibration import Floats as Floats
-from virnucpro.scores.decision import Decision
-from virnucpro.types import Call, Status
 
 Ints = npt.NDArray[np.int64]
 
@@ -58,31 +54,3 @@ def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, F
     weights = raised / np.repeat(np.add.reduceat(raised, starts), frames)
     differences = np.add.reduceat(weights[:, None] * (logits[:, -1:] - logits[:, :-1]), starts)  # (C, K - 1)
     return margins_of(differences), weights  # (C,), (F,)
-
-
-def call_record(record_id: str, length: int, chunks: Sequence[Call], decision: Decision) -> Call:
-    """Combine the calls of a record's chunks: their evidence by `Calibration.pool`, from which the score follows.
-
-    Without evidence the score is the mean of the chunks' scores, weighted by chunk length. A record none of whose
-    chunks has a score gets the status of its first chunk. What is not scored does not count as length in the decision:
-    a long record of which one chunk tells must tell as much as a short one.
-    """
-    scored = [chunk for chunk in chunks if chunk.virus_score is not None]
-    n_frames = sum(chunk.n_frames for chunk in chunks)
-    if not scored:
-        first = chunks[0]
-        return Call(record_id, length, None, None, len(chunks), n_frames, None, first.status, first.reason)
-    scores = np.array([chunk.virus_score for chunk in scored], dtype=np.float64)
-    lengths = [chunk.length for chunk in scored]
-    log_ratios = [chunk.log_ratio for chunk in scored if chunk.log_ratio is not None]
-    log_ratio = decision.calibration.pool(log_ratios, lengths) if decision.calibration else None
-    if log_ratio is None:
-        weights = np.array(lengths, dtype=np.float64)
-        score = float(scores @ weights / weights.sum())
-    else:
-        score = float(decision.scores(log_ratio))
-    best = scored[int(scores.argmax())].best_frame
-    skipped = len(chunks) - len(scored)
-    reason = f"{skipped} of {len(chunks)} chunks have no score" if skipped else ""
-    is_virus = decision.is_virus(score, log_ratio, min(length, sum(lengths)))  # chunks may overlap
-    return Call(record_id, length, is_virus, score, len(chunks), n_frames, best, Status.OK, reason, log_ratio)

@@ -1,8 +1,9 @@
-"""The asynchronous runner: batches are prepared ahead, the encoder runs, results are copied back behind it.
+"""The asynchronous runner: it packs sequences into batches and embeds them by `forward_packed` and pooling.
 
-A background thread tokenises and packs; this thread launches `forward_packed` and pooling; only pooled
-vectors leave the device, and they are waited for a few batches later. A batch that does not fit into the device's
-memory is halved, and the budget with it; a vector that half precision made infinite or NaN is computed in float32.
+`embed_tokens` takes the tokens of a block and leaves the vectors on the device. `run` takes a stream of sequences: a
+background thread tokenises and packs, and vectors are copied back a few batches later. A batch that does not fit into
+the device's memory is halved, and the budget with it; a vector that half precision made infinite or NaN is computed in
+float32.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from threading import Lock
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, overlapped, pad, prefetch, unpad
+from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, overlapped, pack_rows, pad, prefetch, unpad
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
+from virnucpro.models.positions import position_ids_unchecked
 from virnucpro.pretrained.registry import Encoder
 from virnucpro.types import EmbeddingBatch
 
@@ -35,6 +37,7 @@ _CPU_TOKENS = 4096
 _GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 17, 2560
 # Device memory that a token takes at most, for each channel of the residual stream.
 _BYTES_PER_CHANNEL = 80
+_NOT_FINITE = "an empty sequence has none, and damaged weights may be the cause: try `virnucpro models verify`"
 
 
 def default_tokens(model: PackedEncoder, device: torch.device) -> int:
@@ -55,6 +58,38 @@ class _Pending:
     done: torch.cuda.Event | None
 
 
+@dataclass(frozen=True, slots=True)
+class _DeviceTokens:
+    """The tokens of N sequences, end to end, on the device; where each begins and its `lengths` (N,), on the host."""
+
+    tokens: Tensor  # of any integer dtype
+    begins: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], device: torch.device) -> _DeviceTokens:
+        return cls(to_device(tokens, device), np.cumsum(lengths) - lengths, lengths)
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> PackedBatch:
+        """Return these sequences as a packed batch on the device; its ids are their rows."""
+        lengths = self.lengths[rows]
+        cu_seqlens = np.zeros(len(rows) + 1, np.int32)
+        np.cumsum(lengths, out=cu_seqlens[1:])
+        total, device = int(cu_seqlens[-1]), self.tokens.device
+        borders = to_device(cu_seqlens, device)
+        positions = position_ids_unchecked(borders, total)  # (T,)
+        begins = to_device(self.begins[rows], device)
+        places = begins.repeat_interleave(borders.diff(), output_size=total) + positions
+        input_ids = self.tokens[places].long()
+        return PackedBatch(input_ids, positions, borders, int(lengths.max()), range(len(rows)))
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on the device, to a GPU by way of page-locked memory, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 class AsyncInferenceRunner:
     """Embed sequences with one encoder on one device.
 
@@ -66,8 +101,6 @@ class AsyncInferenceRunner:
         depth: how many batches may be prepared ahead, and how many in flight: enough that a GPU has work left when the
             last few are those of a small encoder and the next to take its turn begins.
         threads: how many batches are computed at a time, each by a thread of its own; for a CPU.
-        turn: whoever runs holds it until the last batch is launched, so that of several that share a device one
-            computes while the others prepare; side by side they would all compute, then all prepare, and leave it idle.
     """
 
     def __init__(
@@ -78,7 +111,6 @@ class AsyncInferenceRunner:
         packing: bool = True,
         depth: int = 4,
         threads: int = 1,
-        turn: Lock | None = None,
     ) -> None:
         self.encoder = encoder
         self.device = torch.device(device)
@@ -90,7 +122,6 @@ class AsyncInferenceRunner:
         self.packing = packing
         self.depth = depth
         self.threads = threads
-        self.turn = turn or Lock()
         self.collator = VarlenCollator(encoder.tokenizer)
 
     def run(self, items: Iterable[tuple[str, bytes]]) -> Iterator[EmbeddingBatch]:
@@ -103,15 +134,91 @@ class AsyncInferenceRunner:
             StoppedError: `stopped` has been set.
         """
         batches = prefetch(iter_packed(items, self.collator, self.max_tokens), max(self.depth, self.threads))
-        first = list(islice(batches, 1))  # made before the turn is waited for
         pending: deque[_Pending] = deque()
-        with self.turn:
-            for launched in chain.from_iterable(overlapped(self._launch_all, chain(first, batches), self.threads)):
-                pending.append(launched)
-                if len(pending) > self.depth:
-                    yield self._collect(pending.popleft())
+        for launched in chain.from_iterable(overlapped(self._launch_all, batches, self.threads)):
+            pending.append(launched)
+            if len(pending) > self.depth:
+                yield self._collect(pending.popleft())
         while pending:
             yield self._collect(pending.popleft())
+
+    @torch.inference_mode()
+    def embed_tokens(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> Tensor:
+        """Return the pooled vectors of N tokenised sequences, (N, D) float32 on the device; they may not be finite.
+
+        Nothing waits for a GPU: the vectors are there when the work launched here is done.
+
+        Args:
+            tokens: those of all sequences, end to end, of any integer dtype, special tokens included.
+            lengths: (N,) tokens of each sequence, each at least 1.
+
+        Raises:
+            StoppedError: `stopped` has been set.
+        """
+        sequences = _DeviceTokens.of(tokens, lengths, self.device)
+        vectors = torch.empty((len(lengths), self.encoder.model.width), dtype=torch.float32, device=self.device)
+
+        def embed(rows: npt.NDArray[np.int64]) -> None:
+            self._embed_in_memory(sequences, rows, vectors)
+
+        for _ in overlapped(embed, pack_rows(lengths, self.max_tokens), self.threads):
+            pass
+        return vectors
+
+    @torch.inference_mode()
+    def repair(self, vectors: Tensor, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> int:
+        """Compute vectors of `embed_tokens` that are not finite again, in float32 and in place; return how many.
+
+        These alone: the others must not depend on the company they were computed in.
+
+        Raises:
+            NumericalError: they are not finite in float32 either.
+        """
+        rows = (~torch.isfinite(vectors).all(dim=1)).nonzero()[:, 0].cpu().numpy()
+        if not len(rows):
+            return 0
+        if self.encoder.model.dtype != torch.float32:
+            sequences = _DeviceTokens.of(tokens, lengths, self.device)
+            for batch in pack_rows(lengths[rows], self.max_tokens):
+                self._embed_rows(self._in_full_precision(), sequences, rows[batch], vectors)
+            self.n_redone += len(rows)
+            logger.warning("%d embeddings overflowed in half precision and were computed in float32", self.n_redone)
+        still = int((~torch.isfinite(vectors).all(dim=1)).sum())
+        if still:
+            raise NumericalError(f"{still} of {len(vectors)} embeddings are not finite; {_NOT_FINITE}")
+        return len(rows)
+
+    @torch.inference_mode()  # also in a thread of its own
+    def _embed_rows(
+        self, model: PackedEncoder, sequences: _DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor
+    ) -> None:
+        """Embed the sequences of these rows as one batch and write their vectors."""
+        if self.stopped:
+            raise StoppedError("stopped", 75)
+        batch = sequences.batch(rows)
+        vectors[to_device(rows, self.device)] = self.pool(self._encode(model, batch), batch)
+
+    def _embed_in_memory(self, sequences: _DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor) -> None:
+        """Embed rows as one batch, or in halves where they do not fit into memory or a budget that was lowered."""
+        total = int(sequences.lengths[rows].sum())
+        if total <= self.max_tokens or len(rows) == 1:
+            try:
+                self._embed_rows(self.encoder.model, sequences, rows, vectors)
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+            else:
+                return
+            self._lower_budget(total)
+        for half in np.array_split(rows, 2):
+            self._embed_in_memory(sequences, half, vectors)
+
+    def _lower_budget(self, total: int) -> None:
+        """Take note that a batch of so many tokens did not fit into memory."""
+        torch.cuda.empty_cache()
+        self.n_out_of_memory += 1
+        self.max_tokens = max(1, total // 2)
+        logger.warning("out of memory at %d tokens; at most %d from now on", total, self.max_tokens)
 
     def _launch_all(self, batch: PackedBatch) -> Iterable[_Pending]:
         if self.stopped:
@@ -120,7 +227,7 @@ class AsyncInferenceRunner:
         return launched if self.threads == 1 else list(launched)
 
     def warm_up(self, sequence: bytes) -> None:
-        """Compute a sequence in vain, so that a GPU's kernels are loaded before the first records wait for them."""
+        """Run one dummy sequence so that a GPU's kernels are loaded before the first records wait for them."""
         self._launch(self.collator([("", sequence)]))
 
     def embed(self, sequences: Sequence[bytes]) -> npt.NDArray[np.float32]:
@@ -143,10 +250,7 @@ class AsyncInferenceRunner:
             else:
                 yield launched
                 return
-            torch.cuda.empty_cache()
-            self.n_out_of_memory += 1
-            self.max_tokens = max(1, batch.num_tokens // 2)
-            logger.warning("out of memory at %d tokens; at most %d from now on", batch.num_tokens, self.max_tokens)
+            self._lower_budget(batch.num_tokens)
         for half in batch.halves():
             yield from self._launched(half)
 
@@ -196,14 +300,18 @@ class AsyncInferenceRunner:
             name = ids[int(np.argmin(finite))]
             raise NumericalError(
                 f"{int((~finite).sum())} of {len(finite)} embeddings are not finite, the first of sequence {name!r}; "
-                "an empty sequence has none, and damaged weights may be the cause: try `virnucpro models verify`"
+                f"{_NOT_FINITE}"
             )
-        return EmbeddingBatch(ids, vectors)
+        return EmbeddingBatch(tuple(ids), vectors)
 
     @torch.inference_mode()
     def _in_float32(self, batch: PackedBatch) -> npt.NDArray[np.float32]:
         """Return the pooled vectors (N, D) of a batch, computed in float32 from the weights as they are."""
+        on_device = batch.to(self.device)
+        return self.pool(self._encode(self._in_full_precision(), on_device), on_device).cpu().numpy()
+
+    def _in_full_precision(self) -> PackedEncoder:
+        """Return the encoder in float32, from the weights as they are."""
         if self._exact is None:
             self._exact = copy.deepcopy(self.encoder.model).place(self.device)
-        there = batch.to(self.device)
-        return self.pool(self._encode(self._exact, there), there).cpu().numpy()
+        return self._exact

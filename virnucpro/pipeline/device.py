@@ -59,10 +59,3 @@ def divide_threads(models: Sequence[PackedEncoder], threads: int | None) -> int:
     batches = threads if any(model.narrow for model in models) else 1
     torch.set_num_threads(threads // batches)
     return batches
-
-
-def in_flight(device: torch.device) -> int:
-    """Return how many units a device is given at a time, and how many encoders of each: with two, text and tables of
-    one are made while a GPU works on the other (they take turns there). Each unit has batches of its own, so that its
-    scores do not depend on the company."""
-    return 2 if device.type == "cuda" else 1

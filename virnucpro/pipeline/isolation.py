@@ -1,18 +1,19 @@
-"""Score records so that one of them which makes the model fail costs no other record its row."""
+"""Call a block so that a record which makes the model fail costs no other record its row."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+
+import numpy as np
 
 from virnucpro.errors import NumericalError
-from virnucpro.types import Call, Record, RecordResult, Status
+from virnucpro.pipeline.calls import CallTable, failed_calls
+from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
-Score = Callable[[Sequence[Record]], Iterable[RecordResult]]
-
-# How often the whole unit, and at the end a record alone, is tried: a fault may pass (memory taken by others).
+# How often the whole block, and at the end a record alone, is tried: a fault may pass (memory taken by others).
 TRIES = 3
 # As many records that fail, and none that has a score: then the fault lies in the model or the machine.
 MOST_FAILED = 16
@@ -21,44 +22,46 @@ FAULTS = (NumericalError, RuntimeError, MemoryError)
 _MISTAKES = (NotImplementedError, RecursionError)  # also RuntimeErrors, but never a record's fault
 
 
-def score_isolated(score: Score, records: Sequence[Record]) -> list[RecordResult]:
-    """Return the results of `records`, in order; one that makes `score` fail has the status `failed`.
+def call_isolated(call: Callable[[RecordBlock], CallTable], block: RecordBlock) -> list[CallTable]:
+    """Return the calls of a block, of consecutive parts where not all goes together.
 
-    All are tried together three times, then by halves, until each record at fault is alone; that one is
-    tried three times again.
+    A record that makes `call` fail has the status `failed`. All are tried together three times, then by halves, until
+    each record at fault is alone; that one is tried three times again.
 
     Raises:
         NumericalError, RuntimeError, MemoryError: 16 records have failed alone before any got a score.
     """
-    results: list[RecordResult] = []
+    done: list[CallTable] = []
     n_failed = 0
-    pieces = [records]  # to be tried, the next one last
+    pieces = [block]  # to be tried, the next one last
     while pieces:
         piece = pieces.pop()
-        tries = TRIES if len(piece) in (1, len(records)) else 1
-        outcome = _tried(score, piece, tries)
-        if isinstance(outcome, list):
-            results += outcome
+        outcome = _tried(call, piece, TRIES if len(piece) in (1, len(block)) else 1)
+        if isinstance(outcome, CallTable):
+            done.append(outcome)
         elif len(piece) > 1:
             middle = len(piece) // 2
-            pieces += [piece[middle:], piece[:middle]]
+            pieces += [piece.slice(middle, len(piece)), piece.slice(0, middle)]
         else:
             n_failed += 1
-            if n_failed == MOST_FAILED and all(result.call.virus_score is None for result in results):
+            if n_failed == MOST_FAILED and all(np.isnan(table.record.score).all() for table in done):
                 raise outcome
-            results.append(_failed(piece[0], outcome))
-    return results
+            reason = _reason(outcome)
+            name, number = piece.record(0).id, piece.first + 1
+            logger.warning("record %r (number %d) failed and has no score: %s", name, number, reason)
+            done.append(failed_calls(piece, reason))
+    return done
 
 
-def _tried(score: Score, records: Sequence[Record], tries: int) -> list[RecordResult] | Exception:
-    """Return the results, or the error of the last of `tries` attempts."""
+def _tried(call: Callable[[RecordBlock], CallTable], block: RecordBlock, tries: int) -> CallTable | Exception:
+    """Return the calls, or the error of the last of `tries` attempts."""
     for attempt in range(1, tries + 1):
         try:
-            return list(score(records))
+            return call(block)
         except FAULTS as error:
             if isinstance(error, _MISTAKES):
                 raise
-            logger.info("%d records failed, attempt %d of %d: %s", len(records), attempt, tries, _reason(error))
+            logger.info("%d records failed, attempt %d of %d: %s", len(block), attempt, tries, _reason(error))
             fault = error.with_traceback(None)  # which holds the tensors of the attempt
     return fault
 
@@ -66,10 +69,3 @@ def _tried(score: Score, records: Sequence[Record], tries: int) -> list[RecordRe
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].strip().replace("\t", " ") if lines else type(error).__name__
-
-
-def _failed(record: Record, error: Exception) -> RecordResult:
-    reason = _reason(error)
-    logger.warning("record %r (number %d) failed and has no score: %s", record.id, record.index + 1, reason)
-    call = Call(record.id, record.length, None, None, 0, 0, None, Status.FAILED, reason)
-    return RecordResult(record, call, ())

@@ -1,43 +1,34 @@
-"""From records to calls: chunks, frames, both embeddings, classifier, vote.
-
-The text stage of the next slice of chunks runs in a background thread while the encoders work on this one.
-"""
+"""From records to calls with one model on one device: text to tokens, both embeddings, classifier, vote."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from threading import Lock
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from virnucpro.config import number, option
-from virnucpro.data import overlapped, prefetch
+from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.aggregate import Floats, call_record, margins_of, softmax, vote_max, vote_weighted
-from virnucpro.pipeline.async_inference import AsyncInferenceRunner
-from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads, in_flight
-from virnucpro.pipeline.features import fuse
+from virnucpro.pipeline.async_inference import AsyncInferenceRunner, to_device
+from virnucpro.pipeline.calls import CallTable
+from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
+from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
+from virnucpro.pipeline.text import TextStage, drive
 from virnucpro.pretrained.catalogue import CATALOGUE
 from virnucpro.pretrained.registry import DEFAULT_MODEL, Model, load_model
 from virnucpro.scores.decision import Decision
-from virnucpro.seq import (
-    Limits,
-    frames_of,
-    letters_of,
-    read_records,
-    screened_chunks,
-)
+from virnucpro.seq import Limits, read_records
+from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.seq.reader import AnyPath, SequenceFile, several
-from virnucpro.types import Call, Chunk, ChunkResult, Frame, Prediction, Record, RecordResult, Status
+from virnucpro.types import Call, Record, RecordResult
 
-# Chunks that pass through the encoders together: enough to fill many token budgets, few enough to hold.
-SLICE = 2048
+# Records that `Predictor.run` takes together.
+BLOCK_RECORDS, BLOCK_BASES = 2048, 1 << 20
 # Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
 # in another order for another number of rows, and then a score would depend on the company it was computed in.
 CLASSIFIER_ROWS = 256
@@ -87,20 +78,6 @@ class Options:
                 object.__setattr__(self, name, number(option(name), value, 0, 1, inclusive=inclusive))
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One chunk of a record on its way, or a record without chunks and why; `last` ends the record."""
-
-    record: Record
-    chunk: Chunk | None
-    last: bool
-    status: Status = Status.OK
-    reason: str = ""
-
-
-_Vote = tuple[float, float | None]  # a chunk's score and, of a calibrated model, its log likelihood ratio
-
-
 class Predictor:
     """A model on a device, ready to call records.
 
@@ -133,139 +110,110 @@ class Predictor:
         for encoder in encoders:
             encoder.model.place(self.device, PRECISIONS[self.precision], options.attention).eval()
         threads = divide_threads([encoder.model for encoder in encoders], options.threads)
-        turn = Lock()
         self.nucleotide, self.protein = (
-            AsyncInferenceRunner(encoder, self.device, options.max_tokens, options.packing, threads=threads, turn=turn)
+            AsyncInferenceRunner(encoder, self.device, options.max_tokens, options.packing, threads=threads)
             for encoder in encoders
         )
         model.classifier.to(self.device).eval()
+        self.text = self._text_stage()
+        self._turn = Lock()  # one thread at a time launches work: its tensors must fit into memory beside no others
         if self.device.type == "cuda":
             self.nucleotide.warm_up(b"ACGT" * 100)
             self.protein.warm_up(b"ACDEFGHIKL" * 15)
 
-    def stop(self) -> None:
-        """Make whatever thread runs this one end with its batch, by a StoppedError."""
-        self.nucleotide.stopped = self.protein.stopped = True
-
-    def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
-        """Yield one result for every record, in input order."""
-        chunks: list[ChunkResult] = []
-        for items, frames in prefetch(self._prepared(records), depth=1):
-            for item, result in zip(items, self._score(items, frames), strict=True):
-                if result is not None:
-                    chunks.append(result)
-                if item.last:
-                    yield self._finish(item, chunks)
-                    chunks = []
-
-    def _prepared(self, records: Iterable[Record]) -> Iterator[tuple[list[_Item], list[tuple[Frame, ...]]]]:
-        """Yield slices of items, each with its frames: the text stage."""
-        stream = self._items(records)
-        while items := list(islice(stream, SLICE)):
-            usable = [(i, item.chunk) for i, item in enumerate(items) if item.chunk and item.status is Status.OK]
-            frames: list[tuple[Frame, ...]] = [()] * len(items)
-            found = frames_of([chunk for _, chunk in usable], self.description.frame_rule)
-            for (i, _), kept in zip(usable, found, strict=True):
-                frames[i] = kept
-            yield items, frames
-
-    def _items(self, records: Iterable[Record]) -> Iterator[_Item]:
+    def _text_stage(self) -> TextStage:
         model = self.description
         limits = Limits(
             self.min_length, model.chunk_length, model.max_ambiguous, model.max_repetition, model.cuts_pieces
         )
-        for record in records:
-            found = screened_chunks(record, limits)
-            chunk, status, reason = next(found)
-            for following in found:
-                yield _Item(record, chunk, False, status, reason)
-                chunk, status, reason = following
-            yield _Item(record, chunk, True, status, reason)
+        tokenizers = self.model.nucleotide.tokenizer, self.model.protein.tokenizer
+        return TextStage(limits, model.frame_rule, *tokenizers, model.vote, self.decision)
 
-    def _score(self, items: Sequence[_Item], frames: Sequence[tuple[Frame, ...]]) -> list[ChunkResult | None]:
-        """Return the result of each item, None for a record without chunks."""
-        votes, predictions = self._predict(items, frames)
-        results: list[ChunkResult | None] = []
-        for item, kept in zip(items, frames, strict=True):
-            if item.chunk is None:
-                results.append(None)
-                continue
-            own = tuple(islice(predictions, len(kept)))
-            results.append(self._chunk_result(item, item.chunk, own, next(votes) if kept else None))
-        return results
+    def stop(self) -> None:
+        """Ask the running threads to stop before their next batch, with a StoppedError."""
+        self.nucleotide.stopped = self.protein.stopped = True
 
-    def _predict(
-        self, items: Sequence[_Item], frames: Sequence[tuple[Frame, ...]]
-    ) -> tuple[Iterator[_Vote], Iterator[Prediction]]:
-        """Return the votes of the chunks that have frames, and the predictions of all frames, in order."""
-        flat = [frame for kept in frames for frame in kept]
-        if not flat:
-            return iter(()), iter(())
-        tasks = (
-            (self.nucleotide, [frame.nucleotide for frame in flat]),
-            (self.protein, [frame.protein for frame in flat]),
-        )
-        nucleotide, protein = overlapped(lambda task: task[0].embed(task[1]), tasks, in_flight(self.device))
-        features = fuse(nucleotide, protein, flat, self.model.classifier.length_features)
-        logits, gates = self._classify(features)
-        owner = np.repeat(np.arange(len(frames)), [len(kept) for kept in frames])
-        log_ratios: Iterable[float | None] = repeat(None)
-        if self.description.vote == "max":  # the published method, whose scores and ties are those of float32
-            exact = torch.from_numpy(logits).float().to(self.device)
-            frame_scores = F.softmax(exact, dim=1).double().cpu().numpy()
-            scores, weights = vote_max(frame_scores, owner)
-        else:
-            margins = margins_of(logits[:, -1:] - logits[:, :-1])  # (F,)
-            frame_scores = softmax(np.stack((np.zeros_like(margins), margins), axis=1))
-            votes, weights = vote_weighted(logits, gates, owner)
-            if calibration := self.decision.calibration:
-                lengths = [
-                    len(item.chunk.sequence) for item, kept in zip(items, frames, strict=True) if item.chunk and kept
-                ]
-                votes = calibration.log_ratios(votes, np.array(lengths))
-                log_ratios = votes.tolist()
-            scores = self.decision.scores(votes)
-        rows = zip(flat, frame_scores.tolist(), weights.tolist(), strict=True)
-        predictions = (
-            Prediction(frame.id, frame.strand, frame.offset, len(frame.protein), other, virus, weight)
-            for frame, (other, virus), weight in rows
-        )
-        return zip(scores.tolist(), log_ratios, strict=False), predictions  # the second may have no end
+    def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
+        """Yield one result for every record, in input order."""
+        for group in prefetch(group_records(records, BLOCK_RECORDS, BLOCK_BASES), depth=1):
+            yield from self.call(RecordBlock.of(group)).results(group)
+
+    def call(self, block: RecordBlock) -> CallTable:
+        """Return the calls of a block of records."""
+        return drive(self.text.call(block), self.score)
+
+    def score(self, tokens: FrameTokens) -> FrameScores:
+        """Embed frames with both encoders and classify them; threads may call this at the same time.
+
+        Raises:
+            NumericalError: an embedding is not finite.
+            StoppedError: `stop` has been called.
+        """
+        with self._turn:
+            launched = self._launch(tokens)
+        if not launched.are_finite():
+            with self._turn:
+                launched = self._launch(tokens, repair=True)
+        return launched.scores()
 
     @torch.inference_mode()
-    def _classify(self, features: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
-        """Return logits (F, K) and gates (F,) of features (F, D), computed in blocks of `CLASSIFIER_ROWS`."""
+    def _launch(self, tokens: FrameTokens, repair: bool = False) -> _Launched:
+        """Launch all work of these frames; with `repair`, compute vectors that are not finite again in float32."""
+        nucleotide_input = tokens.nucleotide_tokens, tokens.nucleotide_lengths
+        protein_input = tokens.protein_tokens, tokens.protein_lengths
+        nucleotide = self.nucleotide.embed_tokens(*nucleotide_input)  # (S, D)
+        protein = self.protein.embed_tokens(*protein_input)  # (F, D)
+        if repair:
+            self.nucleotide.repair(nucleotide, *nucleotide_input)
+            self.protein.repair(protein, *protein_input)
+        parts = [nucleotide[to_device(tokens.nucleotide, self.device)], protein]
+        if self.model.classifier.length_features:
+            parts.append(to_device(tokens.length_features, self.device))
+        features = torch.cat(parts, dim=1)
+        values, gates = self._classify(features)
+        finite = torch.isfinite(features).all().expand(len(values), 1)
+        return _Launched.of(torch.cat((values, gates[:, None], finite), dim=1))
+
+    def _classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values (F, K) and gates (F,), float32, of features (F, D), in blocks of `CLASSIFIER_ROWS`."""
         rows = len(features)
-        filled = torch.from_numpy(np.pad(features, ((0, -rows % CLASSIFIER_ROWS), (0, 0))))
-        parts = [
-            self.model.classifier(block.to(self.device)) for block in filled.view(-1, CLASSIFIER_ROWS, filled.shape[1])
-        ]
-        logits, gates = (torch.cat(part)[:rows].double().cpu().numpy() for part in zip(*parts, strict=True))
-        return logits, gates
+        filled = F.pad(features, (0, 0, 0, -rows % CLASSIFIER_ROWS))
+        parts = [self.model.classifier(block) for block in torch.split(filled, CLASSIFIER_ROWS)]
+        values, gates = (torch.cat(part)[:rows].float() for part in zip(*parts, strict=True))
+        # The published method, whose scores and ties are those of float32.
+        return (F.softmax(values, dim=1) if self.description.vote == "max" else values), gates
 
-    def _chunk_result(
-        self, item: _Item, chunk: Chunk, predictions: tuple[Prediction, ...], vote: _Vote | None
-    ) -> ChunkResult:
-        best = max(predictions, key=lambda p: p.weight * p.score_virus).frame_id if predictions else None
-        status, reason = item.status, item.reason
-        length, is_virus = len(chunk.sequence), None
-        score, log_ratio = vote or (None, None)
-        if score is not None:
-            is_virus = self.decision.is_virus(score, log_ratio, length)
-        elif status is Status.OK:
-            status, reason = Status.NO_FRAME, "none of the six reading frames is free of stop codons"
-        call = Call(chunk.id, length, is_virus, score, 1, len(predictions), best, status, reason, log_ratio)
-        return ChunkResult(chunk.start, chunk.end, call, predictions)
 
-    def _finish(self, item: _Item, chunks: list[ChunkResult]) -> RecordResult:
-        record, letters = item.record, letters_of(item.record, self.description.cuts_pieces)
-        if not chunks:
-            call = Call(record.id, record.length, None, None, 0, 0, None, item.status, item.reason)
-            return RecordResult(record, call, (), letters)
-        call = call_record(record.id, record.length, [chunk.call for chunk in chunks], self.decision)
-        if call.status is Status.OK and (done := letters.describe()):
-            call = replace(call, reason="; ".join(filter(None, (call.reason, done))))
-        return RecordResult(record, call, tuple(chunks), letters)
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """What is being computed for F frames: values, gate and whether all is finite (F, K + 2), on its way to the host.
+
+    `done` is the event after which it is there, None where it is there already.
+    """
+
+    out: Tensor
+    done: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, out: Tensor) -> _Launched:
+        if out.device.type != "cuda":
+            return cls(out, None)
+        host = torch.empty(out.shape, dtype=out.dtype, pin_memory=True)
+        host.copy_(out, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(out.device))
+        return cls(host, done)
+
+    def are_finite(self) -> bool:
+        if self.done is not None:
+            self.done.synchronize()
+        return bool(self.out[0, -1])
+
+    def scores(self) -> FrameScores:
+        if self.done is not None:
+            self.done.synchronize()
+        values = self.out.double().numpy()
+        return FrameScores(values[:, :-2], values[:, -2])
 
 
 def predict(

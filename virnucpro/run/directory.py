@@ -23,6 +23,7 @@ from virnucpro.files import (
 )
 from virnucpro.run.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
 from virnucpro.run.replacement import Name, refuse_inputs
+from virnucpro.run.rows import UnitTables
 from virnucpro.run.tables import (
     FASTQ_HITS,
     PAIR_TABLES,
@@ -34,7 +35,6 @@ from virnucpro.run.tables import (
 from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, Sink, Unit, append_units, read_unit, unit_digest, write_unit
 from virnucpro.scores.composition import Composition
-from virnucpro.types import RecordResult
 
 _TEMPORARY = re.compile(r"\..+\.tmp")  # of a command that was killed
 _UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
@@ -162,11 +162,11 @@ class RunDirectory:
         """Return the digest of the records in the file of a unit, None where none is there that is whole."""
         return unit_digest(self.unit_path(unit.number), unit, len(self.first_lines))
 
-    def write_unit(self, unit: Unit, results: Sequence[RecordResult]) -> Tally:
+    def write_unit(self, unit: Unit, tables: UnitTables) -> Tally:
         """Write the file of a unit."""
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
-        return write_unit(self.unit_path(unit.number), unit, results, self.legacy, self.writer)
+        return write_unit(self.unit_path(unit.number), unit, tables, self.writer)
 
     def merge(
         self,

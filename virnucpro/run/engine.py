@@ -10,8 +10,6 @@ from typing import Any, Protocol
 from virnucpro.data import overlapped
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
-from virnucpro.pipeline.device import in_flight
-from virnucpro.pipeline.isolation import score_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ModelDescription
 from virnucpro.pretrained.registry import load_model
@@ -19,9 +17,11 @@ from virnucpro.run.directory import RunDirectory
 from virnucpro.run.progress import Counter
 from virnucpro.run.provenance import describe_predictor
 from virnucpro.run.request import Request
+from virnucpro.run.rows import UnitTables
 from virnucpro.run.tally import Tally
+from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
-from virnucpro.types import RecordResult
+from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +53,18 @@ class LocalEngine:
 
     def __init__(self, request: Request) -> None:
         self.predictor = load_predictor(request)
+        self.caller = UnitCaller(self.predictor, request.legacy_output)
         self.told = describe_predictor(request.model, self.predictor)
 
     def score(
         self, units: Iterator[Unit], directory: RunDirectory, begin: Callable[[], None], counter: Counter
     ) -> Iterator[Tally]:
-        def score(unit: Unit) -> tuple[Unit, list[RecordResult]]:
-            return unit, score_isolated(self.predictor.run, unit.records)
+        def score(unit: Unit) -> tuple[Unit, UnitTables]:
+            return unit, self.caller.tables(RecordBlock.of(unit.records))
 
-        for unit, results in overlapped(score, units, in_flight(self.predictor.device), self.predictor.stop):
+        for unit, tables in overlapped(score, units, self.caller.at_a_time, self.predictor.stop):
             begin()
-            yield directory.write_unit(unit, results)
+            yield directory.write_unit(unit, tables)
             counter.advance(len(unit.records))
 
     def closing(self) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def open_local(request: Request) -> Iterator[Engine]:
     try:
         yield engine
     finally:
-        engine.predictor.stop()  # what a thread may still work on when a run is stopped
+        engine.caller.close()  # what a thread may still work on when a run is stopped
 
 
 def load_predictor(request: Request) -> Predictor:

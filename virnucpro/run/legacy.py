@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from virnucpro.types import RecordResult
+from virnucpro.scores.calibration import Floats
+from virnucpro.seq.strings import Strings
 
 RESULTS = "prediction_results.txt"
 HIGHEST_SCORES = "prediction_results_highestscore.csv"
 LEGACY_TABLES = {RESULTS: "Sequence_ID\tPrediction\tscore1\tscore2\n"}
 
 
-def result_lines(results: Iterable[RecordResult]) -> Iterator[str]:
-    """Yield a line for each frame: id, class of the higher score (`others` of equal ones), scores of others and virus.
+def result_lines(frame_ids: Strings, scores: Floats) -> bytes:
+    """Return a line for each frame: id, class of the higher score (`others` of equal ones), scores of others and virus.
 
-    The scores are printed as float32, which those of the published models are, in the fewest digits that tell it.
+    The scores (F, 2) are printed as float32, which those of the published models are, in the fewest digits that tell
+    it.
     """
-    for result in results:
-        for chunk in result.chunks:
-            for frame in chunk.predictions:
-                label = "virus" if frame.score_virus > frame.score_other else "others"
-                scores = f"{np.float32(frame.score_other)!s}\t{np.float32(frame.score_virus)!s}"
-                yield f"{frame.frame_id}\t{label}\t{scores}\n"
+    single = scores.astype(np.float32)
+    return b"".join(
+        b"%b\t%b\t%b\t%b\n" % (name, b"virus" if virus > other else b"others", str(other).encode(), str(virus).encode())
+        for name, (other, virus) in zip(frame_ids, single, strict=True)
+    )
 
 
 def write_highest_scores(results: Path, output: TextIO) -> None:

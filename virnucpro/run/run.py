@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from virnucpro.errors import ConfigError, OutputError
-from virnucpro.pipeline.isolation import score_isolated
+from virnucpro.pipeline.isolation import call_isolated
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.engine import OpenEngine, load_predictor, open_local
 from virnucpro.run.progress import (
@@ -31,10 +30,12 @@ from virnucpro.run.provenance import (
 )
 from virnucpro.run.replacement import refuse_stdout
 from virnucpro.run.request import Request
-from virnucpro.run.tables import REPORT, TABLES, record_row
+from virnucpro.run.rows import record_rows
+from virnucpro.run.tables import REPORT, TABLES
 from virnucpro.run.tally import RepeatedIds, Tally
 from virnucpro.run.units import Content, ContentDigest, Unit
 from virnucpro.scores.composition import Composition
+from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.source import Source
 
 logger = logging.getLogger(__name__)
@@ -220,19 +221,17 @@ def _run_to_stdout(request: Request) -> None:
     refuse_stdout(request.inputs)
     predictor = load_predictor(request)
     tally, ids = Tally(), RepeatedIds()
-    out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "surrogateescape", newline="\n", write_through=True)
-    try:
-        out.write(TABLES["records.tsv"])
-        out.flush()  # whoever reads along sees each unit once it is done
-        source = Source(request.inputs)
-        with shown_progress(source) as counter:
-            for unit in request.units(source):
-                for result in score_isolated(predictor.run, unit.records):
-                    out.write(record_row(result.call))
-                    tally.add(result)
-                    ids.add(result.record.id)
-                out.flush()
-                counter.advance(len(unit.records))
-    finally:
-        out.detach()
+    out = sys.stdout.buffer
+    out.write(TABLES["records.tsv"].encode())
+    out.flush()  # whoever reads along sees each unit once it is done
+    source = Source(request.inputs)
+    with shown_progress(source) as counter:
+        for unit in request.units(source):
+            for calls in call_isolated(predictor.call, RecordBlock.of(unit.records)):
+                out.write(record_rows(calls, with_evidence=False))
+                tally += Tally.of(calls)
+            for record in unit.records:
+                ids.add(record.id)
+            out.flush()
+            counter.advance(len(unit.records))
     summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit)

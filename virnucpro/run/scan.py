@@ -17,7 +17,7 @@ from virnucpro.config import number, option
 from virnucpro.errors import ConfigError
 from virnucpro.files import atomic_writer
 from virnucpro.pipeline.predict import (
-    SLICE,
+    BLOCK_RECORDS,
     Options,
     Predictor,
 )
@@ -111,9 +111,9 @@ def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[Reco
     for result in results:
         yield result
         done += 1
-        if done % SLICE == 0:
-            counter.advance(SLICE)
-    counter.advance(done % SLICE)
+        if done % BLOCK_RECORDS == 0:
+            counter.advance(BLOCK_RECORDS)
+    counter.advance(done % BLOCK_RECORDS)
 
 
 def _numbers(call: Call) -> tuple[float, float]:

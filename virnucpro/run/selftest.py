@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.features import fuse
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.weights import unpickle_tensors
 from virnucpro.run.legacy import HIGHEST_SCORES, RESULTS
@@ -86,11 +85,11 @@ def _compare(predictor: Predictor, run: Path) -> Iterator[Comparison]:
     yield Comparison(run.name, "frames", "different ids", different, 0)
     if different:
         return
-    vectors = fuse(
-        predictor.nucleotide.embed([frame.nucleotide for frame in frames]),
-        predictor.protein.embed([frame.protein for frame in frames]),
-        frames,
-        with_lengths=False,
+    vectors = np.hstack(
+        (
+            predictor.nucleotide.embed([frame.nucleotide for frame in frames]),
+            predictor.protein.embed([frame.protein for frame in frames]),
+        )
     )
     if vectors.shape != expected.shape:
         raise ConfigError(f"{run} has vectors of {expected.shape[1]} values, the model gives {vectors.shape[1]}")

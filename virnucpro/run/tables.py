@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 from virnucpro.config import FrameRule
 from virnucpro.files import atomic_writer
-from virnucpro.scores.composition import Composition, evidence
+from virnucpro.scores.composition import Composition
 from virnucpro.seq import frames_of, iter_chunks
-from virnucpro.types import Call, Record, RecordResult
+from virnucpro.types import Record
 
 RECORD_COLUMNS = (
     "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "best_frame", "status", "reason",
@@ -37,74 +37,7 @@ FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
-FASTA_WIDTH = 60
 _FDR = RECORD_COLUMNS.index("fdr")
-
-
-def _row(values: Iterable[object]) -> str:
-    return "\t".join("NA" if value is None else str(value) for value in values) + "\n"
-
-
-def _score(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4f}"
-
-
-def _prediction(call: Call) -> str | None:
-    return None if call.is_virus is None else ("virus" if call.is_virus else "other")
-
-
-def record_row(call: Call, fdr: object = None) -> str:
-    """Return a line of records.tsv."""
-    verdict = (_prediction(call), _score(call.virus_score), fdr, call.best_frame, call.status, call.reason or None)
-    return _row((call.id, call.length, call.n_chunks, call.n_frames, *verdict))
-
-
-def _fasta_lines(record: Record) -> Iterator[str]:
-    """Yield a record with its header as it was, the sequence upper-case in lines of 60."""
-    yield f">{record.id} {record.description}".rstrip(" ") + "\n"
-    for begin in range(0, len(record.sequence), FASTA_WIDTH):
-        yield record.sequence[begin : begin + FASTA_WIDTH].decode("ascii") + "\n"
-
-
-def _fastq_lines(record: Record) -> Iterator[str]:
-    if record.quality:
-        header = f"{record.id} {record.description}".rstrip(" ")
-        yield f"@{header}\n{record.sequence.decode('ascii')}\n+\n{record.quality.decode('ascii')}\n"
-
-
-def _chunk_rows(result: RecordResult) -> Iterator[str]:
-    for chunk in result.chunks:
-        call = chunk.call
-        verdict = (_prediction(call), _score(call.virus_score), call.best_frame, call.status, call.reason or None)
-        yield _row((call.id, result.call.id, chunk.start, chunk.end, call.n_frames, *verdict))
-
-
-def _frame_rows(result: RecordResult) -> Iterator[str]:
-    for chunk in result.chunks:
-        for p in chunk.predictions:
-            scores = (f"{p.score_other:.4f}", f"{p.score_virus:.4f}", f"{p.weight:.4f}")
-            yield _row((p.frame_id, chunk.call.id, "+" if p.strand > 0 else "-", p.offset, p.aa_length, *scores))
-
-
-def table_lines(results: Sequence[RecordResult]) -> tuple[Iterator[str], ...]:
-    """Return the lines of `results` for each of `TABLES` or `PAIR_TABLES`, without the tables' headers.
-
-    Where `fdr` is to stand, which follows from all of a run, the records' lines have their evidence.
-    """
-    parts = range(len(results[0].record.parts))
-    return (
-        (record_row(result.call, evidence(result.call)) for result in results),
-        (row for result in results for row in _chunk_rows(result)),
-        (row for result in results for row in _frame_rows(result)),
-        *(_hit_lines(results, part, _fasta_lines) for part in parts),
-        *(_hit_lines(results, part, _fastq_lines) for part in parts),
-    )
-
-
-def _hit_lines(results: Sequence[RecordResult], part: int, lines: Callable[[Record], Iterator[str]]) -> Iterator[str]:
-    for result in results:
-        if result.call.is_virus:
-            yield from lines(result.record.parts[part])
 
 
 class _Rows:

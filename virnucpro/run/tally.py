@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from virnucpro.scores.composition import evidence
+from virnucpro.pipeline.calls import CallTable
+from virnucpro.scores.composition import evidence, evidence_steps
+from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.types import RecordResult, Status
 
 # Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
@@ -31,6 +33,23 @@ class Tally:
     ambiguous: int = 0
     trimmed: int = 0
     evidence: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, calls: CallTable) -> Tally:
+        """Count the records of a block."""
+        record, letters = calls.record, calls.chunks.letters
+        statuses, counts = np.unique(record.status, return_counts=True)
+        steps, seen = np.unique(evidence_steps(record.log_ratio[~np.isnan(record.log_ratio)]), return_counts=True)
+        return cls(
+            Counter({str(STATUSES[status]): count for status, count in zip(statuses, counts.tolist(), strict=True)}),
+            int(record.is_virus.sum()),
+            int(calls.n_chunks.sum()),
+            int(record.n_frames.sum()),
+            int(calls.block.lengths.sum()),
+            int((letters[:, 0] > 0).sum()),
+            int((letters[:, 3] > 0).sum()),
+            Counter(dict(zip(steps.tolist(), seen.tolist(), strict=True))),
+        )
 
     def add(self, result: RecordResult) -> None:
         """Count one record."""

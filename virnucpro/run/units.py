@@ -10,26 +10,23 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from virnucpro.errors import OutputError
 from virnucpro.files import atomic_path, fingerprint
-from virnucpro.run.legacy import result_lines
+from virnucpro.run.rows import UnitTables
 from virnucpro.run.tables import (
     TABLES,
     count_evidence,
-    table_lines,
 )
 from virnucpro.run.tally import Tally
-from virnucpro.types import Record, RecordResult
+from virnucpro.types import Record
 
-UNIT_RECORDS = 1024
-UNIT_BASES = 1 << 20
+UNIT_RECORDS = 4096
+UNIT_BASES = 1 << 21
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
-_LINES = 4096  # joined at a time when a unit is written
 
 
 class Sink(Protocol):
@@ -138,35 +135,26 @@ class ContentDigest:
         return Content(self._records, self._chain.hexdigest(), fastq)
 
 
-def write_unit(
-    path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False, writer: str = ""
-) -> Tally:
-    """Write the results of a unit, with `legacy` also those for `LEGACY_TABLES`; return their counts.
+def write_unit(path: Path, unit: Unit, tables: UnitTables, writer: str = "") -> Tally:
+    """Write what a unit adds to the tables; return its counts.
 
     `writer` tells apart those who may write the same unit, see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written; it is then not there at all.
     """
-    tally = Tally()
-    for result in results:
-        tally.add(result)
+    body = hashlib.sha256()
+    for section in tables.sections:
+        body.update(section)
+    sizes = tuple(map(len, tables.sections))
+    first, n = unit.records[0].index, len(unit.records)
+    header = UnitHeader(unit.number, first, n, unit.digest, sizes, tables.tally.to_json())
+    header = replace(header, sha256=header.checksum(body))
     with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
-        file.write(b" " * HEADER_BYTES)
-        body, sizes = hashlib.sha256(), []
-        for lines in (*table_lines(results), *([result_lines(results)] if legacy else [])):
-            begin = file.tell()
-            while text := "".join(islice(lines, _LINES)):
-                data = text.encode(errors="surrogateescape")
-                body.update(data)
-                file.write(data)
-            sizes.append(file.tell() - begin)
-        first, n = unit.records[0].index, len(unit.records)
-        header = UnitHeader(unit.number, first, n, unit.digest, tuple(sizes), tally.to_json())
-        header = replace(header, sha256=header.checksum(body))
-        file.seek(0)
         file.write(json.dumps(asdict(header)).encode().ljust(HEADER_BYTES - 1) + b"\n")
-    return tally
+        for section in tables.sections:
+            file.write(section)
+    return tables.tally
 
 
 def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | None:

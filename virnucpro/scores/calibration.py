@@ -88,18 +88,20 @@ class Calibration:
         """Return the log likelihood ratios (C,) of chunks with these margins (C,) and lengths (C,)."""
         return _at(lengths, self.knots, "slope") * margins + _at(lengths, self.knots, "intercept")
 
-    def pool(self, log_ratios: Sequence[float], lengths: Sequence[int]) -> float:
-        """Return the log likelihood ratio of a record from those of its chunks.
+    def pool(self, log_ratios: Floats, lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Floats:
+        """Return the log likelihood ratios of records (R,) from those of their chunks (C,).
+
+        `lengths` (C,) are in nt; the chunks of record r begin at `starts[r]`, and every record has at least one.
 
         It is their mean, weighted by length, times n ** pooling, where n is the effective number of chunks (Kish
         1965): 1 would add up chunks that err independently, 0 takes their mean as if they all erred alike. The
         exponent is that of the chunks' mean length, likewise weighted by length.
         """
-        if len(lengths) == 1:
-            return log_ratios[0]
-        total, squares = sum(lengths), sum(length**2 for length in lengths)
-        mean = sum(ratio * length for ratio, length in zip(log_ratios, lengths, strict=True)) / total
-        return float(mean * (total**2 / squares) ** _at(squares / total, self.knots, "pooling"))
+        total, squares = np.add.reduceat(lengths, starts), np.add.reduceat(lengths**2, starts)
+        mean = np.add.reduceat(log_ratios * lengths, starts) / total
+        pooled = mean * (total**2 / squares) ** _at(squares / total, self.knots, "pooling")
+        alone = np.diff(starts, append=len(lengths)) == 1
+        return np.where(alone, log_ratios[starts], pooled)
 
     def thresholds(self, preset: str) -> list[float]:
         """Return the least log likelihood ratio of a virus of 0, 1, 2, ... nt; a longer record has the last one."""

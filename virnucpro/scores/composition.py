@@ -10,12 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from virnucpro.scores.calibration import probability
+from virnucpro.scores.calibration import Floats, probability
 from virnucpro.types import Call
 
 _STEPS = 100  # in a unit of the log likelihood ratio
 _LARGEST = 30 * _STEPS
+
+
+def evidence_steps(log_ratios: Floats) -> npt.NDArray[np.int64]:
+    """Return the evidence of records with these log likelihood ratios (N,) in steps; where it is NaN, 0."""
+    return np.clip(np.rint(np.nan_to_num(log_ratios) * _STEPS), -_LARGEST, _LARGEST).astype(np.int64)
 
 
 def evidence(call: Call) -> int | None:

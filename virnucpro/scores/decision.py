@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from virnucpro.errors import ConfigError
 from virnucpro.scores.calibration import PRESETS, Calibration, Floats, probability
 
@@ -75,8 +78,11 @@ class Decision:
         """Return scores (C,): of log likelihood ratios if there is a calibration, else of margins as they are."""
         return probability(margins, 0.5 if self.prevalence is None else self.prevalence)
 
-    def is_virus(self, score: float, log_ratio: float | None, length: int) -> bool:
-        """Tell whether a chunk or record of `length` nt with this score and evidence is called virus."""
-        if self.min_score is None and log_ratio is not None:
-            return log_ratio >= self.thresholds[min(length, len(self.thresholds) - 1)]
-        return self.min_score is not None and score >= self.min_score
+    def are_virus(
+        self, scores: npt.ArrayLike, log_ratios: npt.ArrayLike, lengths: npt.ArrayLike
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which chunks or records of these lengths (N,), nt, are called virus; without a score, NaN, none is."""
+        if self.min_score is not None:
+            return np.asarray(np.asarray(scores) >= self.min_score)
+        thresholds = np.array(self.thresholds)
+        return np.asarray(np.asarray(log_ratios) >= thresholds[np.minimum(lengths, len(thresholds) - 1)])

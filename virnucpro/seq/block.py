@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,3 +108,31 @@ def _encoded(text: str) -> bytes:
 
 def _decoded(text: bytes) -> str:
     return text.decode(errors="surrogateescape")
+
+
+def group_records(records: Iterable[Record], n_records: int, n_bases: int) -> Iterator[list[Record]]:
+    """Gather records in groups that can be a block: each is closed once it holds so many records or so many nt.
+
+    Which records a group holds follows from the input alone. A record is never divided; single records and pairs are
+    not mixed. An error of `records` comes after the records before it.
+    """
+    held: list[Record] = []
+    bases = 0
+    stream, failure = iter(records), None
+    while True:
+        try:
+            record = next(stream, None)
+        except Exception as error:
+            record, failure = None, error
+        if held and (record is None or bool(record.mates) != bool(held[0].mates)):
+            yield held
+            held, bases = [], 0
+        if failure is not None:
+            raise failure
+        if record is None:
+            return
+        held.append(record)
+        bases += record.length
+        if len(held) >= n_records or bases >= n_bases:
+            yield held
+            held, bases = [], 0

@@ -114,7 +114,9 @@ def collate_frames(model: Model, chunks: list[Chunk], labels: list[int]) -> Host
         nucleotide_row=np.array(rows, dtype=np.int32),
         protein=HostTokens.of(model.protein, [frame.protein for frame in flat]),
         owner=np.repeat(np.arange(len(kept), dtype=np.int32), [len(frames) for frames, _ in kept]),
-        lengths=length_features(flat),
+        lengths=length_features(
+            np.array([len(frame.protein) for frame in flat]), np.array([len(frame.nucleotide) for frame in flat])
+        ),
         labels=np.array([label for _, label in kept], dtype=np.int64),
     )
 

@@ -31,7 +31,6 @@ from virnucpro.errors import ConfigError
 from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows
 from virnucpro.evaluate.metrics import auroc, evaluate, rounded
 from virnucpro.pipeline.aggregate import softmax, vote_max
-from virnucpro.pipeline.features import fuse
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.description import ClassifierDescription
 from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, find_model, load_model
@@ -76,11 +75,11 @@ def frame_set(predictor: Predictor, settings: ClassifierSettings, split: str, n_
     flat = [frame for frames, _ in kept for frame in frames]
     if not flat:
         raise ConfigError(f"no window of {split} has a frame by the rule of {settings.model}; draw more windows")
-    features = fuse(
-        predictor.nucleotide.embed([frame.nucleotide for frame in flat]),
-        predictor.protein.embed([frame.protein for frame in flat]),
-        flat,
-        with_lengths=False,
+    features = np.hstack(
+        (
+            predictor.nucleotide.embed([frame.nucleotide for frame in flat]),
+            predictor.protein.embed([frame.protein for frame in flat]),
+        )
     )
     owner = np.repeat(np.arange(len(kept)), [len(frames) for frames, _ in kept])
     classes = [name for _, name in kept]

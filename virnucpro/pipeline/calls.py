@@ -1,0 +1,274 @@
+"""CallTable: what is said of a block's frames, chunks and records, as flat arrays. Nothing here imports torch.
+
+F frames of C chunks of R records, K classes. Where there is no score, score and log ratio are NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.pipeline.aggregate import margins_of, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.frame_tokens import FrameScores
+from virnucpro.scores.calibration import Floats
+from virnucpro.scores.decision import Decision
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk_table import STATUSES, ChunkTable
+from virnucpro.seq.frame_table import FrameTable
+from virnucpro.seq.screen import Limits
+from virnucpro.types import Call, ChunkResult, Letters, Prediction, Record, RecordResult, Status
+
+Ints = npt.NDArray[np.int64]
+Small = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+
+FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
+OK = STATUSES.index(Status.OK)
+NO_FRAME = STATUSES.index(Status.NO_FRAME)
+FAILED = STATUSES.index(Status.FAILED)
+NO_FRAME_REASON = "none of the six reading frames is free of stop codons"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameCalls:
+    """F frames in order: the row of each one's chunk, its column (F1 F2 F3 R1 R2 R3), its protein's length, its scores.
+
+    `scores` is (F, 2), other and virus; `weight` (F,) is its share in its chunk's call. Before the vote both stand for
+    what the classifier gave: values (F, K) and gates (F,).
+    """
+
+    chunk: Ints
+    column: npt.NDArray[np.int8]
+    aa_length: Ints
+    scores: Floats
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+    @classmethod
+    def of(cls, frames: FrameTable, rows: Ints, scores: FrameScores) -> FrameCalls:
+        """Return the frames of the chunks of these rows with what the classifier gave."""
+        return cls(rows[frames.chunk], frames.column, frames.proteins.lengths, scores.values, scores.gates)
+
+    @classmethod
+    def concat(cls, parts: Sequence[FrameCalls]) -> FrameCalls:
+        """Return the frames of all parts."""
+        if len(parts) == 1:
+            return parts[0]
+        none = cls(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0))
+        several = parts or [none]
+        return cls(
+            np.concatenate([part.chunk for part in several]),
+            np.concatenate([part.column for part in several]),
+            np.concatenate([part.aa_length for part in several]),
+            np.concatenate([part.scores for part in several]),
+            np.concatenate([part.weight for part in several]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdicts:
+    """N chunks or records: score, log likelihood ratio (NaN of a model that is not calibrated), whether called virus.
+
+    `n_frames` counts frames; `best_frame` is the row of the best one, -1 where there is none; `status` is the place in
+    `STATUSES`.
+    """
+
+    score: Floats
+    log_ratio: Floats
+    is_virus: Flags
+    n_frames: Ints
+    best_frame: Ints
+    status: Small
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallTable:
+    """The calls of a block.
+
+    `n_chunks` and `n_scored` (R,) count the chunks of each record, and those of them that have a score. `failed` says
+    why, where the records could not be scored at all.
+    """
+
+    block: RecordBlock
+    chunks: ChunkTable
+    frame: FrameCalls
+    chunk: Verdicts
+    record: Verdicts
+    n_chunks: Ints
+    n_scored: Ints
+    failed: str = ""
+
+    def record_reason(self, row: int) -> str:
+        """Return why a record has no score, or what was left out of it or changed; "" where there is nothing to say."""
+        if self.failed:
+            return self.failed
+        if not self.n_chunks[row]:
+            return self.chunks.record_reason(row)
+        if not self.n_scored[row]:
+            return self.chunk_reason(int(np.searchsorted(self.chunks.record, row)))
+        skipped = self.n_chunks[row] - self.n_scored[row]
+        left_out = f"{skipped} of {self.n_chunks[row]} chunks have no score" if skipped else ""
+        return "; ".join(filter(None, (left_out, self.letters(row).describe())))
+
+    @property
+    def has_reason(self) -> Flags:
+        """For which records `record_reason` has something to say, (R,)."""
+        changed = self.chunks.letters[:, 1:].any(axis=1)
+        flags: Flags = (self.record.status != OK) | (self.n_chunks != self.n_scored) | changed
+        return flags
+
+    def chunk_reason(self, row: int) -> str:
+        """Return why a chunk has no score, "" if it has one."""
+        return NO_FRAME_REASON if self.chunk.status[row] == NO_FRAME else self.chunks.reason(row)
+
+    def letters(self, row: int) -> Letters:
+        """Return what was done to the letters of a record."""
+        return Letters(*self.chunks.letters[row].tolist())
+
+    def results(self, records: Iterable[Record] | None = None) -> Iterator[RecordResult]:
+        """Yield the records with their calls as objects; `records` are those of the block, if they are at hand."""
+        chunk_ends = np.cumsum(self.n_chunks).tolist()
+        frame_starts = np.searchsorted(self.frame.chunk, np.arange(len(self.chunks) + 1)).tolist()
+        begin = 0
+        for row, (record, end) in enumerate(zip(records or self.block.records(), chunk_ends, strict=True)):
+            ids = [f"{record.id}_chunk_{index}" for index in self.chunks.index[begin:end].tolist()]
+            frames = {
+                chunk: self._predictions(name, frame_starts[chunk], frame_starts[chunk + 1])
+                for chunk, name in zip(range(begin, end), ids, strict=True)
+            }
+            own = tuple(self._chunk_result(chunk, ids[chunk - begin], frames[chunk]) for chunk in range(begin, end))
+            best = int(self.record.best_frame[row])
+            best_id = None if best < 0 else self._frame_id(ids[int(self.frame.chunk[best]) - begin], best)
+            call = self._call(self.record, row, record.id, record.length, end - begin, best_id, self.record_reason(row))
+            yield RecordResult(record, call, own, self.letters(row))
+            begin = end
+
+    def _frame_id(self, chunk_id: str, row: int) -> str:
+        return chunk_id + FRAME_NAMES[self.frame.column[row]]
+
+    def _predictions(self, chunk_id: str, begin: int, end: int) -> tuple[Prediction, ...]:
+        frame = self.frame
+        return tuple(
+            Prediction(
+                self._frame_id(chunk_id, row),
+                1 if frame.column[row] < 3 else -1,
+                int(frame.column[row]) % 3,
+                int(frame.aa_length[row]),
+                float(frame.scores[row, 0]),
+                float(frame.scores[row, 1]),
+                float(frame.weight[row]),
+            )
+            for row in range(begin, end)
+        )
+
+    def _chunk_result(self, row: int, chunk_id: str, predictions: tuple[Prediction, ...]) -> ChunkResult:
+        best = int(self.chunk.best_frame[row])
+        best_id = None if best < 0 else self._frame_id(chunk_id, best)
+        length = int(self.chunks.length[row])
+        call = self._call(self.chunk, row, chunk_id, length, 1, best_id, self.chunk_reason(row))
+        return ChunkResult(int(self.chunks.start[row]), int(self.chunks.end[row]), call, predictions)
+
+    @staticmethod
+    def _call(of: Verdicts, row: int, name: str, length: int, n_chunks: int, best: str | None, reason: str) -> Call:
+        scored = not np.isnan(of.score[row])
+        log_ratio = None if np.isnan(of.log_ratio[row]) else float(of.log_ratio[row])
+        return Call(
+            name, length, bool(of.is_virus[row]) if scored else None, float(of.score[row]) if scored else None,
+            n_chunks, int(of.n_frames[row]), best, STATUSES[of.status[row]], reason, log_ratio,
+        )  # fmt: skip
+
+
+def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Decision) -> tuple[FrameCalls, Verdicts]:
+    """Let the frames of each chunk vote; return the frames with their scores and weights, and the chunks' verdicts.
+
+    Args:
+        chunks: C chunks.
+        given: their frames, with values (F, K) and gates (F,) of the classifier.
+        vote: max or weighted, see `pipeline.aggregate`.
+        decision: how the run decides.
+    """
+    n = len(chunks)
+    n_frames = np.bincount(given.chunk, minlength=n)
+    score, log_ratio, best = np.full(n, np.nan), np.full(n, np.nan), np.full(n, -1)
+    if len(given):
+        voted = np.flatnonzero(n_frames)
+        if vote == "max":
+            scores, (votes, weights) = given.scores, vote_max(given.scores, given.chunk)
+        else:
+            margins = margins_of(given.scores[:, -1:] - given.scores[:, :-1])  # (F,)
+            scores = softmax(np.stack((np.zeros_like(margins), margins), axis=1))
+            votes, weights = vote_weighted(given.scores, given.weight, given.chunk)
+            if decision.calibration:
+                votes = log_ratio[voted] = decision.calibration.log_ratios(votes, chunks.length[voted])
+            votes = decision.scores(votes)
+        score[voted] = votes
+        given = replace(given, scores=scores, weight=weights)
+        best[voted] = _first_greatest(weights * scores[:, 1], n_frames[voted])
+    is_virus = decision.are_virus(score, log_ratio, chunks.length)
+    status = np.where((chunks.status == OK) & (n_frames == 0), np.uint8(NO_FRAME), chunks.status)
+    return given, Verdicts(score, log_ratio, is_virus, n_frames, best, status)
+
+
+def call_records(
+    block: RecordBlock, chunks: ChunkTable, frame: FrameCalls, chunk: Verdicts, decision: Decision
+) -> CallTable:
+    """Combine the calls of each record's chunks: their evidence by `Calibration.pool`, from which the score follows.
+
+    Without evidence the score is the mean of the chunks' scores, weighted by chunk length. A record none of whose
+    chunks has a score gets the status of its first chunk. What is not scored does not count as length in the decision:
+    a long record of which one chunk tells must tell as much as a short one.
+    """
+    n = len(block)
+    n_chunks = np.bincount(chunks.record, minlength=n)
+    n_frames = np.bincount(chunks.record, weights=chunk.n_frames, minlength=n).astype(np.int64)
+    score, log_ratio, best = np.full(n, np.nan), np.full(n, np.nan), np.full(n, -1)
+    status = chunks.record_status.copy()
+    first = np.flatnonzero(n_chunks)
+    status[first] = chunk.status[(np.cumsum(n_chunks) - n_chunks)[first]]
+    scored = np.flatnonzero(~np.isnan(chunk.score))
+    n_scored = np.bincount(chunks.record[scored], minlength=n)
+    length = np.zeros(n, np.int64)
+    if len(scored):
+        rows = np.flatnonzero(n_scored)
+        counts = n_scored[rows]
+        starts = np.cumsum(counts) - counts
+        lengths, scores = chunks.length[scored], chunk.score[scored]
+        status[rows] = OK
+        length[rows] = np.add.reduceat(lengths, starts)
+        best[rows] = chunk.best_frame[scored[_first_greatest(scores, counts)]]
+        if decision.calibration:
+            log_ratio[rows] = decision.calibration.pool(chunk.log_ratio[scored], lengths, starts)
+            score[rows] = decision.scores(log_ratio[rows])
+        else:
+            score[rows] = np.add.reduceat(scores * lengths, starts) / length[rows]
+            score[rows[counts == 1]] = scores[starts[counts == 1]]
+    is_virus = decision.are_virus(score, log_ratio, np.minimum(block.lengths, length))  # chunks may overlap
+    record = Verdicts(score, log_ratio, is_virus, n_frames, best, status)
+    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored)
+
+
+def _first_greatest(values: Floats, counts: Ints) -> Ints:
+    """Return the place of the greatest value, the first of equal ones, of each of consecutive groups of so many."""
+    starts = np.cumsum(counts) - counts
+    is_greatest = values == np.repeat(np.maximum.reduceat(values, starts), counts)
+    places = np.where(is_greatest, np.arange(len(values)), len(values))
+    found: Ints = np.minimum.reduceat(places, starts)
+    return found
+
+
+def failed_calls(block: RecordBlock, reason: str) -> CallTable:
+    """Return the calls of records that could not be scored, and why."""
+    n = len(block)
+    nothing, none, zeros = np.full(n, np.nan), np.zeros(0, np.int64), np.zeros(n, np.int64)
+    chunks = ChunkTable(
+        Limits(), none, none, none, none, none, none, none.astype(np.uint8), none.astype(float), none.astype(bool),
+        none.astype(bool), np.full(n, FAILED, np.uint8), zeros, np.zeros((n, 4), np.int64),
+    )  # fmt: skip
+    no_chunks = Verdicts(none.astype(float), none.astype(float), none.astype(bool), none, none, none.astype(np.uint8))
+    record = Verdicts(nothing, nothing, np.zeros(n, bool), zeros, zeros - 1, np.full(n, FAILED, np.uint8))
+    return CallTable(block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, reason)

@@ -1,0 +1,85 @@
+"""The host's half of calling a block: text in, tokens out; scores in, calls out. Nothing here imports torch.
+
+It runs in this process, or in processes of its own beside a GPU (`run.text_pool`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from virnucpro.config import FrameRule
+from virnucpro.models.tokenizers import Tokenizer
+from virnucpro.pipeline.calls import OK, CallTable, FrameCalls, call_chunks, call_records
+from virnucpro.pipeline.features import length_features
+from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
+from virnucpro.scores.decision import Decision
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk_table import cut_chunks, read_letters
+from virnucpro.seq.frame_table import FrameTable, find_frames
+from virnucpro.seq.screen import Limits
+
+# Yields tokens to be scored, is sent their scores, and returns the calls of the block.
+Calling = Generator[FrameTokens, FrameScores, CallTable]
+
+
+@dataclass(frozen=True, slots=True)
+class TextStage:
+    """All that calling follows from beside the networks: plain values that can be sent to another process.
+
+    `nucleotide` and `protein` are the tokenizers of the two encoders; `vote` is max or weighted, see
+    `pipeline.aggregate`. So many `slice_chunks` pass through the encoders together: enough to fill many token budgets,
+    few enough to hold.
+    """
+
+    limits: Limits
+    frame_rule: FrameRule
+    nucleotide: Tokenizer
+    protein: Tokenizer
+    vote: str
+    decision: Decision
+    slice_chunks: int = 8192
+
+    def call(self, block: RecordBlock) -> Calling:
+        """Return a generator that yields tokens, some thousand chunks' at a time, and returns the calls of the block.
+
+        It is sent the scores of what it yielded.
+        """
+        chunks = cut_chunks(block, self.limits)
+        usable = np.flatnonzero(chunks.status == OK)
+        parts: list[FrameCalls] = []
+        for begin in range(0, len(usable), self.slice_chunks):
+            rows = usable[begin : begin + self.slice_chunks]
+            frames = find_frames(read_letters(block, chunks, rows), self.frame_rule)
+            if len(frames):
+                scores = yield self.tokens(frames)
+                parts.append(FrameCalls.of(frames, rows, scores))
+        calls = call_chunks(chunks, FrameCalls.concat(parts), self.vote, self.decision)
+        return call_records(block, chunks, *calls, self.decision)
+
+    def tokens(self, frames: FrameTable) -> FrameTokens:
+        """Return what the encoders and the classifier see of these frames."""
+        nucleotide_tokens, nucleotide_lengths = self.nucleotide.encode(frames.nucleotides)
+        protein_tokens, protein_lengths = self.protein.encode(frames.proteins)
+        bases = frames.nucleotides.lengths[frames.nucleotide]
+        return FrameTokens(
+            nucleotide_tokens,
+            nucleotide_lengths,
+            frames.nucleotide,
+            protein_tokens,
+            protein_lengths,
+            length_features(frames.proteins.lengths, bases),
+        )
+
+
+def drive(calling: Calling, score: Callable[[FrameTokens], FrameScores]) -> CallTable:
+    """Run a generator of `TextStage.call` to its end; `score` gives the scores of tokens."""
+    try:
+        tokens = next(calling)
+        while True:
+            tokens = calling.send(score(tokens))
+    except StopIteration as end:
+        table: CallTable = end.value
+        return table

@@ -1,0 +1,106 @@
+"""Processes that do the text half of units beside a GPU: frames and tokens before it, votes and rows after it.
+
+Who waits for whom: each unit has a thread of the runner. It takes a free process, sends it the block, and passes on
+what the two say to each other: tokens to the device, scores back, some thousand chunks at a time; at the end the
+process sends the rows. A process waits for the device while other processes prepare; the device waits for nothing as
+long as one process has tokens ready. No two units share a process or a batch. Nothing here imports torch, which would
+take each process a second and 300 MB.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from multiprocessing.connection import Connection
+
+from virnucpro.errors import VirnucproError
+from virnucpro.pipeline.calls import CallTable
+from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
+from virnucpro.pipeline.text import TextStage
+from virnucpro.run.rows import UnitTables
+from virnucpro.seq.block import RecordBlock
+
+Score = Callable[[FrameTokens], FrameScores]
+
+
+class TextPool(AbstractContextManager["TextPool"]):
+    """So many processes with a copy of the text stage, started once and used by any number of threads."""
+
+    def __init__(self, stage: TextStage, legacy: bool, processes: int) -> None:
+        context = multiprocessing.get_context("spawn")  # a copy of a process with threads and a GPU would not work
+        self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._processes = []
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, stage, legacy), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._free.put(ours)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop all processes."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+    def tables(self, block: RecordBlock, score: Score) -> UnitTables:
+        """Return the tables of a block; `score` gives the scores of tokens.
+
+        Raises:
+            VirnucproError: a process ended, such as for want of memory.
+        """
+        connection = self._free.get()
+        try:
+            connection.send(block)
+            while isinstance(answer := connection.recv(), FrameTokens):
+                connection.send(score(answer))
+        except (EOFError, ConnectionError) as error:
+            raise VirnucproError(
+                "a process that prepares text for the GPU was lost, perhaps killed for want of memory; run it again "
+                "with --resume, with more memory or fewer --threads"
+            ) from error
+        except BaseException:
+            with suppress(OSError):  # it waits for scores that will not come
+                connection.send(None)
+                connection.recv()
+            self._free.put(connection)
+            raise
+        self._free.put(connection)
+        if isinstance(answer, Exception):
+            raise answer
+        tables: UnitTables = answer
+        return tables
+
+
+def _serve(connection: Connection, stage: TextStage, legacy: bool) -> None:
+    """Do blocks until the other end is closed."""
+    with suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        while True:
+            connection.send(_answer(connection, stage, connection.recv(), legacy))
+
+
+def _answer(
+    connection: Connection, stage: TextStage, block: RecordBlock, legacy: bool
+) -> UnitTables | Exception | None:
+    """Return the tables of a block, or the error that a block leads to; None where its scores cannot be had."""
+    calling = stage.call(block)
+    try:
+        tokens = next(calling)
+        while True:
+            connection.send(tokens)
+            scores = connection.recv()
+            if scores is None:
+                return None
+            tokens = calling.send(scores)
+    except StopIteration as end:
+        calls: CallTable = end.value
+        return UnitTables.of(calls, legacy)
+    except (MemoryError, RuntimeError) as error:  # as in `pipeline.isolation`: the block is tried record by record
+        return error

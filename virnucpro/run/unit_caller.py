@@ -1,0 +1,60 @@
+"""What calls the units of a run: a predictor in this process, beside a GPU with processes for the text."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from threading import Lock
+
+from virnucpro.environment import default_threads
+from virnucpro.pipeline.isolation import FAULTS, call_isolated
+from virnucpro.pipeline.predict import Predictor
+from virnucpro.run.rows import UnitTables
+from virnucpro.run.text_pool import TextPool
+from virnucpro.seq.block import RecordBlock
+
+logger = logging.getLogger(__name__)
+
+
+class UnitCaller(AbstractContextManager["UnitCaller"]):
+    """A predictor that makes tables of units, for `at_a_time` threads at once.
+
+    On a CPU the predictor fills all cores, so all is done in the thread that asks. Beside a GPU the text of each unit
+    but the first has a process; they start with the second unit, so that a small input does not wait for them.
+    """
+
+    def __init__(self, predictor: Predictor, legacy: bool) -> None:
+        self.predictor, self._legacy = predictor, legacy
+        processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
+        self.at_a_time = max(1, processes)
+        self._processes, self._n_units, self._lock = processes, 0, Lock()
+        self._pool: TextPool | None = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what runs: threads after their batch, and the processes."""
+        self.predictor.stop()
+        if self._pool is not None:
+            self._pool.close()
+
+    def tables(self, block: RecordBlock) -> UnitTables:
+        """Return what a block adds to the tables; a record that makes the model fail has a row that says so."""
+        with self._lock:
+            self._n_units += 1
+            if self._n_units == 2 and self._processes:
+                self._pool = TextPool(self.predictor.text, self._legacy, self._processes)
+            pool = self._pool
+        if pool is not None:
+            try:
+                return pool.tables(block, self.predictor.score)
+            except FAULTS as error:
+                logger.info("%d records failed, which are now tried here: %s", len(block), error)
+        parts = call_isolated(self.predictor.call, block)
+        return UnitTables.concat([UnitTables.of(calls, self._legacy) for calls in parts])
+
+
+def text_processes(threads: int | None) -> int:
+    """Return how many processes for text go beside a GPU: the threads asked for or all cores, but two, at most 8."""
+    return min(8, (threads or default_threads()) - 2)
