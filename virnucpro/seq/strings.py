@@ -12,6 +12,8 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
+U_AS_T = bytes.maketrans(b"U", b"T")  # a table for `translate`
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strings:
@@ -97,6 +99,26 @@ def spread(begins: Ints, lengths: Ints) -> Ints:
 def gather(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
     """Return parts of `data`, each from `begins` (N,) on with so many `lengths` (N,) bytes."""
     return Strings(data[spread(begins, lengths)], borders(lengths))
+
+
+def join_spans(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
+    """Return what `gather` returns; faster where the parts are long, or many lie end to end.
+
+    Where all of them lie end to end, their bytes are not copied.
+    """
+    ends = begins + lengths
+    joints = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+    firsts, lasts = np.append(0, joints), np.append(joints, len(begins)) - 1
+    if len(joints) == 0:
+        return Strings(data[begins[0] : ends[-1]] if len(begins) else data[:0], borders(lengths))
+    whole = data.data
+    runs = zip(begins[firsts].tolist(), ends[lasts].tolist(), strict=True)
+    return Strings(np.frombuffer(b"".join([whole[begin:end] for begin, end in runs]), np.uint8), borders(lengths))
+
+
+def translate(data: Bytes, table: bytes) -> Bytes:
+    """Return table[data], several times as fast as by an index; `table` has 256 bytes."""
+    return np.frombuffer(data.tobytes().translate(table), np.uint8)
 
 
 def join_columns(columns: Sequence[Strings]) -> Strings:
