@@ -1,23 +1,26 @@
 """From sequences (bytes) to token ids: the protein alphabet of ESM-2, BPE for DNABERT-S, k-mers for our own models.
 
-A tokenizer is called on a list of sequences and returns one int64 array a sequence, special tokens included.
+A tokenizer encodes many sequences at once into tokens end to end, special tokens included, of the smallest type that
+holds its vocabulary. Called on a list of sequences, it returns one int64 array a sequence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.places import plain_file
+from virnucpro.seq.strings import Ints, Strings, borders, spread, translate
 
 Tokens = npt.NDArray[np.int64]
+Encoded = npt.NDArray[np.integer[Any]]
 _MOST_BYTES = 1 << 26  # of a tokenizer.json; that of DNABERT-S has 170 kB
 
 ESM2_ALPHABET = (
@@ -30,20 +33,33 @@ class Tokenizer(Protocol):
 
     pad_token: int
 
+    def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
+        """Return the tokens of N sequences end to end, (T,), and how many each has, (N,)."""
+        ...
+
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]: ...
 
 
-def _framed(body: Tokens, lengths: list[int], first: int, last: int) -> list[Tokens]:
-    """Cut `body`, tokens end to end, into sequences of `lengths` and put `first` and `last` around each."""
-    if not lengths:
-        return []
-    ends = np.cumsum(np.array(lengths) + 2)
-    framed = np.full(ends[-1], last, dtype=np.int64)
-    framed[0], framed[ends[:-1]] = first, first
-    inner = np.ones(ends[-1], dtype=bool)
-    inner[0] = inner[ends[:-1]] = inner[ends - 1] = False
+def _smallest_type(vocabulary: int) -> np.dtype[np.integer[Any]]:
+    """Return the smallest type that holds so many ids, of those that torch has."""
+    return np.dtype(np.uint8 if vocabulary <= 1 << 8 else np.int16 if vocabulary <= 1 << 15 else np.int32)
+
+
+def _framed(body: Encoded, lengths: Ints, first: int, last: int) -> tuple[Encoded, Ints]:
+    """Return `body`, tokens end to end, with `first` and `last` around each of N sequences of `lengths` (N,)."""
+    starts = borders(lengths + 2)
+    framed = np.full(starts[-1], last, body.dtype)
+    inner = np.ones(len(framed), np.bool_)
+    inner[starts[:-1]] = inner[starts[1:] - 1] = False
+    framed[starts[:-1]] = first
     framed[inner] = body
-    return [framed[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
+    return framed, lengths + 2
+
+
+def _rows(encoded: tuple[Encoded, Ints]) -> list[Tokens]:
+    """Return the tokens of each sequence as an array of its own."""
+    tokens = encoded[0].astype(np.int64)
+    return [tokens[begin:end] for begin, end in pairwise(borders(encoded[1]).tolist())]
 
 
 class ESM2Tokenizer:
@@ -52,14 +68,22 @@ class ESM2Tokenizer:
     cls_token, pad_token, eos_token, unk_token, mask_token = 0, 1, 2, 3, 32
 
     def __init__(self) -> None:
-        self._table = np.full(256, self.unk_token, dtype=np.int64)
+        table = bytearray([self.unk_token] * 256)
         for number, letter in enumerate(ESM2_ALPHABET):
             if len(letter) == 1:
-                self._table[ord(letter)] = number
+                table[ord(letter)] = number
+        self._table = bytes(table)
+
+    def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
+        """Return the tokens of N proteins end to end, (T,) uint8, and how many each has, (N,)."""
+        return _framed(translate(strings.data, self._table), strings.lengths, self.cls_token, self.eos_token)
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:
-        residues = self._table[np.frombuffer(b"".join(sequences), dtype=np.uint8)]
-        return _framed(residues, [len(sequence) for sequence in sequences], self.cls_token, self.eos_token)
+        return _rows(self.encode(Strings.of(sequences)))
+
+
+_OTHER = 4
+_CODES = bytes(b"ACGT".find(letter) % (_OTHER + 1) for letter in range(256))  # absent: -1 % 5 = 4
 
 
 class KmerTokenizer:
@@ -77,17 +101,28 @@ class KmerTokenizer:
         self.k = k
         self.mask_token = 4 + 4**k
         self.vocabulary = self.mask_token + 1
-        self._code = np.full(256, -(4**k), dtype=np.int64)  # one such letter makes the sum negative
-        self._code[np.frombuffer(b"ACGT", dtype=np.uint8)] = range(4)
-        self._powers = 4 ** np.arange(k - 1, -1, -1, dtype=np.int64)
+        self._type = _smallest_type(self.vocabulary)
+
+    def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
+        """Return the tokens of N sequences end to end, (T,) of the smallest type, and how many each has, (N,)."""
+        k, lengths = self.k, strings.lengths
+        codes = translate(strings.data, _CODES)
+        filled = -lengths % k
+        if filled.any():
+            known = np.ones(filled.sum() + len(codes), np.bool_)
+            known[spread(np.cumsum(lengths + filled) - filled, filled)] = False
+            codes, letters = np.full(len(known), _OTHER, np.uint8), codes
+            codes[known] = letters
+        kmers = codes.reshape(-1, k)
+        numbers, other = np.zeros(len(kmers), np.int32), np.zeros(len(kmers), np.uint8)
+        for column in kmers.T:
+            numbers = 4 * numbers + column
+            other |= column
+        body = np.where(other >= _OTHER, self.unk_token, numbers + 4).astype(self._type)
+        return _framed(body, (lengths + filled) // k, self.cls_token, self.eos_token)
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:
-        k = self.k
-        rows = [-(-len(sequence) // k) for sequence in sequences]
-        joined = b"".join(sequence + b"\n" * (-len(sequence) % k) for sequence in sequences)
-        codes = self._code[np.frombuffer(joined, dtype=np.uint8)].reshape(-1, k) @ self._powers
-        body = np.where(codes < 0, self.unk_token, codes + 4)
-        return _framed(body, rows, self.cls_token, self.eos_token)
+        return _rows(self.encode(Strings.of(sequences)))
 
     def vocabulary_text(self) -> list[str]:
         """Return the tokens as text, in the order of their ids."""
@@ -114,6 +149,14 @@ class BPETokenizer:
             raise ModelError(f"{path} has no [PAD] token; it is not the tokenizer of a DNABERT-2 model")
         self.pad_token: int = pad
 
+        self._type = _smallest_type(max(self._tokenizer.get_vocab().values()) + 1)
+
+    def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
+        """Return the tokens of N sequences end to end, (T,) of the smallest type, and how many each has, (N,)."""
+        found = self._tokenizer.encode_batch_fast([letters.decode("ascii") for letters in strings])
+        ids = [encoding.ids for encoding in found]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        return np.fromiter(chain.from_iterable(ids), self._type, lengths.sum()), lengths
+
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:
-        encodings = self._tokenizer.encode_batch_fast([sequence.decode("ascii") for sequence in sequences])
-        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        return _rows(self.encode(Strings.of(sequences)))
