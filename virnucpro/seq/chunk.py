@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from virnucpro.errors import ConfigError
+from virnucpro.seq.strings import Ints, spread
 from virnucpro.types import Chunk, Record
 
 
@@ -27,16 +30,26 @@ def chunk_spans(length: int, chunk_length: int) -> list[tuple[int, int]]:
     >>> chunk_spans(1200, 500)
     [(0, 500), (399, 899), (798, 1200)]
     """
+    _, starts, ends = spans_of_chunks(np.array([length]), chunk_length)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def spans_of_chunks(lengths: Ints, chunk_length: int) -> tuple[Ints, Ints, Ints]:
+    """Return which of several records (N,) each chunk is of, and its start and end as in `chunk_spans`, all (C,).
+
+    Raises:
+        ConfigError: `chunk_length` is below 3.
+    """
     if chunk_length < 3:
         raise ConfigError(f"chunk_length must be at least 3 nt (one codon), got {chunk_length}; use 300 or 500")
-    if length == 0:
-        return []
-    n = -(-length // chunk_length)
-    excess = n * chunk_length - length
-    overlap = excess // n
+    n = -(-lengths // chunk_length)  # chunks of each record
+    excess = n * chunk_length - lengths
+    overlap = excess // np.maximum(n, 1)
     wider = excess - overlap * (n - 1)  # that many overlaps, counted from the left, are one base wider
-    starts = (i * (chunk_length - overlap) - min(i, wider) for i in range(n))
-    return [(start, min(start + chunk_length, length)) for start in starts]
+    owner = np.repeat(np.arange(len(lengths)), n)
+    i = spread(np.zeros_like(n), n)  # the number of a chunk in its record
+    starts = i * (chunk_length - overlap[owner]) - np.minimum(i, wider[owner])
+    return owner, starts, np.minimum(starts + chunk_length, lengths[owner])
 
 
 def iter_chunks(record: Record, chunk_length: int) -> Iterator[Chunk]:

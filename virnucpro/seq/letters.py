@@ -14,7 +14,10 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.seq.strings import U_AS_T, Bytes, Ints, Strings, borders, translate
 from virnucpro.types import Letters, Record
+
+Bools = npt.NDArray[np.bool_]
 
 # So many ambiguous letters in a row cut a record: the gap of a scaffold, whose length in codons is not known. A shorter
 # run stands for as many bases as it has letters, as where a read or a consensus was masked.
@@ -28,6 +31,7 @@ _CONTEXT_NT = 4  # letters on either side that the choice of a base follows from
 SLACK_NT = 15
 
 _KNOWN = b"ACGTU"
+_AMBIGUOUS_FLAG = bytes(letter not in _KNOWN for letter in range(256))
 _GAP = re.compile(rb"[^ACGTU]{%d,}" % GAP_NT)
 _AMBIGUOUS = re.compile(rb"[^ACGTU]*")
 _CODONS = re.compile(rb"[^ACGTU]{3,}")
@@ -39,6 +43,8 @@ _RUNS = {
 _BLOCK_NT = 1 << 20
 _GLANCE_NT = 16
 _END_NT = 1 << 10  # looked at first for a homopolymer at an end
+_LOOK_NT = 24  # at either end, to tell where there is none
+_ACGT = np.frombuffer(b"ACGT", np.uint8)[:, None]
 
 # Each letter as a set of bases, one bit each, A 1, C 2, G 4, T 8: what is no IUPAC code may be any of them.
 _IUPAC = {
@@ -64,14 +70,14 @@ def letters_of(record: Record, pieces: bool = True) -> Letters:
     return sum((find_pieces(part.sequence)[1] for part in record.parts), Letters())
 
 
-def count_ambiguous(sequence: bytes, begin: int = 0, end: int | None = None) -> int:
+def count_ambiguous(sequence: bytes | memoryview, begin: int = 0, end: int | None = None) -> int:
     """Return the number of letters other than A, C, G, T and U in sequence[begin:end]."""
     end = len(sequence) if end is None else end
     starts = range(begin, end, _BLOCK_NT)  # a chromosome is not copied whole
-    return sum(len(sequence[start : min(start + _BLOCK_NT, end)].translate(None, _KNOWN)) for start in starts)
+    return sum(len(bytes(sequence[start : min(start + _BLOCK_NT, end)]).translate(None, _KNOWN)) for start in starts)
 
 
-def find_pieces(sequence: bytes) -> tuple[list[tuple[int, int]], Letters]:
+def find_pieces(sequence: bytes | memoryview) -> tuple[list[tuple[int, int]], Letters]:
     """Return the pieces of an upper-case sequence as (start, end), 0-based and half-open, and what was done to it.
 
     >>> find_pieces(b"NNGATTACANNTTGCAACCCGGGGGGGGGGGG")[0]
@@ -95,7 +101,7 @@ def find_pieces(sequence: bytes) -> tuple[list[tuple[int, int]], Letters]:
     return pieces, Letters(ambiguous, resolved, gaps, trimmed)
 
 
-def _trim(sequence: bytes, begin: int, end: int) -> tuple[int, int, int]:
+def _trim(sequence: bytes | memoryview, begin: int, end: int) -> tuple[int, int, int]:
     """Take ambiguous letters and homopolymers from both ends; return what is left and the nt of homopolymer."""
     trimmed = 0
     while begin < end:
@@ -111,11 +117,13 @@ def _trim(sequence: bytes, begin: int, end: int) -> tuple[int, int, int]:
     return begin, max(begin, end), trimmed
 
 
-def _homopolymer(sequence: bytes, begin: int, end: int, backwards: bool = False) -> int:
+def _homopolymer(sequence: bytes | memoryview, begin: int, end: int, backwards: bool = False) -> int:
     """Return the length of the homopolymer that sequence[begin:end] begins with, or read backwards begins with."""
 
     def take(size: int) -> bytes:
-        return sequence[max(end - size, begin) : end][::-1] if backwards else sequence[begin : min(begin + size, end)]
+        if backwards:
+            return bytes(sequence[max(end - size, begin) : end])[::-1]
+        return bytes(sequence[begin : min(begin + size, end)])
 
     start, longest = take(_GLANCE_NT), 0
     for base, runs in _RUNS.items():
@@ -145,7 +153,7 @@ def _score(runs: re.Pattern[bytes], letters: bytes) -> tuple[int, bool]:
     return (length if best >= HOMOPOLYMER_SCORE else 0), False
 
 
-def count_read(sequence: bytes, begin: int, end: int) -> int:
+def count_read(sequence: bytes | memoryview, begin: int, end: int) -> int:
     """Return how many letters `resolve` would return of a piece."""
     if not count_ambiguous(sequence, begin, end):
         return end - begin
@@ -153,60 +161,116 @@ def count_read(sequence: bytes, begin: int, end: int) -> int:
     return end - begin - sum(nt - nt % 3 for nt in runs)
 
 
-def leave_out(letters: bytes) -> bytes:
-    """Return letters without the whole codons of runs of ambiguous letters; what is left of a run is N.
-
-    >>> leave_out(b"GATTANNNNNNNCARGGA")
-    b'GATTANCARGGA'
-    """
-    if not _CODONS.search(letters):
-        return letters
-    return _CODONS.sub(lambda run: b"N" * (len(run[0]) % 3), letters)
-
-
 def resolve(letters: bytes) -> bytes:
-    """Return a part of a piece in A, C, G, T and U alone: runs of ambiguous letters left out, the others filled.
-
-    A base is one that its letter may stand for, chosen by a hash of the `_CONTEXT_NT` letters on either side. They are
-    read on the strand on which the neighbourhood, going outwards, sorts first, so that the reverse complement of a
-    sequence is filled with the complements of its bases.
+    """Return a part of a piece as `resolve_rows` does.
 
     >>> resolve(b"GATTNCARGGA")
     b'GATTTCAAGGA'
     """
-    if not letters.translate(None, _KNOWN):
+    return resolve_rows(Strings.of([letters]), np.array([True]))[0]
+
+
+def resolve_rows(letters: Strings, wanted: Bools) -> Strings:
+    """Return parts of pieces (N) in A, C, G, T and U alone, those that are `wanted` (N,); the others as they are.
+
+    Of a run of ambiguous letters the whole codons are left out, and what is left of it is read as N. Each letter that
+    remains is filled with one of the bases that it may stand for, chosen by a hash of the `_CONTEXT_NT` letters on
+    either side. They are read on the strand on which the neighbourhood, going outwards, sorts first, so that the
+    reverse complement of a sequence is filled with the complements of its bases.
+
+    >>> resolve_rows(Strings.of([b"GATTNCARGGA", b"GATTANNNNCA", b"NNN"]), np.array([True, True, False])).tolist()
+    [b'GATTTCAAGGA', b'GATTAACA', b'NNN']
+    """
+    places, rows = find_ambiguous(letters)
+    places, rows = places[wanted[rows]], rows[wanted[rows]]
+    if not len(places):
         return letters
-    left = leave_out(letters)
-    sets = _SETS[np.frombuffer(left, np.uint8)]
-    places = np.flatnonzero(_SIZE[sets] > 1)
-    filled = np.frombuffer(bytearray(left), np.uint8)
-    if len(places):
-        filled[places] = _BASE[_choose(sets, places)]
-    return filled.tobytes()
+    size, number = _runs(places, rows)
+    long, over = size >= 3, size % 3
+    out = long & (number >= over)
+    data = letters.data.copy()
+    data[places[long]] = ord("N")
+    if out.any():
+        kept = np.ones(len(data), np.bool_)
+        kept[places[out]] = False
+        data = data[kept]
+        letters = Strings(data, borders(letters.lengths - np.bincount(rows[out], minlength=len(letters))))
+        places, rows = (places - np.cumsum(out))[~out], rows[~out]
+    data[places] = _BASE[_choose(data, places, letters.starts[rows], letters.starts[rows + 1])]
+    return Strings(data, letters.starts)
 
 
-def _choose(sets: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Return a base, as a set of one, for each of these places (P,) in letters as sets (L,)."""
+def count_left_out(letters: Strings) -> Ints:
+    """Return how many letters `resolve_rows` leaves out of each string, (N,)."""
+    places, rows = find_ambiguous(letters)
+    size, number = _runs(places, rows)
+    return np.bincount(rows[(size >= 3) & (number >= size % 3)], minlength=len(letters))
 
-    def around(distance: int, of: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Return the letters at a distance before and after, the latter complemented; 0 beyond the ends."""
-        before, after = of - distance, of + distance
-        left = np.where(before >= 0, sets[np.maximum(before, 0)], 0)
-        right = np.where(after < len(sets), _COMPLEMENT[sets[np.minimum(after, len(sets) - 1)]], 0)
+
+def find_ambiguous(letters: Strings) -> tuple[Ints, Ints]:
+    """Return the places in `letters.data` of letters other than A, C, G, T, U, and the rows they are in, both (P,)."""
+    places = ambiguous_places(letters.data)
+    return places, np.searchsorted(letters.starts, places, side="right") - 1
+
+
+def ambiguous_places(data: Bytes) -> Ints:
+    """Return the places of letters other than A, C, G, T and U, (P,)."""
+    return np.flatnonzero(translate(data, _AMBIGUOUS_FLAG))
+
+
+def _runs(places: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return, for each of these places (P,), the length of the run of letters it is in and its number there from 0."""
+    first = np.flatnonzero((np.diff(places, prepend=-2) != 1) | (np.diff(rows, prepend=-1) != 0))
+    sizes = np.diff(np.append(first, len(places)))
+    return np.repeat(sizes, sizes), np.arange(len(places)) - np.repeat(first, sizes)
+
+
+def _choose(data: Bytes, places: Ints, begins: Ints, ends: Ints) -> Bytes:
+    """Return a base, as a set of one, for each of these places (P,) of strings from `begins` to `ends` (P,)."""
+
+    def around(distance: int, of: Ints) -> tuple[Bytes, Bytes]:
+        """Return the letters, as sets, at a distance before and after, the latter complemented; 0 beyond the ends."""
+        before, after = places[of] - distance, places[of] + distance
+        left = np.where(before >= begins[of], _SETS[data[np.maximum(before, 0)]], 0)
+        right = np.where(after < ends[of], _COMPLEMENT[_SETS[data[np.minimum(after, len(data) - 1)]]], 0)
         return left.astype(np.uint8), right.astype(np.uint8)
 
     forward = np.ones(len(places), np.bool_)
-    undecided, distance = np.arange(len(places)), 0  # first the letter itself: R and Y are complements
-    while len(undecided) and distance < len(sets):  # letters that are their own reverse complement stay undecided
-        left, right = around(distance, places[undecided])
+    every = undecided = np.arange(len(places))
+    distance = 0  # first the letter itself: R and Y are complements
+    while len(undecided):
+        left, right = around(distance, undecided)
         forward[undecided] = left <= right
-        undecided, distance = undecided[left == right], distance + 1
-    mine = np.where(forward, sets[places], _COMPLEMENT[sets[places]])
+        undecided, distance = undecided[(left == right) & (left > 0)], distance + 1  # 0: its own reverse complement
+    letters = _SETS[data[places]]
+    mine = np.where(forward, letters, _COMPLEMENT[letters])
     mixed = np.zeros(len(places), np.uint64)
     for distance in range(1, _CONTEXT_NT + 1):
-        left, right = around(distance, places)
+        left, right = around(distance, every)
         for letter in (np.where(forward, left, right), np.where(forward, right, left)):
             mixed = (mixed ^ letter) * np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
     chosen = _CHOICES[mine, (mixed >> np.uint64(32)) % _SIZE[mine].astype(np.uint64)]
     return np.asarray(np.where(forward, chosen, _COMPLEMENT[chosen]), np.uint8)
+
+
+def may_end_in_homopolymer(sequences: Strings) -> Bools:
+    """Tell of which sequences (N,) an end may be a homopolymer, if there is no ambiguous letter in them.
+
+    It is one where the score of a base over the first `_LOOK_NT` letters reaches `HOMOPOLYMER_SCORE`, or has not fallen
+    by more than `_LARGEST_FALL` at the last of them. About one random sequence in 5 000 is such.
+    """
+    found = np.zeros(len(sequences), np.bool_)
+    if not len(sequences.data):
+        return found
+    for backwards in (False, True):
+        score = np.zeros((4, len(sequences)), np.int8)
+        best = score.copy()
+        for distance in range(_LOOK_NT):
+            places = sequences.starts[1:] - 1 - distance if backwards else sequences.starts[:-1] + distance
+            letters = translate(sequences.data.take(places, mode="clip"), U_AS_T)
+            mine = (letters == _ACGT) & (sequences.lengths > distance)  # (4, N)
+            score += mine.view(np.int8) * np.int8(1 + _OTHER_BASE) - np.int8(_OTHER_BASE)
+            np.maximum(best, score, out=best)
+        found |= ((best >= HOMOPOLYMER_SCORE) | (score >= -_LARGEST_FALL)).any(axis=0)
+    return found

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from virnucpro.seq.chunk import chunk_spans
 from virnucpro.seq.letters import SLACK_NT, count_read, find_pieces, resolve
+from virnucpro.seq.strings import Strings, translate
 from virnucpro.types import Chunk, Record, Status
 
-# A number of two bits a base; anything else is too large to be a part of a triplet.
+# A number of two bits a base; 64 is anything else, which is a part of no triplet.
 _CODES = bytes((b"ACGT".find(letter) if letter != ord("U") else 3) % 65 for letter in range(256))  # -1 % 65 = 64
 
 
@@ -40,10 +42,24 @@ def repetition(sequence: bytes) -> float:
     >>> repetition(b"ACACACACACACACACACACAC")
     0.47368421052631576
     """
-    codes = np.frombuffer(sequence.translate(_CODES), np.uint8).astype(np.int16)
-    counts = np.bincount(16 * codes[:-2] + 4 * codes[1:-1] + codes[2:], minlength=64)[:64]
-    total = int(counts.sum())
-    return int(counts @ (counts - 1)) / (total * (total - 1)) if total > 1 else 0.0
+    return float(repetitions(Strings.of([sequence]))[0])
+
+
+def repetitions(sequences: Strings) -> npt.NDArray[np.float64]:
+    """Return the `repetition` of each sequence, (N,)."""
+    codes = translate(sequences.data, _CODES)
+    triplets = np.empty(len(codes), np.uint8)
+    triplets[:-2] = codes[:-2] << 4 | codes[1:-1] << 2 | codes[2:]
+    ends = sequences.starts[1:][sequences.lengths > 0]
+    bad = np.flatnonzero(codes & 64)
+    for places in (bad, bad - 1, bad - 2, ends - 1, ends - 2):
+        triplets[places[places >= 0]] = 64
+    numbers = np.repeat(np.arange(len(sequences)) * 65, sequences.lengths)
+    numbers += triplets
+    counts = np.bincount(numbers, minlength=65 * len(sequences)).reshape(-1, 65)[:, :64]  # (N, 64)
+    total = counts.sum(axis=1)
+    same = np.einsum("nt,nt->n", counts, counts) - total
+    return np.asarray(np.divide(same, total * (total - 1), out=np.zeros(len(total)), where=total > 1))
 
 
 def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | None, Status, str]]:

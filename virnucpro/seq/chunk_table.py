@@ -1,0 +1,268 @@
+"""ChunkTable: the chunks of a block of records as flat arrays, and why some records and chunks are not scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk import spans_of_chunks
+from virnucpro.seq.letters import (
+    SLACK_NT,
+    Bools,
+    ambiguous_places,
+    count_left_out,
+    count_read,
+    find_ambiguous,
+    find_pieces,
+    may_end_in_homopolymer,
+    resolve_rows,
+)
+from virnucpro.seq.screen import Limits, repetitions
+from virnucpro.seq.strings import Ints, Strings, join_spans
+from virnucpro.types import Status
+
+STATUSES = tuple(Status)
+_CODE = {status: np.uint8(code) for code, status in enumerate(STATUSES)}
+_OK, _EMPTY, _TOO_SHORT = _CODE[Status.OK], _CODE[Status.EMPTY], _CODE[Status.TOO_SHORT]
+_AMBIGUOUS, _REPETITIVE = _CODE[Status.TOO_AMBIGUOUS], _CODE[Status.LOW_COMPLEXITY]
+_SLICE_NT = 1 << 17  # bases looked at together, so that a chromosome takes no arrays of its own length
+
+Codes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkTable:
+    """C chunks of a block of R records, in order, and what is known of records without a chunk.
+
+    All of (C,): `record`, the row of its record in the block; `part`, that of its sequence in `block.sequences`;
+    `index`, from 1 within the record; `start` and `end` in the part, 0-based and half-open, nt; `length`, the letters
+    that are read of it; `status`, an index into `STATUSES`; `detail`, the number that the reason names (nt or a share);
+    `whole`, whether it is a mate that is too short to be cut; `fill`, whether it has letters that are filled or left
+    out when it is read.
+
+    Of records: `record_status` (R,), ok of those with chunks; `longest` (R,), nt of the longest part; `letters` (R, 4),
+    how many were ambiguous, resolved, gaps and trimmed, see `virnucpro.types.Letters`.
+    """
+
+    limits: Limits
+    record: Ints
+    part: Ints
+    index: Ints
+    start: Ints
+    end: Ints
+    length: Ints
+    status: Codes
+    detail: npt.NDArray[np.float64]
+    whole: Bools
+    fill: Bools
+    record_status: Codes
+    longest: Ints
+    letters: Ints
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def reason(self, row: int) -> str:
+        """Return why a chunk is not scored, "" if it is."""
+        status, detail = STATUSES[self.status[row]], float(self.detail[row])
+        if status is Status.OK:
+            return ""
+        if status is Status.TOO_AMBIGUOUS:
+            return f"{detail:.0%} of the letters are not A, C, G, T or U"
+        if status is Status.LOW_COMPLEXITY:
+            return f"{detail:.0%} of the pairs of triplets are equal"
+        if self.whole[row]:
+            return f"the mate has {int(detail)} nt, needs {self.limits.min_length}"
+        return f"{int(detail)} nt without N and homopolymer ends, needs {_least(self.limits)}"
+
+    def record_reason(self, row: int) -> str:
+        """Return why a record has no chunks, "" if it has."""
+        status = STATUSES[self.record_status[row]]
+        if status is Status.OK:
+            return ""
+        if status is Status.EMPTY:
+            return "the record has no sequence"
+        return f"{self.longest[row]} nt, needs {self.limits.min_length}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pieces:
+    """Parts of sequences that are read in one go: all of (N,), `nt` is how many letters are read."""
+
+    part: Ints
+    begin: Ints
+    end: Ints
+    nt: Ints
+
+
+def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
+    """Return every chunk of the records, with its status, `ok` if it can be scored, and the reason if it cannot.
+
+    Of a pair each mate is cut by itself, and one that is too short or empty is a chunk of its own; the second mate's
+    chunks follow the first's, counted on. With `limits.pieces`, the chunks are those of the pieces that are long
+    enough, and what is read of them is `read_letters`.
+
+    Raises:
+        ConfigError: `limits.chunk_length` is below 3.
+
+    >>> from virnucpro.types import Record
+    >>> block = RecordBlock.of([Record("a", b"GATTACA" * 5, index=0), Record("b", b"ACGT", index=1)])
+    >>> table = cut_chunks(block, Limits(min_length=10, chunk_length=20))
+    >>> table.start.tolist(), table.end.tolist(), table.record_reason(1)
+    ([0, 17], [20, 35], '4 nt, needs 10')
+    """
+    sequences, mates = block.sequences, block.mates
+    sizes = sequences.lengths  # (P,)
+    ambiguous = _count_ambiguous(sequences)
+    pieces, letters = _find_pieces(sequences, ambiguous, limits)
+    longest = sizes.reshape(-1, mates).max(axis=1)
+    record_status = np.where(longest < limits.min_length, _TOO_SHORT, _OK)
+    record_status[longest == 0] = _EMPTY
+
+    begun = np.repeat(record_status == _OK, mates)  # parts of records that have chunks, (P,)
+    whole, cut = begun & (sizes < limits.min_length), begun & (sizes >= limits.min_length)
+    part, begin, end, failed = _parts_to_cut(pieces, sizes, cut, _least(limits))
+    owner, first, last = spans_of_chunks(end - begin, limits.chunk_length)
+    alone = np.flatnonzero(whole)
+    part = np.concatenate((part[owner], alone))
+    order = np.argsort(part, kind="stable")
+    part = part[order]
+    start = np.concatenate((begin[owner] + first, np.zeros_like(alone)))[order]
+    end = np.concatenate((begin[owner] + last, sizes[alone]))[order]
+    whole = whole[part]
+
+    status, detail, fill, left_out = _judge(sequences, ambiguous, part, start, end, limits)
+    short = failed[part] & (status == _OK)
+    status[short] = _TOO_SHORT
+    status[whole] = np.where(sizes[part[whole]] == 0, _EMPTY, _TOO_SHORT)
+    nt = np.zeros(len(sizes), np.int64)  # read of the longest piece of each part
+    np.maximum.at(nt, pieces.part, pieces.nt)
+    detail[short], detail[whole] = nt[part[short]], sizes[part[whole]]
+    fill &= status == _OK
+    record = part // mates
+    return ChunkTable(
+        limits,
+        record,
+        part,
+        np.arange(1, len(part) + 1) - np.searchsorted(record, record),
+        start,
+        end,
+        end - start - np.where(fill, left_out, 0),
+        status,
+        detail,
+        whole,
+        fill,
+        record_status,
+        longest,
+        letters.reshape(-1, mates, 4).sum(axis=1),
+    )
+
+
+def read_letters(block: RecordBlock, table: ChunkTable, rows: npt.ArrayLike) -> Strings:
+    """Return the letters that are read of these chunks, in their order.
+
+    Args:
+        block: the records.
+        table: what `cut_chunks` returned of them.
+        rows: of the table; as many as fit into memory with some 10 bytes a letter.
+    """
+    index = np.asarray(rows, np.int64)
+    letters = _take(block.sequences, table.part[index], table.start[index], table.end[index])
+    return resolve_rows(letters, table.fill[index]) if table.fill[index].any() else letters
+
+
+def _take(sequences: Strings, part: Ints, start: Ints, end: Ints) -> Strings:
+    return join_spans(sequences.data, sequences.starts[part] + start, end - start)
+
+
+def _least(limits: Limits) -> int:
+    """Return how many nt of a piece must be read."""
+    return limits.min_length - min(SLACK_NT, limits.min_length // 5) if limits.pieces else limits.min_length
+
+
+def _count_ambiguous(sequences: Strings) -> Ints:
+    """Return the letters other than A, C, G, T and U of each sequence, (P,)."""
+    counts = np.zeros(len(sequences), np.int64)
+    for begin in range(0, len(sequences.data), _SLICE_NT):
+        places = begin + ambiguous_places(sequences.data[begin : begin + _SLICE_NT])
+        rows = np.searchsorted(sequences.starts, places, side="right") - 1
+        if len(rows):
+            counts[rows[0] : rows[-1] + 1] += np.bincount(rows - rows[0])
+    return counts
+
+
+def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_Pieces, Ints]:
+    """Return the pieces of all sequences, not in order, and what was done to the letters, (P, 4)."""
+    letters = np.zeros((len(sequences), 4), np.int64)
+    letters[:, 0] = ambiguous
+    everywhere, sizes = np.arange(len(sequences)), sequences.lengths
+    if not limits.pieces:
+        return _Pieces(everywhere, np.zeros_like(sizes), sizes, sizes), letters
+    unclear = may_end_in_homopolymer(sequences) | (ambiguous > 0)
+    clean = np.flatnonzero(~unclear)
+    found: list[tuple[int, int, int, int]] = []
+    for row in np.flatnonzero(unclear).tolist():  # few: the functions for one sequence look closely
+        sequence = sequences.data[sequences.starts[row] : sequences.starts[row + 1]].data
+        pieces, done = find_pieces(sequence)
+        letters[row] = done.ambiguous, done.resolved, done.gaps, done.trimmed
+        found += [(row, begin, end, count_read(sequence, begin, end)) for begin, end in pieces]
+    others = np.array(found, np.int64).reshape(-1, 4).T
+    own = (clean, np.zeros_like(clean), sizes[clean], sizes[clean])
+    return _Pieces(*(np.concatenate(pair) for pair in zip(own, others, strict=True))), letters
+
+
+def _parts_to_cut(pieces: _Pieces, sizes: Ints, cut: Bools, least: int) -> tuple[Ints, Ints, Ints, Bools]:
+    """Return what is cut into chunks, part, begin and end (N,), and of which parts no piece is long enough (P,).
+
+    Of these the whole part is cut. `cut` (P,) are the parts to be cut.
+    """
+    chosen = cut[pieces.part] & (pieces.nt >= least)
+    failed = cut.copy()
+    failed[pieces.part[chosen]] = False
+    rows = np.flatnonzero(failed)
+    part = np.concatenate((pieces.part[chosen], rows))
+    begin = np.concatenate((pieces.begin[chosen], np.zeros_like(rows)))
+    end = np.concatenate((pieces.end[chosen], sizes[rows]))
+    order = np.argsort(part, kind="stable")  # the pieces of a part are in order
+    return part[order], begin[order], end[order], failed
+
+
+def _judge(
+    sequences: Strings, ambiguous: Ints, part: Ints, start: Ints, end: Ints, limits: Limits
+) -> tuple[Codes, npt.NDArray[np.float64], Bools, Ints]:
+    """Return status, detail, whether letters are ambiguous and how many would be left out, each (C,), by letters alone.
+
+    `ambiguous` (P,) counts these letters in each sequence.
+    """
+    status = np.full(len(part), _OK)
+    detail = np.zeros(len(part))
+    fill, left_out = np.zeros(len(part), np.bool_), np.zeros(len(part), np.int64)
+    for begin, stop in _slices(end - start):
+        rows = slice(begin, stop)
+        letters = _take(sequences, part[rows], start[rows], end[rows])
+        if ambiguous[part[rows]].any():
+            counts = np.bincount(find_ambiguous(letters)[1], minlength=len(letters))
+            share = counts / np.maximum(letters.lengths, 1)
+            status[rows][share > limits.max_ambiguous] = _AMBIGUOUS
+            detail[rows][share > limits.max_ambiguous] = share[share > limits.max_ambiguous]
+            if limits.pieces:
+                fill[rows], left_out[rows] = counts > 0, count_left_out(letters)
+        if limits.max_repetition < 1:
+            repeated = repetitions(letters)
+            simple = (repeated > limits.max_repetition) & (status[rows] == _OK)
+            status[rows][simple], detail[rows][simple] = _REPETITIVE, repeated[simple]
+    return status, detail, fill, left_out
+
+
+def _slices(lengths: Ints) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of consecutive chunks of about `_SLICE_NT` bases."""
+    ends = np.cumsum(lengths)
+    begin, seen = 0, 0
+    while begin < len(ends):
+        stop = min(int(np.searchsorted(ends, seen + _SLICE_NT)) + 1, len(ends))
+        yield begin, stop
+        begin, seen = stop, int(ends[stop - 1])
