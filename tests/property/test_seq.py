@@ -1,20 +1,16 @@
-"""What must hold for any record, and the plain twins that specify the frame rules."""
+"""What must hold for any record."""
 
-import math
 import random
 from itertools import pairwise
 
 import pytest
+import specification
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.config import FrameRule
 from virnucpro.seq import chunk_spans, frames_of, iter_chunks, reverse_complement
-from virnucpro.types import Chunk, Frame, Record
-
-AMINO = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
-CODE = {a + b + c: AMINO[16 * i + 4 * j + k] for i, a in enumerate("TCAG") for j, b in enumerate("TCAG")
-        for k, c in enumerate("TCAG")}  # fmt: skip
+from virnucpro.types import Chunk, Record
 
 dna = st.text("ACGT", max_size=400).map(str.encode)
 odd_dna = st.text("ACGTACGTACGTNURY-*", max_size=200).map(str.encode)
@@ -30,53 +26,9 @@ rules = st.one_of(
 )
 
 
-def plain_frames(chunk: Chunk, rule: FrameRule) -> tuple[Frame, ...]:
-    """Apply a frame rule codon by codon: the specification."""
-    forward = chunk.sequence.decode()
-    if rule.kind == "longest_segments":
-        forward = forward.replace("U", "T")
-    reverse = "".join({"A": "T", "C": "G", "G": "C", "T": "A"}.get(base, base) for base in reversed(forward))
-    frames = []
-    for strand, text in ((1, forward), (-1, reverse)):
-        for offset in range(3):
-            codons = [text[i : i + 3] for i in range(offset, len(text) - 2, 3)]
-            if rule.kind == "stop_free":
-                protein = "".join(CODE.get(codon, "") for codon in codons)
-                if not protein or "*" in protein:
-                    continue
-                nucleotide = text[offset : offset + 3 * len(protein) + 1]
-            else:
-                protein = max("".join(CODE.get(codon, "X") for codon in codons).split("*"), key=len)
-                nucleotide = text[offset:]
-            frames.append(Frame(chunk.id, strand, offset, nucleotide.encode(), protein.encode()))
-    if rule.kind == "stop_free":
-        return tuple(frames)
-    ranked = sorted(
-        (frame for frame in frames if frame.protein), key=lambda frame: (-len(frame.protein), frame.protein)
-    )
-    least = max(rule.min_aa, rule.min_share * max((len(f.protein) for f in ranked), default=0))
-    chosen = [f for i, f in enumerate(ranked[: rule.segments]) if i == 0 or len(f.protein) >= least]
-    return tuple(frame for frame in frames if any(frame is one for one in chosen))
-
-
-def published_spans(length: int, chunk_length: int) -> list[tuple[int, int]]:
-    """Return the chunks as the published tool counts them, list of steps and all."""
-    n = math.ceil(length / chunk_length)
-    excess = n * chunk_length - length
-    q = excess // n
-    need = excess - q * (n - 1)
-    steps = [q + 1] * need + [q] * (n - 1 - need) + [0]
-    spans, shift = [], 0
-    for i in range(n):
-        start = i * chunk_length - shift
-        spans.append((start, min(start + chunk_length, length)))
-        shift += steps[i]
-    return spans
-
-
 @given(st.integers(1, 5000), st.integers(3, 700))
 def test_spans_are_the_published_ones(length: int, chunk_length: int) -> None:
-    assert chunk_spans(length, chunk_length) == published_spans(length, chunk_length)
+    assert chunk_spans(length, chunk_length) == specification.spans(length, chunk_length)
 
 
 @given(st.integers(1, 100_000), st.integers(3, 1000))
@@ -109,7 +61,7 @@ def test_reverse_complement_twice_is_the_identity(sequence: bytes) -> None:
 @given(st.lists(odd_dna, max_size=6), rules)
 def test_frames_are_those_of_the_plain_twin(sequences: list[bytes], rule: FrameRule) -> None:
     chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences, start=1)]
-    assert frames_of(chunks, rule) == [plain_frames(chunk, rule) for chunk in chunks]
+    assert frames_of(chunks, rule) == [specification.frames(chunk, rule) for chunk in chunks]
 
 
 RULES = [FrameRule("stop_free"), FrameRule("longest_segments"), FrameRule("longest_segments", 1, 1),
@@ -123,7 +75,7 @@ def test_many_random_chunks_as_the_plain_twin(rule: FrameRule, letters: str) -> 
     rng = random.Random(f"{rule}{letters}")
     lengths = [500] * 60 + [300] * 40 + [rng.randrange(200) for _ in range(300)]
     chunks = [Chunk("r", i, 0, "".join(rng.choices(letters, k=n)).encode()) for i, n in enumerate(lengths, start=1)]
-    expected = [plain_frames(chunk, rule) for chunk in chunks]
+    expected = [specification.frames(chunk, rule) for chunk in chunks]
     assert any(expected)
     assert frames_of(chunks, rule) == expected
 

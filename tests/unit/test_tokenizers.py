@@ -9,6 +9,7 @@ import pytest
 
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.models.tokenizers import ESM2_ALPHABET, BPETokenizer, ESM2Tokenizer, KmerTokenizer
+from virnucpro.seq.strings import Strings
 
 PUBLISHED_BPE = Path(__file__).resolve().parents[3] / "shared" / "data" / "dnabert2_tokenizer" / "tokenizer.json"
 
@@ -54,6 +55,24 @@ def test_rows_do_not_depend_on_the_batch(tokenizer):
     assert as_lists(tokenizer(sequences)) == [tokenizer([s])[0].tolist() for s in sequences]
     assert tokenizer([]) == []
     assert as_lists(tokenizer([b""])) == [[0, 2]]
+
+
+PROTEIN = Strings.of([b"", b"MKX", b"J"])
+
+
+def test_encoded_tokens_lie_end_to_end_in_the_smallest_type(tmp_path):
+    dna = Strings.of([b"GAT", b"", b"TNCAT"])
+    bpe = BPETokenizer(write_bpe(tmp_path / "tokenizer.json"))
+    cases = [(ESM2Tokenizer(), PROTEIN, np.uint8), (KmerTokenizer(3), dna, np.uint8), (KmerTokenizer(4), dna, np.int16),
+             (KmerTokenizer(8), dna, np.int32), (bpe, dna, np.uint8)]  # fmt: skip
+    for tokenizer, strings, dtype in cases:
+        tokens, lengths = tokenizer.encode(strings)
+        assert tokens.dtype == dtype
+        rows = tokenizer(strings.tolist())
+        assert lengths.tolist() == [len(row) for row in rows]
+        assert tokens.tolist() == [token for row in rows for token in row.tolist()]
+        tokens, lengths = tokenizer.encode(Strings.of([]))
+        assert (tokens.tolist(), lengths.tolist()) == ([], [])
 
 
 # ---- k-mers

@@ -4,7 +4,7 @@ import pytest
 
 from virnucpro.config import FrameRule
 from virnucpro.seq import frames_of, reverse_complement
-from virnucpro.seq.translate import _BLOCK_NT
+from virnucpro.seq.frame_table import _BLOCK_NT
 from virnucpro.types import Chunk, Frame
 
 STOP_FREE = FrameRule("stop_free")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain, pairwise, product
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from virnucpro.places import plain_file
 from virnucpro.seq.strings import Ints, Strings, borders, spread, translate
 
 Tokens = npt.NDArray[np.int64]
-Encoded = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32]
+Encoded = npt.NDArray[np.integer[Any]]
 _MOST_BYTES = 1 << 26  # of a tokenizer.json; that of DNABERT-S has 170 kB
 
 ESM2_ALPHABET = (
@@ -40,9 +40,9 @@ class Tokenizer(Protocol):
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]: ...
 
 
-def _smallest_type(vocabulary: int) -> type[np.uint8] | type[np.int16] | type[np.int32]:
+def _smallest_type(vocabulary: int) -> np.dtype[np.integer[Any]]:
     """Return the smallest type that holds so many ids, of those that torch has."""
-    return np.uint8 if vocabulary <= 1 << 8 else np.int16 if vocabulary <= 1 << 15 else np.int32
+    return np.dtype(np.uint8 if vocabulary <= 1 << 8 else np.int16 if vocabulary <= 1 << 15 else np.int32)
 
 
 def _framed(body: Encoded, lengths: Ints, first: int, last: int) -> tuple[Encoded, Ints]:
@@ -149,7 +149,7 @@ class BPETokenizer:
             raise ModelError(f"{path} has no [PAD] token; it is not the tokenizer of a DNABERT-2 model")
         self.pad_token: int = pad
 
-        self._type = _smallest_type(self._tokenizer.get_vocab_size())
+        self._type = _smallest_type(max(self._tokenizer.get_vocab().values()) + 1)
 
     def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
         """Return the tokens of N sequences end to end, (T,) of the smallest type, and how many each has, (N,)."""

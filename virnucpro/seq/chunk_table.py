@@ -206,7 +206,7 @@ def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_
     clean = np.flatnonzero(~unclear)
     found: list[tuple[int, int, int, int]] = []
     for row in np.flatnonzero(unclear).tolist():  # few: the functions for one sequence look closely
-        sequence = memoryview(sequences.data[sequences.starts[row] : sequences.starts[row + 1]])
+        sequence = sequences.data[sequences.starts[row] : sequences.starts[row + 1]].data
         pieces, done = find_pieces(sequence)
         letters[row] = done.ambiguous, done.resolved, done.gaps, done.trimmed
         found += [(row, begin, end, count_read(sequence, begin, end)) for begin, end in pieces]

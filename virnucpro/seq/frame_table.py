@@ -1,7 +1,7 @@
 """FrameTable: the kept reading frames of many chunks as flat arrays.
 
-C chunks are scanned together. Each is padded to a multiple of 3, so that codon k of a chunk lies at place 3 k + p of one
-long text, p = 0, 1, 2. The codons are sorted by p and translated twice: as they stand, and as codons of the other
+C chunks are scanned together, as one text in which each is padded to a multiple of 3. A codon begins at every place of
+this text. The codons are sorted by place modulo 3 and translated twice: as they stand, and as codons of the other
 strand, last first. This gives 6 K residues, in which each frame of each chunk is one span that ends with a break.
 """
 

@@ -208,7 +208,7 @@ def count_left_out(letters: Strings) -> Ints:
 
 
 def find_ambiguous(letters: Strings) -> tuple[Ints, Ints]:
-    """Return the places of letters other than A, C, G, T and U in `letters.data` and the rows they are in, both (P,)."""
+    """Return the places in `letters.data` of letters other than A, C, G, T, U, and the rows they are in, both (P,)."""
     places = ambiguous_places(letters.data)
     return places, np.searchsorted(letters.starts, places, side="right") - 1
 

@@ -59,7 +59,7 @@ def repetitions(sequences: Strings) -> npt.NDArray[np.float64]:
     counts = np.bincount(numbers, minlength=65 * len(sequences)).reshape(-1, 65)[:, :64]  # (N, 64)
     total = counts.sum(axis=1)
     same = np.einsum("nt,nt->n", counts, counts) - total
-    return np.divide(same, total * (total - 1), out=np.zeros(len(total)), where=total > 1)
+    return np.asarray(np.divide(same, total * (total - 1), out=np.zeros(len(total)), where=total > 1))
 
 
 def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | None, Status, str]]:

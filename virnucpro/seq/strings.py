@@ -111,7 +111,7 @@ def join_spans(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
     firsts, lasts = np.append(0, joints), np.append(joints, len(begins)) - 1
     if len(joints) == 0:
         return Strings(data[begins[0] : ends[-1]] if len(begins) else data[:0], borders(lengths))
-    whole = memoryview(data)  # type: ignore[arg-type]
+    whole = data.data
     runs = zip(begins[firsts].tolist(), ends[lasts].tolist(), strict=True)
     return Strings(np.frombuffer(b"".join([whole[begin:end] for begin, end in runs]), np.uint8), borders(lengths))
 
