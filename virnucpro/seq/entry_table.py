@@ -25,7 +25,7 @@ _FASTQ_MARKS = b"@+"
 _LOWEST_QUALITY, _HIGHEST_QUALITY = b"!~"
 # So many bytes are read at a time. At first few, so that the first records come soon and `SequenceFile.position` is
 # not far ahead of them; then up to 1/32 of what has been read.
-_FIRST_READ, _LARGEST_READ, _SHARE_BITS = 1 << 14, 1 << 18, 5
+_FIRST_READ, _LARGEST_READ, _SHARE_BITS = 1 << 14, 1 << 20, 5
 _TRIM_ROUNDS = 3  # CR and two blanks at the ends of all lines are taken away by arrays, longer runs line by line
 
 
@@ -114,11 +114,11 @@ def fasta_tables(stream: io.BufferedReader, line: int, letters: bytes) -> Iterat
 def fastq_tables(stream: io.BufferedReader, line: int, letters: bytes) -> Iterator[EntryTable | Entry]:
     """Yield the entries of a stream whose next line is number `line`; arguments are those of `fasta_tables`."""
     held: list[bytes] = []
-    header, newlines = b"", 0
+    header, wanted = b"", 4
     for more in _reads(stream):
         held.append(more)
-        newlines += more.count(b"\n")
-        if newlines < 4:
+        wanted -= _count_lines(more, wanted)
+        if wanted:
             if sum(map(len, held)) > LONG_BYTES:
                 break
             continue
@@ -126,13 +126,23 @@ def fastq_tables(stream: io.BufferedReader, line: int, letters: bytes) -> Iterat
         table, faulty, used = _fastq_table(text, line, letters)
         held = [text[used:]]
         if len(table):
-            line, newlines, header = line + 4 * len(table), newlines - 4 * len(table), table.headers[len(table) - 1]
+            line, header = line + 4 * len(table), table.headers[len(table) - 1]
             yield from _divided(table, faulty)
-        if newlines >= 4:  # what is left begins with something else than a record of four lines
+        wanted = 4 - _count_lines(held[0], 4)
+        if not wanted:  # what is left begins with something else than a record of four lines
             break
     rest = b"".join(held)
     held.clear()
     yield from fastq_entries(lines_of(rest, stream), line, header)
+
+
+def _count_lines(text: bytes, most: int) -> int:
+    """Return how many line ends there are, counted up to `most`."""
+    place = -1
+    for number in range(most):
+        if (place := text.find(b"\n", place + 1)) < 0:
+            return number
+    return most
 
 
 def _reads(stream: io.BufferedReader) -> Iterator[bytes]:

@@ -143,12 +143,14 @@ class SequenceFile:
         """Open the file, which need not be seekable, and decompress it if its content says so."""
         with open(0 if self.path == "-" else self.path, "rb", closefd=self.path != "-") as raw:
             self._position = raw.tell
-            if raw.peek(1)[:1] in (b"", b">", b"@"):
-                yield raw
-            else:
-                yield from self._open_other(raw)
-            end = self.size or 0
-            self._position = lambda: end
+            try:
+                if raw.peek(1)[:1] in (b"", b">", b"@"):
+                    yield raw
+                else:
+                    yield from self._open_other(raw)
+            finally:  # a block of the records before a fault is counted after it
+                end = self.size or 0
+                self._position = lambda: end
 
     def _open_other(self, raw: io.BufferedReader) -> Iterator[io.BufferedReader]:
         """Yield the content of a file that does not begin with a record: it may be compressed."""
