@@ -21,10 +21,12 @@ from virnucpro.run.tables import (
     count_evidence,
 )
 from virnucpro.run.tally import Tally
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.blocks import BLOCK_BASES, BLOCK_RECORDS
 from virnucpro.types import Record
 
-UNIT_RECORDS = 4096
-UNIT_BASES = 1 << 21
+UNIT_RECORDS = BLOCK_RECORDS
+UNIT_BASES = BLOCK_BASES
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
 
@@ -88,18 +90,9 @@ def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases
         yield Unit(number, tuple(held), _digest(held))
 
 
-def _digest(records: Iterable[Record]) -> str:
-    """Return the SHA-256 of headers, sequences and qualities, with their lengths: no two inputs run together."""
-    whole = hashlib.sha256()
-    for part in (part for record in records for part in record.parts):
-        header = f"{part.id} {part.description}".encode(errors="surrogateescape")
-        lengths = b"%d %d" % (len(header), len(part.sequence))
-        if part.quality:  # of FASTA there is none, and its digests are those of earlier versions
-            lengths += b" %d" % len(part.quality)
-        whole.update(b"%b\n%b" % (lengths, header))
-        whole.update(part.sequence)
-        whole.update(part.quality)
-    return whole.hexdigest()
+def _digest(records: Sequence[Record]) -> str:
+    """Return the SHA-256 of all that records say."""
+    return RecordBlock.of(records).digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -47,6 +48,26 @@ class RecordBlock:
             Strings.of([_encoded(record.id) for record in records]) if records[0].mates else None,
         )
 
+    @classmethod
+    def concat(cls, blocks: Sequence[RecordBlock]) -> RecordBlock:
+        """Return blocks that follow each other as one: at least one, all of single records or all of pairs."""
+        if len(blocks) == 1:
+            return blocks[0]
+        sources = tuple(dict.fromkeys(name for block in blocks for name in block.sources))
+        place = {name: number for number, name in enumerate(sources)}
+        source = [np.array([place[name] for name in block.sources], np.int32)[block.source] for block in blocks]
+        ids = [block.pair_ids for block in blocks if block.pair_ids is not None]
+        return cls(
+            Strings.concat([block.names for block in blocks]),
+            Strings.concat([block.descriptions for block in blocks]),
+            Strings.concat([block.sequences for block in blocks]),
+            Strings.concat([block.qualities for block in blocks]),
+            blocks[0].first,
+            sources,
+            np.concatenate(source),
+            Strings.concat(ids) if ids else None,
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -65,6 +86,15 @@ class RecordBlock:
         """Nucleotides of each record, of a pair of both mates, (R,)."""
         lengths: npt.NDArray[np.int64] = self.sequences.lengths.reshape(-1, self.mates).sum(axis=1)
         return lengths
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that the records say: no two inputs run together, however they were read."""
+        whole = hashlib.sha256(b"%d %d\n" % (self.mates, len(self)))
+        for column in (self.names, self.descriptions, self.sequences, self.qualities):
+            whole.update(column.lengths.astype("<i8").data)
+            whole.update(column.data.data)
+        return whole.hexdigest()
 
     def record(self, row: int) -> Record:
         """Return one of the records as an object."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from virnucpro.errors import InputError
+from virnucpro.seq.entry import Entry, named
 from virnucpro.seq.letters import letters_of
 from virnucpro.seq.pairs import Head
-from virnucpro.seq.reader import Entry, SequenceFile, named
+from virnucpro.seq.reader import SequenceFile
 from virnucpro.seq.screen import Limits, screened_chunks
 from virnucpro.types import Record, Status
 

@@ -7,16 +7,21 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import permutations, zip_longest
+from itertools import permutations, takewhile, zip_longest
+
+import numpy as np
 
 from virnucpro.errors import ConfigError, InputError
+from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.reader import AnyPath, SequenceFile, as_path, read_records
+from virnucpro.seq.strings import Bytes, Ints, Strings, borders, gather
 from virnucpro.types import Record
 
 # How Illumina software begins the rest of a header, for example "1:N:0:ATCACG": the mate, and whether it was filtered.
 _MATE = re.compile(r"([12]):[YN]:")
 # What stands at the end of the ids of mates besides "/1" and "/2": `fastq-dump -I` and others write these.
 _MARKS = (".", "_")
+_SLASH = ord("/")
 # Mates are looked for among so many records of a file, and of so many files; longer records (nt) are none.
 _HEAD_RECORDS = 200
 _HEAD_FILES = 32
@@ -40,12 +45,21 @@ def read_pairs(first: AnyPath, second: AnyPath | None = None) -> Iterator[Record
     """
     if second is None:
         return _interleaved(first)
+    refuse_same(first, second)
+    return _from_two(first, second)
+
+
+def refuse_same(first: AnyPath, second: AnyPath) -> None:
+    """Check that the files of two mates are not the same one.
+
+    Raises:
+        ConfigError: they are.
+    """
     if as_path(first) == as_path(second):
         raise ConfigError(
             f"{as_path(first)} is given as both files of a pair; give the file of each mate, or one file of "
             "interleaved pairs with --interleaved"
         )
-    return _from_two(first, second)
 
 
 def _from_two(first: AnyPath, second: AnyPath) -> Iterator[Record]:
@@ -53,15 +67,9 @@ def _from_two(first: AnyPath, second: AnyPath) -> Iterator[Record]:
         for index, (one, two) in enumerate(zip_longest(ones, twos)):
             if one is None or two is None:
                 left, ended = (one, second) if two is None else (two, first)
-                raise InputError(
-                    f"{as_path(ended)} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
-                    "give the two files of one run, both whole"
-                )
+                raise ends_before(as_path(ended), index, left)
             if (name := pair_name(one, two)) is None:
-                raise InputError(
-                    f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and "
-                    f"{_shown(two)}; sort both alike, read 1 in the first file and read 2 in the second"
-                )
+                raise out_of_step(one, two, index)
             yield Record(name, b"", one.source, index, mates=(one, two))
 
 
@@ -69,16 +77,42 @@ def _interleaved(source: AnyPath) -> Iterator[Record]:
     with closing(read_records(source)) as records:
         for index, one in enumerate(records):
             if (two := next(records, None)) is None:
-                raise InputError(
-                    f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give all of "
-                    "the file, or leave out --interleaved"
-                )
+                raise ends_within(one, index)
             if (name := pair_name(one, two)) is None:
-                raise InputError(
-                    f"{one.source} does not hold interleaved pairs: records {2 * index + 1} and {2 * index + 2} are "
-                    f"{_shown(one)} and {_shown(two)}; each read 1 must stand before its read 2"
-                )
+                raise not_interleaved(one, two, index)
             yield Record(name, b"", one.source, index, mates=(one, two))
+
+
+def ends_before(path: str, index: int, left: Record) -> InputError:
+    """Return the error of a file that has `index` records where the other goes on with `left`."""
+    return InputError(
+        f"{path} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
+        "give the two files of one run, both whole"
+    )
+
+
+def out_of_step(one: Record, two: Record, index: int) -> InputError:
+    """Return the error of two records number `index` of two files that are no mates."""
+    return InputError(
+        f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and "
+        f"{_shown(two)}; sort both alike, read 1 in the first file and read 2 in the second"
+    )
+
+
+def ends_within(one: Record, index: int) -> InputError:
+    """Return the error of a file that ends with the first record of pair number `index`."""
+    return InputError(
+        f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give all of "
+        "the file, or leave out --interleaved"
+    )
+
+
+def not_interleaved(one: Record, two: Record, index: int) -> InputError:
+    """Return the error of two records that follow each other, as pair number `index`, and are no mates."""
+    return InputError(
+        f"{one.source} does not hold interleaved pairs: records {2 * index + 1} and {2 * index + 2} are "
+        f"{_shown(one)} and {_shown(two)}; each read 1 must stand before its read 2"
+    )
 
 
 def pair_name(one: Record, two: Record) -> str | None:
@@ -97,6 +131,40 @@ def _marked_name(one: Record, two: Record) -> str | None:
         if one.id.endswith(f"{mark}1") and two.id == f"{one.id[:-1]}2":
             return one.id[:-2]
     return None
+
+
+def pair_ids(names: Strings, descriptions: Strings) -> Strings:
+    """Return what `pair_name` gives of 2 R mates in turn: R ids, or those up to the first two that are no mates."""
+    one, middle, two = names.starts[:-1:2], names.starts[1::2], names.starts[2::2]
+    first, second = names.lengths[::2], names.lengths[1::2]
+    mark, digit = _before(names, middle, first, 2), _before(names, middle, first, 1)
+    second_mark, second_digit = _before(names, two, second, 2), _before(names, two, second, 1)
+    numbered, second_numbered = digit == ord("1"), second_digit == ord("2")
+    is_marked = np.isin(mark, [ord(mark) for mark in _MARKS]) & (mark == second_mark) & (first == second)
+    is_marked &= numbered & second_numbered
+    lengths = first - 2 * ((mark == _SLASH) & numbered)
+    agree = is_marked | (lengths == second - 2 * ((second_mark == _SLASH) & second_numbered))
+    said = _said_mates(descriptions)
+    agree &= (said[::2] != ord("2")) & (said[1::2] != ord("1"))
+    compared = np.where(agree, np.where(is_marked, first - 1, lengths), 0)
+    differ = gather(names.data, one, compared).data != gather(names.data, middle, compared).data
+    agree[np.searchsorted(borders(compared), np.flatnonzero(differ), "right") - 1] = False
+    n = len(agree) if agree.all() else int(np.argmin(agree))
+    return gather(names.data, one[:n], (lengths - 2 * is_marked)[:n])
+
+
+def _before(names: Strings, ends: Ints, lengths: Ints, distance: int) -> Bytes:
+    """Return the byte at a distance before the end of each name, 0 where the name is shorter."""
+    data = np.append(names.data, np.uint8(0))
+    return np.where(lengths >= distance, data[np.maximum(ends - distance, 0)], np.uint8(0))
+
+
+def _said_mates(descriptions: Strings) -> Bytes:
+    """Return the number that `_MATE` finds in each description, as a digit; 0 where it finds none."""
+    data, begins = np.append(descriptions.data, np.zeros(4, np.uint8)), descriptions.starts[:-1]
+    digit, colon, filtered, end = (data[begins + place] for place in range(4))
+    colons = (descriptions.lengths >= 4) & (colon == ord(":")) & (end == ord(":"))
+    return np.where(colons & ((filtered == ord("Y")) | (filtered == ord("N"))), digit, np.uint8(0))
 
 
 class Head:
@@ -168,6 +236,20 @@ def watched(records: Iterator[Record], say: Callable[[str], object]) -> Iterator
     if hint := head.interleaved():
         say(hint)
     yield from records
+
+
+def watched_blocks(blocks: Iterator[RecordBlock], say: Callable[[str], object]) -> Iterator[RecordBlock]:
+    """Yield blocks of single records of a stream; `say` hints once that they are interleaved pairs."""
+    head = Head()
+    for block in blocks:
+        for record in takewhile(lambda _: not head.closed, block.records()):
+            head.add(record)
+        yield block
+        if head.closed:
+            break
+    if hint := head.interleaved():
+        say(hint)
+    yield from blocks
 
 
 def _are_mates(pairs: Sequence[tuple[Record, Record]]) -> bool:

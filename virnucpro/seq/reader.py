@@ -1,25 +1,22 @@
 """Read records from FASTA and FASTQ files, plain or compressed, whatever their names say.
 
-Sound FASTQ is parsed by dnaio. FASTA, and FASTQ from the first fault on, are parsed here, as bytes: a header comes back
-as it was, whatever its encoding, and reading can go on after an entry that is no record, so that `virnucpro check`
-finds all of them by the rules of `predict`.
+Here files are opened, decompressed and recognised; `virnucpro.seq.entry_table` parses them by arrays, and what arrays
+do not read `virnucpro.seq.entry`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import reprlib
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, islice
 from typing import Literal
-
-import dnaio
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq.decompress import Decompressed, compression_of
+from virnucpro.seq.entry import LONG_BYTES, Entry, named
+from virnucpro.seq.entry_table import EntryTable, fasta_tables, fastq_tables
 from virnucpro.seq.formats import HEAD_BYTES, no_sequence, recognise
 from virnucpro.types import Record
 
@@ -27,9 +24,6 @@ Kind = Literal["nucleotide", "protein"]
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _BUFFER_BYTES = 1 << 17
-_FASTQ_LINES = 400  # parsed at a time, a multiple of 4, and no more than
-_FASTQ_BYTES = 1 << 22  # of their longest
-_LONG_BYTES = 1 << 20  # of a record of which no copy is made without need
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors put it before UTF-8 text
 _LETTERS: dict[Kind, bytes] = {
     # The IUPAC codes, X (a masked base), gaps, and *, which is a gap in some assemblies.
@@ -44,14 +38,6 @@ _REMEDIES = {
     b" \t0123456789": "remove numbers and blanks from the sequence",
     b"\r": "convert line ends of CR alone to LF",
 }
-_short = reprlib.Repr()
-_short.maxstring = 80
-
-
-# What lies between one header and the next: number of its first line from 1; header without its mark, None where there
-# is none; sequence as it stands in the file, lines joined; why it is no record, "" if it is one; quality, of FASTQ. A
-# plain tuple: one is made for each of millions of reads.
-Entry = tuple[int, bytes | None, bytes, str, bytes]
 
 
 class SequenceFile:
@@ -94,23 +80,32 @@ class SequenceFile:
         return self._position()
 
     def entries(self) -> Iterator[Entry]:
-        """Yield all entries, one at a time in memory.
+        """Yield all entries, one at a time; errors are those of `tables`."""
+        for found in self.tables():
+            if isinstance(found, EntryTable):
+                yield from found.entries()
+            else:
+                yield found
+
+    def tables(self) -> Iterator[EntryTable | Entry]:
+        """Yield all entries: those that are records some hundreds at a time, others one at a time.
 
         Raises:
             MissingInputError: the file does not exist.
             InputError: it cannot be opened, is damaged from here on, or is neither FASTA nor FASTQ.
         """
-        entry: Entry | None = None
+        found: EntryTable | Entry | None = None
         try:
             with self._open() as stream:
-                for entry in self._parse(stream):
-                    yield entry
+                for found in self._parse(stream):
+                    yield found
         except FileNotFoundError as error:
             raise MissingInputError(f"{self.path}: no such file; check the path") from error
         except IsADirectoryError as error:
             raise InputError(f"{self.path}: is a directory; name the files in it") from error
         except OSError as error:
-            after = f"after line {entry[0]}, {named(entry[1])}" if entry else "before the first record"
+            last = found.entry(len(found) - 1) if isinstance(found, EntryTable) else found
+            after = f"after line {last[0]}, {named(last[1])}" if last else "before the first record"
             advice = "check that the file is whole and that you may read it"
             raise InputError(f"{self.path}: {error.strerror or error} ({after}); {advice}") from error
 
@@ -140,7 +135,7 @@ class SequenceFile:
         words = header.split(None, 1)
         name = words[0].decode("utf-8", "surrogateescape") if words else ""
         description = words[1].decode("utf-8", "surrogateescape") if len(words) > 1 else ""
-        upper = sequence if len(sequence) > _LONG_BYTES and sequence.isupper() else sequence.upper()
+        upper = sequence if len(sequence) > LONG_BYTES and sequence.isupper() else sequence.upper()
         return Record(name, upper, self.path, index, description, quality=quality)
 
     @contextmanager
@@ -148,12 +143,14 @@ class SequenceFile:
         """Open the file, which need not be seekable, and decompress it if its content says so."""
         with open(0 if self.path == "-" else self.path, "rb", closefd=self.path != "-") as raw:
             self._position = raw.tell
-            if raw.peek(1)[:1] in (b"", b">", b"@"):
-                yield raw
-            else:
-                yield from self._open_other(raw)
-            end = self.size or 0
-            self._position = lambda: end
+            try:
+                if raw.peek(1)[:1] in (b"", b">", b"@"):
+                    yield raw
+                else:
+                    yield from self._open_other(raw)
+            finally:  # a block of the records before a fault is counted after it
+                end = self.size or 0
+                self._position = lambda: end
 
     def _open_other(self, raw: io.BufferedReader) -> Iterator[io.BufferedReader]:
         """Yield the content of a file that does not begin with a record: it may be compressed."""
@@ -167,7 +164,7 @@ class SequenceFile:
             with stream:
                 yield stream
 
-    def _parse(self, stream: io.BufferedReader) -> Iterator[Entry]:
+    def _parse(self, stream: io.BufferedReader) -> Iterator[EntryTable | Entry]:
         """Yield the entries of a stream in the format that its first character names."""
         line = 1
         if stream.peek(1).startswith(_BYTE_ORDER_MARK[:1]) and (mark := stream.read(3)) != _BYTE_ORDER_MARK:
@@ -178,23 +175,23 @@ class SequenceFile:
             self.format = "empty"
         elif head.startswith(b">"):
             self.format = "FASTA"
-            yield from _fasta_entries(stream, line)
+            yield from fasta_tables(stream, line, self._letters)
         elif head.startswith(b"@"):
             self.format = "FASTQ"
             yield from self._fastq(stream, line)
         else:
             raise self._unknown(line, b"", stream)
 
-    def _fastq(self, stream: io.BufferedReader, line: int) -> Iterator[Entry]:
+    def _fastq(self, stream: io.BufferedReader, line: int) -> Iterator[EntryTable | Entry]:
         """Yield the entries of a stream that begins with '@', as SAM does."""
-        entries = _fastq_entries(stream, line)
-        for first in entries:
-            if first[3] and (found := recognise(b"@" + (first[1] or b""))):
+        tables = fastq_tables(stream, line, self._letters)
+        for first in tables:
+            if isinstance(first, tuple) and first[3] and (found := recognise(b"@" + (first[1] or b""))):
                 self.format = "unknown"
                 raise InputError(f"{self.path}: line {line}: neither FASTA nor FASTQ but {found[0]}: {found[1]}")
             yield first
             break
-        yield from entries
+        yield from tables
 
     def _unknown(self, line: int, head: bytes, stream: io.BufferedReader) -> InputError:
         head += stream.read(HEAD_BYTES)
@@ -285,128 +282,3 @@ def refuse_repeated_pipes(files: Iterable[SequenceFile]) -> None:
         if (pipe := file.pipe) in pipes:
             raise InputError(f"{file.path}: is named twice and can be read once; name it once, or a file")
         pipes |= {pipe} - {None}
-
-
-def _fasta_entries(stream: io.BufferedReader, line: int) -> Iterator[Entry]:
-    """Yield the entries of a stream whose next line, number `line`, is a header.
-
-    Of a sequence of hundreds of megabytes, also in one line, there are two copies at most.
-    """
-    begin, header = line, b""
-    sequence = bytearray()
-    for number, text in enumerate(stream, start=line):  # line by line: a slow stream is not waited for
-        if text.startswith(b">"):
-            if header:
-                done, sequence = bytes(sequence), bytearray()
-                yield begin, header[1:].rstrip(), done, "", b""
-                del done
-            begin, header = number, text
-        elif len(text) <= _LONG_BYTES:
-            sequence += text.rstrip()
-        else:
-            sequence += text
-            _strip_end(sequence)
-        del text
-    done, sequence = bytes(sequence), bytearray()
-    yield begin, header[1:].rstrip(), done, "", b""
-
-
-def _strip_end(sequence: bytearray) -> None:
-    """Remove white space from the end, without a copy."""
-    end = len(sequence)
-    while end and sequence[end - 1 : end].isspace():
-        end -= 1
-    del sequence[end:]
-
-
-def _fastq_entries(stream: io.BufferedReader, line: int) -> Iterator[Entry]:
-    """Yield the entries of a stream whose next line is number `line`."""
-    while lines := _some_lines(stream):
-        if max(map(len, lines)) > _LONG_BYTES:  # dnaio would copy it more than once
-            yield from _faulty_fastq_entries(_emptied(lines, stream), line)
-            return
-        try:
-            records = list(dnaio.FastqReader(io.BytesIO(b"".join(lines))))
-        except dnaio.FastqFormatError:
-            yield from _faulty_fastq_entries(chain(lines, stream), line)
-            return
-        for number, record in enumerate(records):
-            sequence = record.sequence.rstrip().encode()
-            quality = (record.qualities or "")[: len(sequence)].encode()
-            yield line + 4 * number, record.name.rstrip().encode(), sequence, "", quality
-        line += len(lines)
-
-
-def _some_lines(stream: Iterator[bytes]) -> list[bytes]:
-    """Return the next lines, of whole records; fewer where they are long."""
-    lines: list[bytes] = []
-    size = 0
-    while len(lines) < _FASTQ_LINES and size <= _FASTQ_BYTES and (more := list(islice(stream, _FASTQ_LINES // 10))):
-        lines += more
-        size += max(map(len, more))
-    return lines
-
-
-def _emptied(lines: list[bytes], stream: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the lines, each of which is then held here no more, and those of the stream."""
-    lines.reverse()
-    while lines:
-        yield lines.pop()
-    yield from stream
-
-
-def _faulty_fastq_entries(stream: Iterator[bytes], line: int) -> Iterator[Entry]:
-    """Yield the entries of four lines each; after a fault, go on at the next line that may begin one."""
-    lines: list[bytes] = []
-    header, lost = b"", False
-    while True:
-        lines += islice(stream, 4 - len(lines))
-        if not lines:
-            return
-        if (lost and not _may_begin(lines)) or lines[0].isspace():
-            del lines[0]
-            line += 1
-        elif fault := _fastq_fault(lines):
-            if lines[0].startswith(b"@"):
-                header = lines[0][1:].rstrip()
-                yield line, header, b"", fault, b""
-            else:
-                yield line, None, b"", f"{fault} (after {named(header)})", b""
-            lost = True
-            del lines[0]
-            line += 1
-        else:
-            header = lines[0][1:].rstrip()
-            sequence, quality = lines[1].rstrip(), lines[3].rstrip(b"\r\n")
-            lines.clear()
-            yield line, header, sequence, "", quality[: len(sequence)]
-            del sequence, quality
-            lost = False
-            line += 4
-
-
-def _fastq_fault(lines: list[bytes]) -> str:
-    """Return why four lines, or fewer at the end of the file, are no record; "" if they are one."""
-    header, sequence, plus, quality = lines if len(lines) == 4 else (*lines, b"", b"", b"")[:4]
-    if not header.startswith(b"@"):
-        return f"expected '@' to begin a record, found {chr(header[0])!a}; a file holds either FASTA or FASTQ"
-    if not plus.startswith(b"+"):
-        found = f"found {chr(plus[0])!a}" if plus else "the file ends"
-        return f"expected '+' on its third line, {found}; a record has four lines, none of them wrapped"
-    if len(sequence) != len(quality) and len(sequence.rstrip()) != len(quality.rstrip()):
-        found = f"{len(sequence.rstrip())} bases but {len(quality.rstrip())} qualities"
-        return f"{found}; make or fetch the file again"
-    if not quality:
-        return "no bases and no line of qualities, the file ends; make or fetch the file again"
-    return ""
-
-
-def _may_begin(lines: list[bytes]) -> bool:
-    """Tell a header from qualities that begin with '@': what follows these is a header or nothing."""
-    return lines[0].startswith(b"@") and len(lines) > 1 and not lines[1].startswith(b"@")
-
-
-def named(header: bytes | None) -> str:
-    """Return how messages name a record: its id, shortened if it is long."""
-    words = (header or b"").split(None, 1) or [b""]
-    return f"record {_short.repr(words[0].decode('utf-8', 'surrogateescape'))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.reader import SequenceFile, read_records
 from virnucpro.types import Record
 
@@ -40,10 +41,19 @@ class Source:
         """Yield records that are read from the files, and take note of how far reading has come."""
         for record in records:
             self.records += self._size(record) if self._size else 1
-            if self.bytes is not None and (self._size or self.records % _RECORDS_A_LOOK == 0):
-                self.position = sum(file.position for file in self.files)
+            if self._size or self.records % _RECORDS_A_LOOK == 0:
+                self._look()
             yield record
         self.at_end = True
+
+    def advance_by(self, block: RecordBlock) -> None:
+        """Count the records of a block that is read from the files, and take note of how far reading has come."""
+        self.records += sum(map(self._size, block.records())) if self._size else len(block)
+        self._look()
+
+    def _look(self) -> None:
+        if self.bytes is not None:
+            self.position = sum(file.position for file in self.files)
 
     def total(self) -> int | None:
         """Return how many records there are: counted at the end, before it estimated, None of a stream."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -97,8 +98,37 @@ def spread(begins: Ints, lengths: Ints) -> Ints:
 
 
 def gather(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
-    """Return parts of `data`, each from `begins` (N,) on with so many `lengths` (N,) bytes."""
-    return Strings(data[spread(begins, lengths)], borders(lengths))
+    """Return parts of `data`, each from `begins` (N,) on with so many `lengths` (N,) bytes.
+
+    Parts of one length, and parts that follow each other in `data`, need no index of each byte.
+    """
+    starts = borders(lengths)
+    if not starts[-1]:
+        return Strings(data[:0], starts)
+    if (lengths == lengths[0]).all():
+        return Strings(sliding_window_view(data, lengths[0])[begins].reshape(-1), starts)
+    ends = begins + lengths
+    gaps = begins[1:] - ends[:-1]
+    if (gaps < 0).any():
+        return Strings(data[spread(begins, lengths)], starts)
+    runs = np.empty(2 * len(begins) - 1, np.int64)
+    runs[::2], runs[1::2] = lengths, gaps
+    wanted = np.repeat(np.arange(len(runs)) % 2 == 0, runs)
+    return Strings(data[begins[0] : ends[-1]][wanted], starts)
+
+
+def interleave(ones: Strings, twos: Strings) -> Strings:
+    """Return the strings of two columns of as many rows in turn.
+
+    >>> interleave(Strings.of([b"a", b"bc"]), Strings.of([b"", b"x"])).tolist()
+    [b'a', b'', b'bc', b'x']
+    """
+    lengths = np.stack([ones.lengths, twos.lengths], axis=1).reshape(-1)
+    starts = borders(lengths)
+    is_one = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)
+    data = np.empty(starts[-1], np.uint8)
+    data[is_one], data[~is_one] = ones.data, twos.data
+    return Strings(data, starts)
 
 
 def join_spans(data: Bytes, begins: Ints, lengths: Ints) -> Strings:

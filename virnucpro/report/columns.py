@@ -1,0 +1,120 @@
+"""Columns of a run's tables, some megabytes at a time, by array operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.errors import InputError
+from virnucpro.seq.strings import Bytes, Ints, Strings, gather
+
+_BLOCK_BYTES = 1 << 20
+_TAB, _NEWLINE, _ZERO = b"\t\n0"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Some consecutive rows of a table: the bytes of the file, and where each cell begins and ends, (N, columns)."""
+
+    data: Bytes
+    begins: Ints
+    ends: Ints
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def cells(self, column: int) -> Strings:
+        """Return the cells of a column."""
+        return gather(self.data, self.begins[:, column], self.ends[:, column] - self.begins[:, column])
+
+    def line(self, row: int) -> list[str]:
+        """Return the cells of a row as text."""
+        text = self.data[self.begins[row, 0] : self.ends[row, -1]].tobytes()
+        return text.decode(errors="surrogateescape").split("\t")
+
+    def initials(self, column: int) -> Bytes:
+        """Return the first byte of each cell of a column, (N,); an empty one gives what follows it."""
+        return self.data[self.begins[:, column]]
+
+    def whole_numbers(self, column: int) -> Ints:
+        """Return a column of digits as numbers, (N,)."""
+        begins, lengths = self.begins[:, column], self.ends[:, column] - self.begins[:, column]
+        values = np.zeros(len(self), np.int64)
+        for place in range(int(lengths.max(initial=0))):
+            inside = np.flatnonzero(lengths > place)
+            values[inside] = values[inside] * 10 + (self.data[begins[inside] + place] - np.int64(_ZERO))
+        return values
+
+    def numbers(self, column: int) -> npt.NDArray[np.float64]:
+        """Return a column of numbers, (N,), NaN where it says NA."""
+        cells = self.cells(column)
+        known, rows = np.unique(_padded(cells), return_inverse=True)
+        return np.array([np.nan if text == b"NA" else float(text) for text in known.tolist()])[rows]
+
+    def known(self, column: int) -> tuple[list[str], Ints]:
+        """Return the different texts of a column, and which of them each row has, (N,)."""
+        known, rows = np.unique(_padded(self.cells(column)), return_inverse=True)
+        return [text.decode(errors="surrogateescape") for text in known.tolist()], rows
+
+
+def _padded(cells: Strings) -> npt.NDArray[np.bytes_]:
+    """Return cells as an array of byte strings of one width, (N,)."""
+    lengths = cells.lengths
+    width = max(1, int(lengths.max(initial=0)))
+    padded = np.zeros((len(cells), width), np.uint8)
+    padded[np.arange(width) < lengths[:, None]] = cells.data
+    return padded.view(f"S{width}")[:, 0]
+
+
+def iter_rows(path: Path, file: BinaryIO, columns: int) -> Iterator[Rows]:
+    """Yield all rows of a table whose first line has been read.
+
+    Raises:
+        InputError: a line has another number of columns.
+    """
+    rest, line = b"", 2
+    while block := file.read(_BLOCK_BYTES):
+        whole, mark, rest = (rest + block).rpartition(b"\n")
+        if mark:
+            yield (rows := _rows(path, whole + mark, columns, line))
+            line += len(rows)
+    if rest:
+        yield _rows(path, rest + b"\n", columns, line)
+
+
+def _rows(path: Path, text: bytes, columns: int, line: int) -> Rows:
+    data = np.frombuffer(text, np.uint8)
+    marks = np.flatnonzero((data == _TAB) | (data == _NEWLINE))
+    is_end = data[marks] == _NEWLINE
+    expected = np.arange(1, len(marks) + 1) % columns == 0
+    if len(marks) % columns or not np.array_equal(is_end, expected):
+        counts = [row.count(b"\t") + 1 for row in text.split(b"\n")[:-1]]
+        wrong = next(place for place, count in enumerate(counts) if count != columns)
+        raise InputError(
+            f"{path}: line {line + wrong} has {counts[wrong]} columns, line 1 has {columns}; "
+            "the file was edited or cut: run `virnucpro predict` again with --restart"
+        )
+    ends = marks.reshape(-1, columns)
+    begins = np.concatenate(([0], marks[:-1] + 1)).reshape(-1, columns)
+    return Rows(data, begins, ends)
+
+
+def skip_lines(file: BinaryIO, number: int) -> None:
+    """Read past so many lines, or to the end."""
+    while number:
+        block = file.read(min(_BLOCK_BYTES, 64 * number))
+        if not block:
+            return
+        found = block.count(b"\n")
+        if found > number:
+            end = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)[number - 1] + 1
+            file.seek(int(end) - len(block), 1)
+            return
+        number -= found
+        if not number and not block.endswith(b"\n"):
+            file.seek(block.rindex(b"\n") + 1 - len(block), 1)
