@@ -14,7 +14,6 @@ from virnucpro.run.provenance import describe_predictor, fingerprint_predictor
 from virnucpro.run.tally import Tally
 from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
-from virnucpro.seq.block import RecordBlock
 
 
 class Prediction:
@@ -28,7 +27,7 @@ class Prediction:
         self.same = {"torch": self.told["versions"]["torch"], **fingerprint_predictor(self.told)}
 
     def do(self, unit: Unit) -> Tally:
-        return self._directory.write_unit(unit, self._caller.tables(RecordBlock.of(unit.records)))
+        return self._directory.write_unit(unit, self._caller.tables(unit.records))
 
     def recovered(self) -> dict[str, int]:
         return recovered([self._predictor.nucleotide, self._predictor.protein])
@@ -45,7 +44,7 @@ class Embedding:
         self.same = {"torch": self.told["versions"]["torch"], **self.told["fingerprint"]}
 
     def do(self, unit: Unit) -> None:
-        vectors = self._embedder.embed(unit.records)
+        vectors = self._embedder.embed(list(unit.records.records()))
         self._embedder.write(shard_path(self._directory, unit), unit, vectors, self._writer)
 
     def recovered(self) -> dict[str, int]:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import heapq
 import json
 import re
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import InputError, MissingInputError
+from virnucpro.report.columns import Rows, iter_rows, skip_lines
 
 RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", "frames.tsv")  # what a report is made of
 TOP_HITS = 250
@@ -139,17 +139,22 @@ def read_told(directory: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def open_table(path: Path) -> Iterator[tuple[list[str], TextIO]]:
+def open_table(path: Path) -> Iterator[tuple[list[str], BinaryIO]]:
     """Open a table; give the names of its columns and the file, of which the rows are left.
 
     Raises:
         MissingInputError: it cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            yield file.readline().rstrip("\n").split("\t"), file
+        with path.open("rb") as file:
+            yield _cells(file.readline()), file
     except OSError as error:
         raise MissingInputError(f"{path} cannot be read: {error.strerror}; run `virnucpro predict` again") from error
+
+
+def _cells(line: bytes) -> list[str]:
+    """Return the cells of a line of a table."""
+    return line.decode(errors="surrogateescape").rstrip("\n").split("\t")
 
 
 def iter_entries(directory: Path) -> Iterator[Entry]:
@@ -157,7 +162,7 @@ def iter_entries(directory: Path) -> Iterator[Entry]:
     first_chunk = first_frame = 0
     with open_table(directory / "records.tsv") as (columns, file):
         for index, line in enumerate(file):
-            row = dict(zip(columns, line.rstrip("\n").split("\t"), strict=True))
+            row = dict(zip(columns, _cells(line), strict=True))
             yield Entry(index, row, first_chunk, first_frame)
             first_chunk += int(row["n_chunks"])
             first_frame += int(row["n_frames"])
@@ -166,42 +171,57 @@ def iter_entries(directory: Path) -> Iterator[Entry]:
 def _count(run: Run, directory: Path) -> None:
     hits: list[Any] = []
     long: list[Any] = []
-    counts = [0] * run.histogram.size  # a list counts faster than an array
-    first_chunk = first_frame = 0
-    with open_table(directory / "records.tsv") as (columns, file):
-        places = [columns.index(name) for name in ("length", "n_chunks", "n_frames", "prediction", "virus_score")]
-        status_at, reason_at = columns.index("status"), columns.index("reason")
-        fdr_at = columns.index("fdr") if "fdr" in columns else None
-        for index, line in enumerate(file):
-            fields = line.rstrip("\n").split("\t")
-            if len(fields) != len(columns):
-                raise InputError(
-                    f"{directory}/records.tsv: line {index + 2} has {len(fields)} columns, line 1 has {len(columns)}; "
-                    "the file was edited or cut: run `virnucpro predict` again with --restart"
-                )
-            length, n_chunks, n_frames, prediction, shown = (fields[place] for place in places)
-            run.outcomes[fields[status_at], prediction] += 1
-            if fields[reason_at] != "NA":
-                _count_reason(run, fields[status_at], fields[reason_at])
-            nt, chunks = int(length), int(n_chunks)
-            if shown != "NA":
-                score, kind = float(shown), bisect_right(LENGTHS, nt) - 1
-                step = min(int(score * SCORE_BINS), SCORE_BINS - 1)
-                counts[2 * (SCORE_BINS * kind + step) + (prediction == "virus")] += 1
-                if prediction == "virus":
-                    run.weakest[kind] = min(score, run.weakest.get(kind, 1.0))
-                    if fdr_at is not None and fields[fdr_at] != "NA":
-                        run.fdr = max(run.fdr or 0.0, float(fields[fdr_at]))
-                    if len(hits) < TOP_HITS or score >= hits[0][0]:
-                        _keep(hits, (score, nt, -index, (index, first_chunk, first_frame, fields)), TOP_HITS)
-            if chunks >= LONG_CHUNKS:
-                _keep(long, (nt, -index, (index, first_chunk, first_frame, fields)), LONG_RECORDS)
-            first_chunk += chunks
-            first_frame += int(n_frames)
-    run.histogram = np.array(counts, dtype=np.int64).reshape(run.histogram.shape)
+    index = first_chunk = first_frame = 0
+    path = directory / "records.tsv"
+    with open_table(path) as (columns, file):
+        place = {name: columns.index(name) for name in columns}
+        for rows in iter_rows(path, file, len(columns)):
+            _count_outcomes(run, rows, place)
+            nt, n_chunks = rows.whole_numbers(place["length"]), rows.whole_numbers(place["n_chunks"])
+            n_frames, score = rows.whole_numbers(place["n_frames"]), rows.numbers(place["virus_score"])
+            is_virus = rows.initials(place["prediction"]) == ord("v")
+            scored = np.flatnonzero(~np.isnan(score))
+            kind = np.searchsorted(LENGTHS, nt, side="right") - 1
+            step = np.minimum((score[scored] * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+            np.add.at(run.histogram, (kind[scored], step, is_virus[scored].astype(np.int64)), 1)
+            viral = np.flatnonzero(is_virus & ~np.isnan(score))
+            for some in np.unique(kind[viral]).tolist():
+                least = float(score[viral][kind[viral] == some].min())
+                run.weakest[some] = min(least, run.weakest.get(some, 1.0))
+            if "fdr" in place and len(fdr := rows.numbers(place["fdr"])[viral]) and not np.isnan(fdr).all():
+                run.fdr = max(run.fdr or 0.0, float(np.nanmax(fdr)))
+            chunks_before = first_chunk + np.cumsum(n_chunks) - n_chunks
+            frames_before = first_frame + np.cumsum(n_frames) - n_frames
+
+            def item(row: int) -> tuple[int, int, int, list[str]]:
+                return index + row, int(chunks_before[row]), int(frames_before[row]), rows.line(row)  # noqa: B023
+
+            for row in viral[np.lexsort((-nt[viral], -score[viral]))][:TOP_HITS].tolist():
+                if len(hits) < TOP_HITS or score[row] >= hits[0][0]:
+                    _keep(hits, (float(score[row]), int(nt[row]), -(index + row), item(row)), TOP_HITS)
+            with_track = np.flatnonzero(n_chunks >= LONG_CHUNKS)
+            for row in with_track[np.argsort(-nt[with_track], kind="stable")][:LONG_RECORDS].tolist():
+                _keep(long, (int(nt[row]), -(index + row), item(row)), LONG_RECORDS)
+            index += len(rows)
+            first_chunk += int(n_chunks.sum())
+            first_frame += int(n_frames.sum())
     # A long record may be a hit, too: both lists then have the same entry, whose tracks are drawn once.
     made = {kept[-1][0]: _entry(columns, *kept[-1]) for kept in (*hits, *long)}
     run.hits, run.long = ([made[item[-1][0]] for item in sorted(kept, reverse=True)] for kept in (hits, long))
+
+
+def _count_outcomes(run: Run, rows: Rows, place: dict[str, int]) -> None:
+    """Count statuses with predictions, and reasons without their numbers."""
+    statuses, status = rows.known(place["status"])
+    predictions, prediction = rows.known(place["prediction"])
+    pairs, numbers = np.unique(status * len(predictions) + prediction, return_counts=True)
+    for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
+        run.outcomes[statuses[pair // len(predictions)], predictions[pair % len(predictions)]] += number
+    reasons, reason = rows.known(place["reason"])
+    pairs, first, numbers = np.unique(status * len(reasons) + reason, return_index=True, return_counts=True)
+    for _, pair, number in sorted(zip(first.tolist(), pairs.tolist(), numbers.tolist(), strict=True)):
+        if (text := reasons[pair % len(reasons)]) != "NA":
+            _count_reason(run, statuses[pair // len(reasons)], text, number)
 
 
 def _keep(heap: list[Any], item: Any, most: int) -> None:
@@ -216,11 +236,11 @@ def _entry(columns: list[str], index: int, first_chunk: int, first_frame: int, f
     return Entry(index, dict(zip(columns, fields, strict=True)), first_chunk, first_frame)
 
 
-def _count_reason(run: Run, status: str, reason: str) -> None:
+def _count_reason(run: Run, status: str, reason: str, number: int) -> None:
     kind = status, _NUMBER.sub("…", reason)
     if kind not in run.reasons and len(run.reasons) >= _MOST_REASONS:
         kind = status, "other reasons"
-    run.reasons[kind] += 1
+    run.reasons[kind] += number
 
 
 Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and those of its frames
@@ -233,9 +253,9 @@ def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[En
         open_table(directory / "frames.tsv") as (frame_columns, frame_file),
     ):
 
-        def rows(file: TextIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
+        def rows(file: BinaryIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
             for line in islice(file, number):
-                yield dict(zip(columns, line.rstrip("\n").split("\t"), strict=True))
+                yield dict(zip(columns, _cells(line), strict=True))
 
         def details(entry: Entry) -> Iterator[Details]:
             for chunk in rows(chunk_file, chunk_columns, int(entry.row["n_chunks"])):
@@ -243,8 +263,8 @@ def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[En
 
         chunks = frames = 0  # rows that are behind
         for entry in entries:
-            next(islice(chunk_file, entry.first_chunk - chunks, entry.first_chunk - chunks), None)
-            next(islice(frame_file, entry.first_frame - frames, entry.first_frame - frames), None)
+            skip_lines(chunk_file, entry.first_chunk - chunks)
+            skip_lines(frame_file, entry.first_frame - frames)
             chunks = entry.first_chunk + int(entry.row["n_chunks"])
             frames = entry.first_frame + int(entry.row["n_frames"])
             yield entry, details(entry)

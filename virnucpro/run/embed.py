@@ -255,13 +255,14 @@ class _Course:
         letters = SHARD_BYTES // (4 * self.told["width"]) if self.request.per_residue else SHARD_BYTES
         records = self._records()
         for unit in iter_units(records, SHARD_RECORDS, letters):
-            self._check(unit.records)
+            records = list(unit.records.records())
+            self._check(records)
             self._digest.add(unit.digest, len(unit.records))
             path = shard_path(self.work, unit)
             self.shards.append(path.name)
-            ids.writelines(self._rows(unit.records, path.name))
+            ids.writelines(self._rows(records, path.name))
             self.sequences += len(unit.records)
-            self.windowed += sum(len(record.sequence) > self.max_length for record in unit.records)
+            self.windowed += sum(len(record.sequence) > self.max_length for record in records)
             if resumed and self._is_there(unit):
                 self.kept += 1
                 continue
@@ -375,7 +376,7 @@ class _LocalEngine:
         self, units: Iterator[Unit], directory: RunDirectory, begin: Callable[[], None], counter: Counter
     ) -> Iterator[None]:
         for unit in units:
-            vectors = self._embedder.embed(unit.records)
+            vectors = self._embedder.embed(list(unit.records.records()))
             begin()
             self._embedder.write(shard_path(directory, unit), unit, vectors)
             yield

@@ -21,7 +21,6 @@ from virnucpro.run.rows import UnitTables
 from virnucpro.run.tally import Tally
 from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
-from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class LocalEngine:
         self, units: Iterator[Unit], directory: RunDirectory, begin: Callable[[], None], counter: Counter
     ) -> Iterator[Tally]:
         def score(unit: Unit) -> tuple[Unit, UnitTables]:
-            return unit, self.caller.tables(RecordBlock.of(unit.records))
+            return unit, self.caller.tables(unit.records)
 
         for unit, tables in overlapped(score, units, self.caller.at_a_time, self.predictor.stop):
             begin()

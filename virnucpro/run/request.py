@@ -16,12 +16,11 @@ from virnucpro.pretrained.registry import DEFAULT_MODEL
 from virnucpro.run.directory import Begin
 from virnucpro.run.shards import Shard
 from virnucpro.run.tables import REPORTS
-from virnucpro.run.units import UNIT_RECORDS, Unit, iter_units
-from virnucpro.seq import read_pairs
-from virnucpro.seq.pairs import heads_of, hints, watched
+from virnucpro.run.units import UNIT_BASES, UNIT_RECORDS, Unit, number_units
+from virnucpro.seq.blocks import iter_blocks
+from virnucpro.seq.pairs import heads_of, hints, watched_blocks
 from virnucpro.seq.reader import as_path, several
 from virnucpro.seq.source import Source
-from virnucpro.types import Record
 
 logger = logging.getLogger(__name__)
 
@@ -75,17 +74,14 @@ class Request:
         return "pairs" if self.in_pairs else "records"
 
     def units(self, source: Source) -> Iterator[Unit]:
-        """Read the input in a background thread and yield its units."""
-        return prefetch(iter_units(self._records(source), self.unit_records), depth=1)
-
-    def _records(self, source: Source) -> Iterator[Record]:
-        """Yield records, or pairs; warn where records look like pairs."""
-        if self.in_pairs:
-            return source.count(read_pairs(*source.files))
-        for hint in hints(heads_of(source.files)):
-            logger.warning(hint)
-        streamed = len(source.files) == 1 and source.files[0].size is None
-        return watched(iter(source), logger.warning) if streamed else iter(source)
+        """Read the input in a background thread and yield its units; warn where records look like pairs."""
+        blocks = iter_blocks(source, self.in_pairs, self.unit_records, UNIT_BASES)
+        if not self.in_pairs:
+            for hint in hints(heads_of(source.files)):
+                logger.warning(hint)
+            if len(source.files) == 1 and source.files[0].size is None:
+                blocks = watched_blocks(blocks, logger.warning)
+        return prefetch(number_units(blocks), depth=2)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what of this the files of a run follow from, by name."""

@@ -35,7 +35,6 @@ from virnucpro.run.tables import REPORT, TABLES
 from virnucpro.run.tally import RepeatedIds, Tally
 from virnucpro.run.units import Content, ContentDigest, Unit
 from virnucpro.scores.composition import Composition
-from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.source import Source
 
 logger = logging.getLogger(__name__)
@@ -94,8 +93,7 @@ class _Course:
             if shard and not shard.has(unit.number):
                 continue
             self.n_mine += 1
-            for record in unit.records:
-                self.ids.add(record.id)
+            self.ids.add(unit.records.ids)
             counts = self.directory.read_unit(unit) if self.resumed else None
             if counts is None:
                 if self.expected is not None:
@@ -227,11 +225,10 @@ def _run_to_stdout(request: Request) -> None:
     source = Source(request.inputs)
     with shown_progress(source) as counter:
         for unit in request.units(source):
-            for calls in call_isolated(predictor.call, RecordBlock.of(unit.records)):
+            for calls in call_isolated(predictor.call, unit.records):
                 out.write(record_rows(calls, with_evidence=False))
                 tally += Tally.of(calls)
-            for record in unit.records:
-                ids.add(record.id)
+            ids.add(unit.records.ids)
             out.flush()
             counter.advance(len(unit.records))
     summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit)

@@ -12,6 +12,7 @@ import numpy as np
 from virnucpro.pipeline.calls import CallTable
 from virnucpro.scores.composition import evidence, evidence_steps
 from virnucpro.seq.chunk_table import STATUSES
+from virnucpro.seq.strings import Strings
 from virnucpro.types import RecordResult, Status
 
 # Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
@@ -109,10 +110,10 @@ class RepeatedIds:
     def __init__(self) -> None:
         self._hashes = array("q")
 
-    def add(self, record_id: str) -> None:
-        """Take note of a record's id."""
+    def add(self, ids: Strings) -> None:
+        """Take note of the ids of some records."""
         if len(self._hashes) < MOST_IDS:
-            self._hashes.append(hash(record_id))
+            self._hashes.extend(map(hash, ids))
 
     def count(self) -> int:
         """Return the number of repetitions so far."""

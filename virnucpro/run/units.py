@@ -21,7 +21,7 @@ from virnucpro.run.tables import (
     count_evidence,
 )
 from virnucpro.run.tally import Tally
-from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.seq.blocks import BLOCK_BASES, BLOCK_RECORDS
 from virnucpro.types import Record
 
@@ -43,7 +43,7 @@ class Unit:
     """Consecutive records of the input; `number` counts from 0 and `digest` is a SHA-256 of all they say."""
 
     number: int
-    records: tuple[Record, ...]
+    records: RecordBlock
     digest: str
 
 
@@ -66,11 +66,16 @@ class UnitHeader:
     def fits(self, unit: Unit) -> bool:
         """Tell whether this is the result of `unit`."""
         mine = (self.unit, self.first, self.records, self.input_sha256)
-        return mine == (unit.number, unit.records[0].index, len(unit.records), unit.digest)
+        return mine == (unit.number, unit.records.first, len(unit.records), unit.digest)
 
     def checksum(self, body: hashlib._Hash) -> str:
         """Return what `sha256` must be after sections with the hash `body`."""
         return fingerprint([body.hexdigest(), asdict(replace(self, sha256=""))])
+
+
+def number_units(blocks: Iterable[RecordBlock]) -> Iterator[Unit]:
+    """Make units of consecutive blocks."""
+    return (Unit(number, block, block.digest) for number, block in enumerate(blocks))
 
 
 def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases: int = UNIT_BASES) -> Iterator[Unit]:
@@ -78,21 +83,7 @@ def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases
 
     Which records a unit holds follows from the input alone. A record is never divided.
     """
-    held: list[Record] = []
-    number = bases = 0
-    for record in records:
-        held.append(record)
-        bases += record.length
-        if len(held) >= n_records or bases >= n_bases:
-            yield Unit(number, tuple(held), _digest(held))
-            held, bases, number = [], 0, number + 1
-    if held:
-        yield Unit(number, tuple(held), _digest(held))
-
-
-def _digest(records: Sequence[Record]) -> str:
-    """Return the SHA-256 of all that records say."""
-    return RecordBlock.of(records).digest
+    return number_units(RecordBlock.of(group) for group in group_records(records, n_records, n_bases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +131,7 @@ def write_unit(path: Path, unit: Unit, tables: UnitTables, writer: str = "") -> 
     for section in tables.sections:
         body.update(section)
     sizes = tuple(map(len, tables.sections))
-    first, n = unit.records[0].index, len(unit.records)
+    first, n = unit.records.first, len(unit.records)
     header = UnitHeader(unit.number, first, n, unit.digest, sizes, tables.tally.to_json())
     header = replace(header, sha256=header.checksum(body))
     with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
