@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 # A batch of a CPU: few enough tokens that the activations of a small model stay in its cache.
 _CPU_TOKENS = 4096
 # Of a GPU: enough work to fill it, for a narrow model more tokens than for a wide one.
-_GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 17, 2560
+_GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 19, 2560
 # Device memory that a token takes at most, for each channel of the residual stream.
 _BYTES_PER_CHANNEL = 80
 _NOT_FINITE = "an empty sequence has none, and damaged weights may be the cause: try `virnucpro models verify`"

@@ -31,7 +31,8 @@ from virnucpro.types import Call, Record, RecordResult
 BLOCK_RECORDS, BLOCK_BASES = 2048, 1 << 20
 # Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
 # in another order for another number of rows, and then a score would depend on the company it was computed in.
-CLASSIFIER_ROWS = 256
+# A GPU takes more at a time, so that launching does not take longer than computing.
+CLASSIFIER_ROWS = {"cpu": 256, "cuda": 4096}
 # The bounds of options that are whole numbers. Token positions are int32.
 _WHOLE = {
     "max_tokens": (1, 2**31 - 1),
@@ -176,9 +177,9 @@ class Predictor:
 
     def _classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return values (F, K) and gates (F,), float32, of features (F, D), in blocks of `CLASSIFIER_ROWS`."""
-        rows = len(features)
-        filled = F.pad(features, (0, 0, 0, -rows % CLASSIFIER_ROWS))
-        parts = [self.model.classifier(block) for block in torch.split(filled, CLASSIFIER_ROWS)]
+        rows, size = len(features), CLASSIFIER_ROWS[self.device.type]
+        filled = F.pad(features, (0, 0, 0, -rows % size))
+        parts = [self.model.classifier(block) for block in torch.split(filled, size)]
         values, gates = (torch.cat(part)[:rows].float() for part in zip(*parts, strict=True))
         # The published method, whose scores and ties are those of float32.
         return (F.softmax(values, dim=1) if self.description.vote == "max" else values), gates
