@@ -19,6 +19,13 @@ make_sums_reproducible()  # as the command line does, and before anything multip
 settings.register_profile("virnucpro", deadline=None)  # how long an example takes is not what tests are about
 settings.load_profile("virnucpro")
 
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Accept the limit in pyproject.toml where pytest-timeout is not installed, as on a borrowed GPU: no test has one."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "seconds a test may take; needs pytest-timeout")
+
+
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
 
