@@ -37,7 +37,7 @@ help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
 	@echo "make install    create $(VENV) and install virnucpro alone"
 	@echo "make demo       install, classify the records in examples/, print the calls"
-	@echo "make test       install, run the tests"
+	@echo "make test       install, run the tests, print the slowest; .ci/run does make check and this"
 	@echo "make check      format check, lint and strict types"
 	@echo "make check-integrations  install what checks integrations/ (planemo, snakemake, ...: 2 GB) and run it all"
 	@echo "make format     rewrite the sources in the project's format"

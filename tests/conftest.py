@@ -12,10 +12,19 @@ from hypothesis import settings
 
 from virnucpro.environment import make_sums_reproducible
 
+pytest.register_assert_rewrite("support")
+
 make_sums_reproducible()  # as the command line does, and before anything multiplies: runs are compared byte by byte
 
 settings.register_profile("virnucpro", deadline=None)  # how long an example takes is not what tests are about
 settings.load_profile("virnucpro")
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Accept the limit in pyproject.toml where pytest-timeout is not installed, as on a borrowed GPU: no test has one."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "seconds a test may take; needs pytest-timeout")
+
 
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
@@ -49,36 +58,33 @@ def unprivileged(tmp_path_factory) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """An input, a tiny model, and what an unbroken run makes of them, see `lab.Lab`."""
-    from lab import make_lab
+    """An input, a tiny model, and what an unbroken run makes of them, see `support.lab.Lab`."""
+    from support.lab import make_lab
 
     return make_lab(tmp_path_factory.mktemp("lab"))
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before():
-    """Restore the root logger, which commands that run in this process set up for themselves."""
-    root = logging.getLogger()
+def _process_as_before():
+    """Restore the root logger and the number of threads, which commands that run in this process set for themselves."""
+    import torch
+
+    root, threads = logging.getLogger(), torch.get_num_threads()
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    if torch.get_num_threads() != threads:  # setting them starts them anew
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def call(capfd):
     """Run a command in this process; return its exit code and what it said on stderr."""
-    import torch
+    from support.commands import run
 
-    from virnucpro.cli.main import main
-
-    threads = torch.get_num_threads()
-
-    def run(arguments: list[str]) -> tuple[int, str]:
+    def call(arguments: list[str]) -> tuple[int, str]:
         capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        return end.value.code or 0, capfd.readouterr().err
+        return run(*arguments), capfd.readouterr().err
 
-    yield run
-    torch.set_num_threads(threads)
+    return call

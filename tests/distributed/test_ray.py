@@ -1,6 +1,5 @@
 """Runs on a Ray cluster of three nodes end with the bytes of the local engine, whatever is killed meanwhile."""
 
-import json
 import os
 import random
 import re
@@ -11,6 +10,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from support.files import run_json
 
 from virnucpro.distributed import cluster, worker, workers
 from virnucpro.distributed.cluster import Plan, Scale, make_plan
@@ -21,10 +21,6 @@ from virnucpro.pipeline.predict import Options
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.units import iter_units
 from virnucpro.types import Record
-
-
-def told(directory):
-    return json.loads((directory / "run.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +43,7 @@ def test_a_run_on_three_nodes(lab, call, nodes, on_ray, tmp_path):
     assert "Ray starts 3 workers with 1 CPU core each" in err
     assert lab.tables(output) == lab.expected
     assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
-    found, whole = told(output), told(lab.folder / "unbroken")
+    found, whole = run_json(output), run_json(lab.folder / "unbroken")
     for entry in ("status", "fingerprint", "counts", "units", "recovered"):
         assert found[entry] == whole[entry]
     assert sum(row["records"] for row in found["workers"]) == 300
@@ -79,7 +75,7 @@ def test_a_node_leaves_and_another_joins(lab, long_lab, nodes, on_ray, tmp_path)
     assert code == 0, err
     assert "was lost; what it had is done elsewhere" in err
     assert lab.tables(output) == lab.tables(expected)
-    rows = told(output)["workers"]
+    rows = run_json(output)["workers"]
     assert max(row["starts"] for row in rows) >= 2  # more where Ray took one for lost that was only slow
     assert sum(row["units"] for row in rows) == 40
 
@@ -107,7 +103,7 @@ def test_the_driver_is_killed_and_stopped_a_worker_is_killed_and_the_run_goes_on
     assert code == 0, err
     assert "was lost; what it had is done elsewhere" in err
     assert "of 40 units were done before" in err
-    assert told(output)["units"]["kept"] >= done
+    assert run_json(output)["units"]["kept"] >= done
     assert lab.tables(output) == lab.tables(expected)
     assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
 
@@ -283,8 +279,8 @@ def test_embeddings(lab, call, nodes, on_ray, tmp_path):
     assert len(found["ray"]) == 3  # ids and two shards
     assert found["ray"] == found["local"]
     for key in ("fingerprint", "counts", "left_out"):
-        assert told(tmp_path / "ray")[key] == told(tmp_path / "local")[key]
-    assert told(tmp_path / "ray")["left_out"] == {"letters": 1667 + 3 * 1666, "sequences": 3333}
+        assert run_json(tmp_path / "ray")[key] == run_json(tmp_path / "local")[key]
+    assert run_json(tmp_path / "ray")["left_out"] == {"letters": 1667 + 3 * 1666, "sequences": 3333}
     (tmp_path / "ray" / "embeddings_00001.safetensors").unlink()
     code, err = call([str(argument) for argument in (*given, "-o", tmp_path / "ray", "--resume")])
     assert (code, "1 shards were done before" in err) == (0, True)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from support.files import run_json
 
 N = 4
 
@@ -24,10 +25,6 @@ def merge(call, folders, output, *more):
     return call([str(argument) for argument in ("merge", *folders, "-o", output, *more)])
 
 
-def told(folder):
-    return json.loads((folder / "run.json").read_text())
-
-
 def test_merged_shards_are_the_run(lab, call, shards, tmp_path):
     output = tmp_path / "out"
     assert merge(call, [shards[i] for i in (2, 0, 3, 1)], output) == (
@@ -35,7 +32,7 @@ def test_merged_shards_are_the_run(lab, call, shards, tmp_path):
         f"virnucpro: 300 records of 4 shards; tables and report.html are in {output}\n",
     )
     assert lab.tables(output) == lab.expected
-    whole, found = told(lab.folder / "unbroken"), told(output)
+    whole, found = run_json(lab.folder / "unbroken"), run_json(output)
     assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
     for entry in ("status", "fingerprint", "counts", "units", "model", "options"):
         assert found[entry] == whole[entry]
@@ -73,7 +70,7 @@ def test_missing_doubled_and_strange_shards_are_refused(lab, call, shards, tmp_p
 
 def test_a_shard_that_is_not_whole_is_refused_and_goes_on(lab, call, shards, tmp_path):
     output, half = tmp_path / "out", shutil.copytree(shards[2], tmp_path / "half")
-    state = told(half)
+    state = run_json(half)
     (half / "run.json").write_text(json.dumps({**state, "status": "running"}))
     folders = [*shards[:2], half, shards[3]]
     code, err = merge(call, folders, output)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from docs.pages import ROOT
 from docs.warm import CLIENT
-from lab import wait_for
+from support.processes import wait_for
 
 WARM = Path(__file__).with_name("warm.py")
 

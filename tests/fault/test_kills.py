@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from support.files import contents
 
 from virnucpro.run.replacement import UNFINISHED
 
@@ -21,7 +22,7 @@ ZYGOTE = """
 import json, os, signal, sys
 
 from virnucpro.cli.main import main
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 
 make_sums_reproducible()
 import matplotlib.figure
@@ -79,11 +80,6 @@ def run(tmp_path_factory):
         zygote.stdin.close()
 
 
-def contents(folder):
-    """Return the bytes of all files of a directory, but run.json, which has times."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "run.json"}
-
-
 def without_leftovers(files):
     return {name: data for name, data in files.items() if not name.startswith(".")}
 
@@ -101,11 +97,15 @@ class Case:
         self.before, self.after = folder / "earlier", folder / "new"
         assert run(self.before, earlier(self.before))[0] == 0
         assert run(self.after, new(self.after))[0] == 0
-        assert contents(self.before) != contents(self.after)
+        assert contents(self.before, "run.json") != contents(self.after, "run.json")
 
     def check(self, restart):
         """Kill it at each moment and let it go on."""
-        out, expected, earlier = self.folder / "out", contents(self.after), contents(self.before)
+        out, expected, earlier = (
+            self.folder / "out",
+            contents(self.after, "run.json"),
+            contents(self.before, "run.json"),
+        )
         more = ["--restart"] if restart else []
 
         def prepared():
@@ -115,18 +115,18 @@ class Case:
 
         prepared()
         code, steps = self.run(out, [*self.new(out), *more])
-        assert (code, contents(out)) == (0, expected)
+        assert (code, contents(out, "run.json")) == (0, expected)
         killed = 0
         for moment in moments(steps):
             prepared()
             code, _ = self.run(out, [*self.new(out), *more], moment)
             killed += code == -signal.SIGKILL
-            found = without_leftovers(contents(out)) if out.exists() else {}
+            found = without_leftovers(contents(out, "run.json")) if out.exists() else {}
             if restart and any(found.get(name) != data for name, data in earlier.items()):
                 self.is_whole(out, expected)
             code, _ = self.run(out, [*self.new(out), self.again])
             assert code == 0, moment
-            assert contents(out) == expected, moment
+            assert contents(out, "run.json") == expected, moment
             assert not (out / UNFINISHED).exists()
         assert killed >= KILLS - 1
 
@@ -150,7 +150,7 @@ def test_embed(run, lab, tmp_path, restart):
         return lambda out: ["embed", tmp_path / f"{name}.faa", "-o", out, *fixed]
 
     case = Case(run, tmp_path, command("one"), command("two"), "--resume")
-    assert len(contents(case.after)) == 7
+    assert len(contents(case.after, "run.json")) == 7
     if not restart:
         case.check(restart)
         return
@@ -179,7 +179,7 @@ def test_scan(run, lab, tmp_path, restart):
         return lambda out: ["scan", tmp_path / f"{name}.fa", "-o", out, *found, *fixed]
 
     case = Case(run, tmp_path, command("one"), command("two"), "--restart")
-    assert len([name for name in contents(case.after) if name.endswith(".png")]) == 4
+    assert len([name for name in contents(case.after, "run.json") if name.endswith(".png")]) == 4
     case.check(restart)
 
 
@@ -192,7 +192,7 @@ def test_merge(run, lab, tmp_path, restart):
             more = ["--shard", f"{shard}/2", "--min-score", score, "--unit-records", 60]
             assert run(part, lab.arguments(part, *more))[0] == 0
             parts.append(part)
-    before = [contents(part / "units") for part in parts]
+    before = [contents(part / "units", "run.json") for part in parts]
 
     def command(numbers):
         return lambda out: ["merge", *(parts[number] for number in numbers), "-o", out]
@@ -200,4 +200,4 @@ def test_merge(run, lab, tmp_path, restart):
     case = Case(run, tmp_path, command((0, 1)), command((2, 3)), "--restart")
     assert lab.tables(case.after) == lab.expected
     case.check(restart)
-    assert [contents(part / "units") for part in parts] == before
+    assert [contents(part / "units", "run.json") for part in parts] == before

@@ -8,69 +8,50 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import torch
-from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, run_command, write_dnabert, write_esm2
+from support.files import contents
+from support.hub import COMMIT, HubHandler, HubServer, serving
+from support.models import seeded
+from support.published_files import INPUT_DIM, MLPClassifier, pickle_classifier, run_command, write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
 from virnucpro.pretrained.registry import SHIPPED, list_models
 from virnucpro.pretrained.verification import verify_model
 from virnucpro.pretrained.weights import sha256
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 KILLS = 20
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(HubServer):
     """A hub that sends so slowly that a kill finds it at work; `sent` counts bytes of files."""
 
-    daemon_threads = True
-
     def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root, self.sent, self.slow = root, 0, True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that were killed."""
+        super().__init__(root, Handler)
+        self.sent, self.slow = 0, True
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(HubHandler):
     server: Hub
 
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-    def answer(self, send: bool) -> None:
+    def answer(self, method: str) -> None:
         owner, name, file = re.fullmatch(r"/([^/]+)/([^/]+)/resolve/[^/]+/([^/]+)", self.path).groups()
         path = self.server.root / owner / name / file
         data = path.read_bytes() if path.is_file() else b""
-        first = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        self.send_response(404 if not data else 206 if first else 200)
+        first = self.first_byte()
         headers = {"Content-Length": len(data) - first, "Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"}
         if data:
             headers |= {"ETag": f'"{sha256(path)}"', "X-Repo-Commit": COMMIT}
-        for key, value in headers.items():
-            self.send_header(key, str(value))
-        self.end_headers()
-        for begin in range(first, len(data) if send else 0, 2048):
+        self.reply(404 if not data else 206 if first else 200, headers)
+        for begin in range(first, len(data) if method == "GET" else 0, 2048):
             self.wfile.write(data[begin : begin + 2048])
             self.wfile.flush()
             self.server.sent += 2048
             if self.server.slow:
                 time.sleep(0.002)
-
-    def do_GET(self) -> None:
-        self.answer(True)
-
-    def do_HEAD(self) -> None:
-        self.answer(False)
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +62,15 @@ def files(tmp_path_factory) -> Path:
     write_esm2(root / "facebook" / "esm2_t6_8M_UR50D", "sharded safetensors")
     (root / "zhihan1996").mkdir()
     write_dnabert(root / "zhihan1996" / "DNABERT-S")
-    torch.manual_seed(1)
-    pickle_classifier(root / "model.pth", MLPClassifier(INPUT_DIM, 16))
+    with seeded(1):
+        pickle_classifier(root / "model.pth", MLPClassifier(INPUT_DIM, 16))
     return root
 
 
 @pytest.fixture
 def hub(files):
-    server = Hub(files)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Hub(files)) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +78,7 @@ def start():
     """Start a command in a process that has imported all it needs, so that a kill finds it at work."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["published_files", "virnucpro.pretrained.download", "huggingface_hub.file_download"]
+        ["support.published_files", "virnucpro.pretrained.download", "huggingface_hub.file_download"]
     )
 
     def started(arguments: list[object]) -> multiprocessing.process.BaseProcess:
@@ -112,10 +88,6 @@ def start():
         return process
 
     return started
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def require_no_half_model(models: Path) -> bool:

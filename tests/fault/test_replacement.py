@@ -9,15 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.files import contents
 
 from virnucpro.files import locked
 
 PROGRAM = Path(sys.executable).with_name("virnucpro")
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def dna(seed, length):
@@ -67,10 +64,6 @@ OUTPUTS = {
 }
 
 
-def run(call, arguments):
-    return call([str(argument) for argument in arguments])
-
-
 @pytest.mark.parametrize("how", ["symlink", "hard link", "the file itself"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_output_that_is_an_input_is_refused(lab, call, made, command, how):
@@ -90,7 +83,7 @@ def test_an_output_that_is_an_input_is_refused(lab, call, made, command, how):
         else:
             shutil.copy(source, out / name)
             arguments = [out / name if argument == source else argument for argument in arguments]
-        code, err = run(call, [*arguments, "--restart"])
+        code, err = call([*arguments, "--restart"])
         assert (code, "is an input and would be replaced; choose another --output" in err) == (2, True), (name, err)
         assert (out / name).read_bytes() == text == source.read_bytes()
         if how == "the file itself" and command == "sample":
@@ -102,10 +95,10 @@ def test_compare_does_not_write_into_its_tables(call, made):
     text = (made / "a.tsv").read_bytes()
     (made / "link.tsv").symlink_to(made / "b.tsv")
     for output in ("a.tsv", "b.tsv", "link.tsv"):
-        code, err = run(call, ["compare", made / "a.tsv", made / "b.tsv", "-o", made / output])
+        code, err = call(["compare", made / "a.tsv", made / "b.tsv", "-o", made / output])
         assert (code, "is an input and would be replaced" in err) == (2, True), err
     assert (made / "a.tsv").read_bytes() == (made / "b.tsv").read_bytes() == text
-    assert run(call, ["compare", made / "a.tsv", made / "b.tsv", "-o", made / "c.tsv"])[0] == 0
+    assert call(["compare", made / "a.tsv", made / "b.tsv", "-o", made / "c.tsv"])[0] == 0
 
 
 @pytest.mark.parametrize("command", ["predict", "compare", "evaluate", "check"])
@@ -138,7 +131,7 @@ def test_standard_input_that_is_an_output_is_refused(made):
 def test_a_model_is_not_calibrated_in_place(lab, call, made):
     model = shutil.copytree(lab.model, made / "model")
     before = contents(model)
-    code, err = run(call, ["calibrate", model, "--data", made / "data", "-o", model, "--restart", "--device", "cpu"])
+    code, err = call(["calibrate", model, "--data", made / "data", "-o", model, "--restart", "--device", "cpu"])
     assert (code, "is an input and would be replaced" in err) == (2, True), err
     assert contents(model) == before
 
@@ -147,11 +140,11 @@ def test_a_model_is_not_calibrated_in_place(lab, call, made):
 def test_a_restart_that_fails_leaves_what_was_there(lab, call, made, command):
     out = made / "out"
     arguments = commands(made, lab, out)[command]
-    assert run(call, arguments)[0] == 0
+    assert call(arguments)[0] == 0
     (out / "mine.txt").write_text("mine")
     (out / "record_1.png").write_text("mine")
     before = contents(out)
-    code, err = run(call, arguments)
+    code, err = call(arguments)
     assert code == 1, err
     assert contents(out) == before
     # Broken input: sound at first, so that work begins, then not sequence data.
@@ -159,7 +152,7 @@ def test_a_restart_that_fails_leaves_what_was_there(lab, call, made, command):
         with (made / name).open("a") as file:
             file.write(damage)
     (made / "data" / "val" / "virus.fna").write_text("no sequence")
-    code, err = run(call, [*arguments, "--restart"])
+    code, err = call([*arguments, "--restart"])
     assert code == 65, err
     assert contents(out) == before
 
@@ -170,10 +163,10 @@ def test_two_commands_do_not_work_in_one_directory(lab, call, made, command):
     before = contents(out)
     others = {"report": ["report", out], "merge": ["merge", made / "part", "-o", out]}
     if command == "merge":
-        assert run(call, lab.arguments(made / "part", "--shard", "1/1"))[0] == 0
+        assert call(lab.arguments(made / "part", "--shard", "1/1"))[0] == 0
     arguments = {**commands(made, lab, out), **others}[command]
     with locked(out):
-        code, err = run(call, [*arguments, *(["--restart"] if command != "report" else [])])
+        code, err = call([*arguments, *(["--restart"] if command != "report" else [])])
     assert (code, f"another run works in {out}" in err) == (1, True), err
     assert contents(out) == before
 
@@ -186,7 +179,7 @@ def test_scan_leaves_no_figure_of_an_earlier_scan(lab, call, made):
     scan = ["scan", made / "in.fa", "-o", out, *found, *small]
     out.mkdir()
     (out / "record_00009.png").write_text("mine")  # no scan has been here
-    assert run(call, [*scan, "--plots", "png", "--restart"])[0] == 0
+    assert call([*scan, "--plots", "png", "--restart"])[0] == 0
     assert (out / "record_00009.png").read_text() == "mine"
     (out / "record_00009.png").unlink()
     figures = {f"record_{number:05d}.png" for number in range(1, 6)}
@@ -197,22 +190,22 @@ def test_scan_leaves_no_figure_of_an_earlier_scan(lab, call, made):
         (out / name).write_text("mine")
     (out / "record_00008.svg").mkdir()
     mine.add("record_00008.svg")
-    assert run(call, [*scan, "--plots", "svg", "--restart"])[0] == 0
+    assert call([*scan, "--plots", "svg", "--restart"])[0] == 0
     assert {path.name for path in out.iterdir()} == {name.replace("png", "svg") for name in figures} | tables | mine
     text = (made / "in.fa").read_text()
     (made / "in.fa").write_text(text[: text.index(">r2")])
-    assert run(call, [*scan, "--plots", "svg", "--restart"])[0] == 0
+    assert call([*scan, "--plots", "svg", "--restart"])[0] == 0
     assert {path.name for path in out.iterdir()} == {"record_00001.svg", "record_00002.svg"} | tables | mine
-    assert run(call, [*scan, "--plots", "none", "--restart"])[0] == 0
+    assert call([*scan, "--plots", "none", "--restart"])[0] == 0
     assert {path.name for path in out.iterdir()} == tables | mine
 
 
 def test_a_merge_that_fails_leaves_the_earlier_run(lab, call, made):
     part, out = made / "part", shutil.copytree(lab.folder / "unbroken", made / "out")
-    assert run(call, lab.arguments(part, "--shard", "1/1", "--min-score", 0.9))[0] == 0
+    assert call(lab.arguments(part, "--shard", "1/1", "--min-score", 0.9))[0] == 0
     lab.units_of(part)[40].unlink()
     before = contents(out)
-    code, err = run(call, ["merge", part, "-o", out, "--restart"])
+    code, err = call(["merge", part, "-o", out, "--restart"])
     assert (code, "unit_000040 cannot be read" in err) == (1, True), err
     assert contents(out) == before
 
@@ -223,22 +216,22 @@ def test_a_merge_that_fails_leaves_the_earlier_run(lab, call, made):
 def test_embeddings_of_other_inputs_are_not_gone_on_with(lab, call, made):
     out = made / "out"
     arguments = commands(made, lab, out)["embed"]
-    assert run(call, arguments)[0] == 0
-    before = {name: data for name, data in contents(out).items() if name.name != "run.json"}
+    assert call(arguments)[0] == 0
+    before = contents(out, "run.json")
     (made / "other.faa").write_text((made / "in.faa").read_text() + ">more\nMKV\n")
     for source, message in (
         ([made / "other.faa"], "size of input 1 in bytes was 75 and is 85"),
         ([made / "in.faa", made / "in.faa"], "number of inputs was 1 and is 2"),
     ):
-        code, err = run(call, ["embed", *source, *arguments[2:], "--resume"])
+        code, err = call(["embed", *source, *arguments[2:], "--resume"])
         assert (code, message in err) == (2, True), err
-    assert {name: data for name, data in contents(out).items() if name.name != "run.json"} == before
-    code, err = run(call, [*arguments, "--resume"])
+    assert contents(out, "run.json") == before
+    code, err = call([*arguments, "--resume"])
     assert (code, "1 shards were done before" in err) == (0, True), err
     state = json.loads((out / "run.json").read_text())
     del state["content"]  # as of an earlier version
     (out / "run.json").write_text(json.dumps(state))
-    assert run(call, [*arguments, "--resume"])[0] == 0
+    assert call([*arguments, "--resume"])[0] == 0
 
 
 def test_embeddings_of_another_stream_are_not_gone_on_with(lab, made):
@@ -251,11 +244,11 @@ def test_embeddings_of_another_stream_are_not_gone_on_with(lab, made):
         return done.returncode, done.stderr.decode()
 
     assert embed(text)[0] == 0
-    before = {name: data for name, data in contents(out).items() if name.name != "run.json"}
+    before = contents(out, "run.json")
     code, err = embed(text.replace(b"MKV", b"MKI", 1), "--resume")
     assert (code, "embeddings_00000.safetensors was made of other records" in err) == (2, True), err
-    assert {name: data for name, data in contents(out).items() if name.name != "run.json"} == before
+    assert contents(out, "run.json") == before
     code, err = embed(b"", "--resume")
     assert (code, "number of records was 5 and is 0" in err) == (2, True), err
-    assert {name: data for name, data in contents(out).items() if name.name != "run.json"} == before
+    assert contents(out, "run.json") == before
     assert embed(text, "--resume")[0] == 0

@@ -9,16 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.files import contents, run_json
 
 NOTHING_LEFT = "is complete; nothing is left to do\n"
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def told(folder):
-    return json.loads((folder / "run.json").read_text())
 
 
 def piped(lab, data, output, *more):
@@ -115,7 +108,7 @@ def test_a_copy_is_read_and_an_untouched_file_is_not(lab, large, call, tmp_path)
 def test_a_run_that_does_not_say_what_it_read_is_not_called_complete(lab, call, tmp_path):
     output = shutil.copytree(lab.folder / "unbroken", tmp_path / "out")
     for damage in (None, "x", {"records": True, "sha256": 5}):
-        state = told(lab.folder / "unbroken")
+        state = run_json(lab.folder / "unbroken")
         state["content"] = damage
         if damage is None:
             del state["content"]
@@ -132,10 +125,10 @@ def test_qualities_and_compression(lab, call, tmp_path):
     path.write_text(fastq())
     assert call(lab.arguments(output, *every, source=path))[0] == 0
     assert (output / "viral.fastq").read_text() == fastq()
-    assert told(output)["content"]["fastq"]
+    assert run_json(output)["content"]["fastq"]
     stream = tmp_path / "stream"
     assert piped(lab, gzip.compress(fastq().encode()), stream, *every)[0] == 0
-    assert told(stream)["content"] == told(output)["content"]
+    assert run_json(stream)["content"] == run_json(output)["content"]
     for level, quality, code in ((9, "I", 0), (1, "I", 0), (9, "H", 2)):
         data = gzip.compress(fastq(quality=quality).encode(), level)
         found, err = piped(lab, data, stream, *every, "--resume")
@@ -151,7 +144,7 @@ def test_pairs_are_compared(lab, tmp_path, call):
     text = (tmp_path / "2.fa").read_text()
     for changed, code in ((text, 0), (text.replace("ACGGCTAAGC", "ACGGCTAAGT"), 2)):
         (tmp_path / "2.fa").write_text(changed)
-        state = told(output)
+        state = run_json(output)
         state["fingerprint"]["SHA-256 of the ends of input 2"] = None  # as if only the middle of a long file differed
         state["fingerprint"].update(ends(lab, call, tmp_path, command))
         (output / "run.json").write_text(json.dumps(state))
@@ -164,7 +157,7 @@ def ends(lab, call, folder, command):
     fresh = folder / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     assert call([str(fresh) if word == str(folder / "out") else word for word in command])[0] == 0
-    return {name: value for name, value in told(fresh)["fingerprint"].items() if "ends" in name}
+    return {name: value for name, value in run_json(fresh)["fingerprint"].items() if "ends" in name}
 
 
 def test_an_input_that_changes_while_it_is_read_is_told_and_read_again(lab, tmp_path, call):
@@ -179,7 +172,7 @@ def test_an_input_that_changes_while_it_is_read_is_told_and_read_again(lab, tmp_
         end.write(">last\nACGT\n")
     code, err = lab.ended(process)
     assert (code, f"{first} changed while it was read" in err) == (0, True), err
-    assert told(output)["inputs"][0]["inode"] is None
+    assert run_json(output)["inputs"][0]["inode"] is None
     assert (output / "records.tsv").read_bytes().startswith(lab.expected["records.tsv"][:60])
 
 
@@ -213,7 +206,7 @@ def test_units_that_are_not_of_the_input_are_not_merged(lab, call, tmp_path):
     code, err = call(["merge", str(part), "-o", str(output)])
     assert (code, "units are not of the input that was read" in err) == (1, True), err
     assert list(output.iterdir()) == []
-    state = told(part)
+    state = run_json(part)
     del state["content"]
     (part / "run.json").write_text(json.dumps(state))
     code, err = call(["merge", str(part), "-o", str(output)])
@@ -273,7 +266,7 @@ def test_a_damaged_run_json_gives_one_line(lab, part, call, tmp_path, damage):
 
 def test_a_run_json_that_tells_of_far_too_many_units_or_shards(lab, part, call, tmp_path):
     folder = shutil.copytree(part, tmp_path / "part")
-    state = told(folder)
+    state = run_json(folder)
     state["units"]["all"] = 10**15
     (folder / "run.json").write_text(json.dumps(state))
     code, err = call(["merge", str(folder), "-o", str(tmp_path / "out")])

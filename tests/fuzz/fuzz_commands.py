@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # lab
+sys.path.insert(0, str(Path(__file__).parents[1]))  # support
 
 try:
     import atheris
@@ -32,8 +32,9 @@ except ImportError:  # the random mode does without it
 
 with atheris.instrument_imports(include=["virnucpro"]) if atheris else nullcontext():
     import typer
-    from lab import fasta, make_model, make_records, write_model
-    from xopen import xopen
+    from support.files import fasta, zstd
+    from support.lab import make_records
+    from support.models import make_model, write_model
 
     from virnucpro.cli import main as command_line
 
@@ -45,14 +46,6 @@ FOUND = Path("runs/fuzz_commands")
 CODES = {0, 2, 65, 66}
 COMMANDS = ["predict", "predict", "check", "scan", "compare", "frames", "embed"]
 _common = ["-t", "1", "--device", "cpu", "--precision", "fp32"]
-
-
-def zstd(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with xopen(buffer, "wb", format="zst", threads=0) as stream:
-        stream.write(data)
-        stream.flush()
-    return buffer.getvalue()
 
 
 def lzma_fast(data: bytes) -> bytes:

@@ -11,14 +11,13 @@ rest is text.
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from xopen import xopen
+sys.path.insert(0, str(Path(__file__).parents[1]))  # support
 
 try:
     import atheris
@@ -26,6 +25,8 @@ except ImportError:  # the seeds can be run without it
     atheris = None
 
 with atheris.instrument_imports(include=["virnucpro"]) if atheris else nullcontext():
+    from support.files import zstd
+
     from virnucpro.config import FrameRule
     from virnucpro.errors import InputError
     from virnucpro.seq import frames_of, iter_chunks, read_records
@@ -39,14 +40,6 @@ TEXTS = [
     b"@a\r\nACGT\r\n+\r\n@@@@\r\n@b\nAC\nII\n@c\nACGT\n+\nII\n",
     b"\xef\xbb\xbf\n\n>a\rACGT\r>b\n!\n",
 ]
-
-
-def zstd(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with xopen(buffer, "wb", format="zst", threads=0) as stream:
-        stream.write(data)
-        stream.flush()
-    return buffer.getvalue()
 
 
 # Plain more often than the others: most of what there is to find lies behind the decompression.

@@ -1,11 +1,9 @@
 """The fuzz targets run their own seeds, so that they still fit the code they are aimed at."""
 
-import logging
 import runpy
 from pathlib import Path
 
 import pytest
-import torch
 
 TARGET = runpy.run_path(str(Path(__file__).with_name("fuzz_reader.py")))
 
@@ -19,15 +17,12 @@ def test_every_seed_runs() -> None:
 
 @pytest.fixture
 def commands():
-    """The target of the commands, which sets up logging and threads as the command line does."""
+    """The target of the commands, which puts a prepared one in place of the command line."""
     from virnucpro.cli import main
 
-    root, app, threads = logging.getLogger(), main.app, torch.get_num_threads()
-    handlers, level = root.handlers[:], root.level
+    app = main.app
     yield runpy.run_path(str(Path(__file__).with_name("fuzz_commands.py")))
-    torch.set_num_threads(threads)
-    root.handlers[:], main.app = handlers, app
-    root.setLevel(level)
+    main.app = app
 
 
 def test_every_command_runs_on_whole_and_on_broken_input(commands, tmp_path) -> None:

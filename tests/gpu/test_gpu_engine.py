@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from support.models import pack_rows, random_rows, randomise, row_error
 
-from virnucpro.data import TokenSequence, pack, pad, unpad
+from virnucpro.data import pad, unpad
 from virnucpro.errors import PackedFormatError
 from virnucpro.models import (
     DNABERT,
@@ -70,27 +71,16 @@ def exact_float32():
 
 def make_model(name, dtype=torch.float32, attention="auto"):
     """Return a model with activations of a realistic size, none of whose weights has its default value."""
-    model, gain = MODELS[name](), GAIN[name.partition("-")[0]]
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in key and key.endswith("weight"):
-                parameter.copy_(1 + 0.1 * noise)
-            elif parameter.dim() == 2 and "embedding" not in key and "token_type" not in key:
-                parameter.copy_(gain * noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.copy_(noise if "embedding" in key else 0.1 * noise)
-    return model.eval().place(CUDA, dtype, attention)
+    gain = GAIN[name.partition("-")[0]]
+    return randomise(MODELS[name](), seed=3, spread=0.1, gain=gain).place(CUDA, dtype, attention)
 
 
 def make_rows(lengths=LENGTHS, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(4, 24, (n,), generator=generator).numpy() for n in lengths]
+    return random_rows(lengths, 4, 24, seed)
 
 
 def make_batch(rows):
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)]).pin_memory().to(CUDA, non_blocking=True)
+    return pack_rows(rows).pin_memory().to(CUDA, non_blocking=True)
 
 
 @torch.inference_mode()
@@ -102,12 +92,6 @@ def packed(model, batch):
 @torch.inference_mode()
 def padded(model, batch):
     return unpad(model(pad(batch, model.pad_token))[model.n_layers], batch)
-
-
-def error(found, expected):
-    """Return the largest relative L2 error of a row (a token or a pooled vector)."""
-    found, expected = found.double(), expected.double()
-    return ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max().item()
 
 
 def usable_model(name, dtype, backend):
@@ -132,10 +116,10 @@ def test_packed_equals_padded_float32(name, dtype, backend):
     model, batch = usable_model(name, dtype, backend), make_batch(make_rows())
     found, expected = packed(model, batch), padded(make_model(name), batch)
     tolerance = FP32 if dtype == torch.float32 else HALF
-    per_token, window = error(found, expected), ALL_TOKENS if model.uses_alibi else RESIDUES
+    per_token, window = row_error(found, expected), ALL_TOKENS if model.uses_alibi else RESIDUES
     long_enough = batch.cu_seqlens.diff() > window.skip_first + window.skip_last
     pooled = [mean_pool_packed(h, batch.cu_seqlens, window, batch.position_ids)[long_enough] for h in (found, expected)]
-    per_vector = error(*pooled)
+    per_vector = row_error(*pooled)
     print(f"{name} {backend.name} {dtype}: relative L2 per token {per_token:.2e}, per pooled vector {per_vector:.2e}")
     assert found.dtype == torch.float32
     assert per_token <= tolerance
@@ -145,7 +129,7 @@ def test_packed_equals_padded_float32(name, dtype, backend):
 @pytest.mark.parametrize("name", SMALL)
 def test_padded_half_precision_is_as_near(name):
     batch = make_batch(make_rows())
-    assert error(padded(make_model(name, torch.bfloat16), batch), padded(make_model(name), batch)) <= HALF
+    assert row_error(padded(make_model(name, torch.bfloat16), batch), padded(make_model(name), batch)) <= HALF
 
 
 def test_the_gpu_prefers_our_own_kernel():
@@ -200,9 +184,9 @@ def test_wrapper_equals_plain_attention(dtype, causal, scale, spare):
     expected = plain_attention(call["q"], call["k"], call["v"], lengths, causal, scale or 64**-0.5)
     assert found.dtype == dtype
     assert found.shape == call["q"].shape
-    assert error(found.flatten(1), expected.flatten(1)) <= ATTENTION[dtype]
+    assert row_error(found.flatten(1), expected.flatten(1)) <= ATTENTION[dtype]
     other = plain_attention(call["q"], call["k"], call["v"], lengths, not causal, scale or 64**-0.5)
-    assert error(found.flatten(1), other.flatten(1)) > 10 * ATTENTION[dtype]  # the test sees a wrong mask
+    assert row_error(found.flatten(1), other.flatten(1)) > 10 * ATTENTION[dtype]  # the test sees a wrong mask
 
 
 def borders(*values, dtype=torch.int32):
@@ -259,13 +243,13 @@ def test_neither_order_nor_neighbours_matter(name, dtype, backend):
     for order in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
         found = packed(model, make_batch([rows[i] for i in order])).split([lengths[i] for i in order])
         for i, values in zip(order, found, strict=True):
-            assert error(values, first[i]) <= NEIGHBOUR[dtype], (order, i)
+            assert row_error(values, first[i]) <= NEIGHBOUR[dtype], (order, i)
     others = make_rows(lengths, seed=9)
     for i in range(len(rows)):  # all neighbours other, i the same
         changed = [row if j == i else others[j] for j, row in enumerate(rows)]
         found = packed(model, make_batch(changed)).split(lengths)
-        assert error(found[i], first[i]) <= NEIGHBOUR[dtype], i
-        assert error(found[i - 1], first[i - 1]) > 0.05  # the others did change
+        assert row_error(found[i], first[i]) <= NEIGHBOUR[dtype], i
+        assert row_error(found[i - 1], first[i - 1]) > 0.05  # the others did change
 
 
 @pytest.mark.parametrize("dtype", NEIGHBOUR, ids=str)
@@ -276,7 +260,7 @@ def test_alone_equals_in_company(dtype, backend):
     together = packed(model, make_batch(rows)).split([len(row) for row in rows])
     for row, values in zip(rows, together, strict=True):
         alone = packed(model, make_batch([row]))
-        assert error(values, alone) <= (FP32 if dtype == torch.float32 else HALF)
+        assert row_error(values, alone) <= (FP32 if dtype == torch.float32 else HALF)
 
 
 # ---- (d) the packed path never waits for the device
@@ -322,7 +306,7 @@ def test_runner_equals_the_cpu(name, packing):
     expected = AsyncInferenceRunner(Encoder(reference, tokenizer, window), "cpu", max_tokens=4096).embed(sequences)
     runner = AsyncInferenceRunner(Encoder(model, tokenizer, window), CUDA, max_tokens=4096, packing=packing)
     found = runner.embed(sequences)
-    assert error(torch.from_numpy(found), torch.from_numpy(expected)) <= HALF
+    assert row_error(torch.from_numpy(found), torch.from_numpy(expected)) <= HALF
     names = [name for batch in runner.run((str(i), s) for i, s in enumerate(sequences)) for name in batch.sequence_ids]
     assert sorted(names) == sorted(map(str, range(200)))
 

@@ -6,6 +6,7 @@ import importlib.util
 import pytest
 import torch
 import torch.nn.functional as F
+from support.models import pack_rows, random_rows, randomise, row_error, seeded
 from torch import nn
 
 from virnucpro.data import TokenSequence, pack
@@ -44,12 +45,6 @@ def random(*shape, seed=0):
     return torch.randn(*shape, device=CUDA, generator=torch.Generator(CUDA).manual_seed(seed))
 
 
-def error(found, expected):
-    """Return the largest relative L2 error of a row."""
-    found, expected = found.double(), expected.double()
-    return ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max().item()
-
-
 @pytest.fixture
 def fused():
     return kernels_for(CUDA, torch.bfloat16)
@@ -78,8 +73,8 @@ def test_add_layer_norm(fused, width, heads, dtype, add, residual):
     found_x, found_h = fused.add_layer_norm(x, y, norm, dtype)
     assert found_x.data_ptr() == x.data_ptr()
     assert (found_x.dtype, found_h.dtype) == (residual, dtype)
-    assert error(found_x, expected_x) <= (FP32 if residual == torch.float32 else ROUNDING[residual])
-    assert error(found_h, expected_h) <= ROUNDING[dtype]
+    assert row_error(found_x, expected_x) <= (FP32 if residual == torch.float32 else ROUNDING[residual])
+    assert row_error(found_h, expected_h) <= ROUNDING[dtype]
 
 
 @half
@@ -91,7 +86,7 @@ def test_rotary_qk(fused, width, heads, dtype):
     found = fused.rotary_qk(qkv, cos, sin)
     for place, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one.data_ptr() == qkv[:, place].data_ptr()
-        assert error(one, other) <= ROUNDING[dtype]
+        assert row_error(one, other) <= ROUNDING[dtype]
     assert torch.equal(found[2].float(), expected[2])
 
 
@@ -104,11 +99,11 @@ def test_feed_forward(fused, width, heads, dtype):
     up, down = (nn.Linear(n, 5 * width - n, device=CUDA, dtype=dtype) for n in (width, 4 * width))
     bare = F.linear(x, up.weight)
     exact = F.gelu(bare.double() + up.bias.double())
-    assert error(bias_gelu(bare, up.bias), exact) <= ROUNDING[dtype]
+    assert row_error(bias_gelu(bare, up.bias), exact) <= ROUNDING[dtype]
     with torch.inference_mode():
         found = [fused.feed_forward(x, up, down), feed_forward(x, up, down, 256)]
         expected = PLAIN.feed_forward(x.double(), up.double(), down.double())
-    assert max(error(one, expected) for one in found) <= 3 * ROUNDING[dtype]  # three roundings
+    assert max(row_error(one, expected) for one in found) <= 3 * ROUNDING[dtype]  # three roundings
 
 
 @shapes
@@ -134,8 +129,8 @@ def test_quantise(width, heads):
 def test_float8_is_the_plain_path_in_float8_and_near_float32():
     if torch.cuda.get_device_capability() < (8, 9):
         pytest.skip("needs compute capability 8.9")
-    torch.manual_seed(0)
-    exact = ESM2(ESM2Config(layers=3, width=320, heads=20)).eval().to(CUDA)
+    with seeded(0):
+        exact = ESM2(ESM2Config(layers=3, width=320, heads=20)).eval().to(CUDA)
     batch = make_batch()
     arguments = (batch.input_ids, batch.cu_seqlens, batch.max_seqlen)
     expected = exact.forward_packed(*arguments)[3]
@@ -148,7 +143,7 @@ def test_float8_is_the_plain_path_in_float8_and_near_float32():
     assert ((found - expected).norm() / expected.norm()).item() <= 0.08
     alone = pack([TokenSequence("0", batch.input_ids[: LENGTHS[0]].cpu().numpy())]).to(CUDA)
     one = model.forward_packed(alone.input_ids, alone.cu_seqlens, alone.max_seqlen)[3]
-    assert error(one, plain[: LENGTHS[0]]) <= 0.02  # neighbours and the number of tokens do not matter
+    assert row_error(one, plain[: LENGTHS[0]]) <= 0.02  # neighbours and the number of tokens do not matter
 
 
 def test_offsets_beyond_two_to_the_31():
@@ -163,7 +158,7 @@ def test_offsets_beyond_two_to_the_31():
     x[-last:] = random(last, width).bfloat16()
     expected = F.gelu(x[-last:].double())
     triton_kernels.bias_gelu(x, torch.zeros(width, device=CUDA, dtype=torch.bfloat16))
-    assert error(x[-last:], expected) <= ROUNDING[torch.bfloat16]
+    assert row_error(x[-last:], expected) <= ROUNDING[torch.bfloat16]
     assert not x[:-last].any()
     heads = width // 64
     qkv = x.view(-1)[: rows // 3 * 3 * width].view(-1, 3, heads, 64)
@@ -171,31 +166,18 @@ def test_offsets_beyond_two_to_the_31():
     table = rotary_table(torch.arange(qkv.shape[0], device=CUDA) % 1024, 64)
     expected = PLAIN.rotary_qk(qkv[-last:].float(), *(t[-last:] for t in table))
     found = triton_kernels.rotary_qk(qkv, *table)
-    assert all(error(f[-last:], e) <= ROUNDING[torch.bfloat16] for f, e in zip(found, expected, strict=True))
+    assert all(row_error(f[-last:], e) <= ROUNDING[torch.bfloat16] for f, e in zip(found, expected, strict=True))
 
 
 # ---- the whole model
 
 
 def make_model(width, heads, dtype, attention="auto", device=CUDA):
-    model = ESM2(ESM2Config(4, width, heads))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in key and key.endswith("weight"):
-                parameter.copy_(1 + 0.1 * noise)
-            elif parameter.dim() == 2 and "embedding" not in key:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.copy_(noise if "embedding" in key else 0.1 * noise)
-    return model.eval().place(device, dtype, attention)
+    return randomise(ESM2(ESM2Config(4, width, heads)), seed=3, spread=0.1).place(device, dtype, attention)
 
 
 def make_batch(device=CUDA):
-    generator = torch.Generator().manual_seed(0)
-    rows = [torch.randint(4, 24, (n,), generator=generator).numpy() for n in LENGTHS]
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)]).to(device)
+    return pack_rows(random_rows(LENGTHS, 4, 24)).to(device)
 
 
 @torch.inference_mode()
@@ -219,7 +201,11 @@ def test_fused_and_plain_forwards_agree_in_every_layer(width, heads, dtype, back
     model.kernels = PLAIN
     plain = forward(model, batch)
     for layer, expected in truth.items():
-        errors = error(found[layer], expected), error(plain[layer], expected), error(found[layer], plain[layer])
+        errors = (
+            row_error(found[layer], expected),
+            row_error(plain[layer], expected),
+            row_error(found[layer], plain[layer]),
+        )
         print(f"{width} {dtype} {backend.name} layer {layer}: fused {errors[0]:.2e}, plain {errors[1]:.2e}")
         assert found[layer].dtype == torch.float32
         assert errors[0] <= HALF[dtype]
@@ -252,7 +238,7 @@ def test_gradients_come_from_the_plain_twins():
         model.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[4].square().mean().backward()
         gradients.append(model.layers[0].up.weight.grad.flatten())
     assert gradients[0].any()
-    assert error(*gradients) <= HALF[torch.bfloat16]
+    assert row_error(*gradients) <= HALF[torch.bfloat16]
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

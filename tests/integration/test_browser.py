@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from unit.run_directories import random_records, write_run
+from support.run_directories import random_records, write_run
 
 from virnucpro.report.load import TOP_HITS
 from virnucpro.report.write import write_report

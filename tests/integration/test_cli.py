@@ -8,7 +8,6 @@ import csv
 import gzip
 import io
 import json
-import logging
 import lzma
 import os
 import random
@@ -19,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +26,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from xopen import xopen
+from support.commands import Done, run_captured
+from support.files import zstd
 
 import virnucpro
 from virnucpro.cli.main import main
@@ -75,13 +75,6 @@ FASTA = "".join(f">{header}\n{wrap(sequence)}\n" for header, sequence, _ in ENTR
 SMALL = f">a\n{MEDIUM}\n>b\n{SHORT}\n"
 
 
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 def clean_environment() -> dict[str, str]:
     """The environment without what makes programs think that they write to a terminal."""
     forced = {"FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "NO_COLOR"}
@@ -96,29 +89,11 @@ def command(*arguments: object, stdin: bytes = b"", **environment: str) -> Done:
     return Done(done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def logging_as_before():
-    """`main` sets up logging for a whole process; hand it back to the tests that follow."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.fixture
 def call(capfdbinary):
     """Run a command in this process."""
 
-    def run(*arguments: object) -> Done:
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return Done(end.value.code or 0, out.decode(errors="surrogateescape"), err.decode())
-
-    return run
+    return partial(run_captured, capfdbinary)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -133,14 +108,6 @@ def columns(path: Path) -> list[str]:
 def write(path: Path, data: str | bytes) -> Path:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
-
-
-def zstd(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with xopen(buffer, "wb", format="zst", threads=0) as stream:
-        stream.write(data)
-        stream.flush()
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ on standard output.
 import bz2
 import gzip
 import io
-import logging
 import lzma
 import os
 import random
@@ -23,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
-from xopen import xopen
+from support.commands import Done, run_captured
+from support.files import zstd
 
 from virnucpro.cli.main import main
 
@@ -48,14 +47,6 @@ PLAIN_FASTQ = fastq(b"a one") + fastq(b"b", SHORT)
 PLAIN_ROWS = ["a ok", "b ok"]
 # More than the reader buffers, so that a fault comes after some records; too short to be scored, which takes time.
 BULK = b"".join(fasta(b"r%d" % i, bytes(_letters.choices(b"ACGT", k=70))) for i in range(5000))
-
-
-def zstd(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with xopen(buffer, "wb", format="zst", threads=0) as stream:
-        stream.write(data)
-        stream.flush()
-    return buffer.getvalue()
 
 
 def zipped(data: bytes) -> bytes:
@@ -318,18 +309,9 @@ def documented() -> dict[str, Row]:
     return rows
 
 
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def run(capfdbinary, request):
     """Run a command in this process, or in one of its own where standard input or permissions matter."""
-    root = logging.getLogger()
-    handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
 
     def run_one(specimen: Specimen, *arguments: object) -> Done:
         given = [str(argument) for argument in arguments]
@@ -337,17 +319,9 @@ def run(capfdbinary, request):
             keywords = request.getfixturevalue("unprivileged") if specimen.bound else {}
             done = subprocess.run([COMMAND, *given], input=specimen.stdin, capture_output=True, check=False, **keywords)
             return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(given)
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return Done(end.value.code or 0, out.decode(), err.decode())
+        return run_captured(capfdbinary, *given)
 
-    yield run_one
-    torch.set_num_threads(threads)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return run_one
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from unit.run_directories import random_records, write_run
+from support.run_directories import random_records, write_run
 
 from virnucpro.report.write import write_report
 

@@ -10,8 +10,9 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from support.models import pack_rows, randomise
 
-from virnucpro.data import TokenSequence, VarlenCollator, pack, pad, unpad
+from virnucpro.data import VarlenCollator, pad, unpad
 from virnucpro.errors import NumericalError
 from virnucpro.models import DNABERT, ESM2, DNABERTConfig, ESM2Config
 from virnucpro.models.packed_attention import BACKENDS, create_position_ids_packed
@@ -49,18 +50,7 @@ LENGTHS = {
 
 def make_model(name, device="cpu", dtype=torch.float32, attention="auto"):
     """Return a model none of whose weights has its default value, so that each one matters."""
-    model = MODELS[name][0]()
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in key and key.endswith("weight"):
-                parameter.copy_(1 + 0.3 * noise)
-            elif parameter.dim() == 2 and "embedding" not in key:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.copy_(noise if "embedding" in key else 0.3 * noise)
-    return model.eval().place(device, dtype, attention)
+    return randomise(MODELS[name][0](), seed=7).place(device, dtype, attention)
 
 
 def make_rows(name, lengths, seed=0):
@@ -69,21 +59,17 @@ def make_rows(name, lengths, seed=0):
     return [rng.integers(low, high, size=n) for n in lengths]
 
 
-def make_batch(rows):
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)])
-
-
 @torch.inference_mode()
 def packed(model, rows, **options):
     """Return layer -> one tensor a sequence."""
-    batch = make_batch(rows).to(next(model.parameters()).device)
+    batch = pack_rows(rows).to(next(model.parameters()).device)
     hidden = model.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen, **options)
     return {layer: values.cpu().split([len(row) for row in rows]) for layer, values in hidden.items()}
 
 
 @torch.inference_mode()
 def padded(model, rows, **options):
-    batch = make_batch(rows).to(next(model.parameters()).device)
+    batch = pack_rows(rows).to(next(model.parameters()).device)
     hidden = model(pad(batch, model.pad_token), **options)
     return {layer: unpad(v, batch).cpu().split([len(row) for row in rows]) for layer, v in hidden.items()}
 
@@ -119,7 +105,7 @@ def test_packed_equals_padded_equals_one_by_one_in_every_layer(name, lengths):
     model, rows = make_model(name), make_rows(name, lengths)
     layers = range(model.n_layers + 1)
     expected = one_by_one(model, rows, repr_layers=layers)
-    position_ids = create_position_ids_packed(make_batch(rows).cu_seqlens)
+    position_ids = create_position_ids_packed(pack_rows(rows).cu_seqlens)
     forms = (
         packed(model, rows, repr_layers=layers),
         packed(model, rows, repr_layers=layers, position_ids=position_ids),
@@ -156,7 +142,7 @@ def test_the_tests_above_can_fail(name):
     """Borders that are not those of the sequences, and a wrong pad token, are far outside the tolerance."""
     model, rows = make_model(name), make_rows(name, [12, 7])
     expected = torch.cat(one_by_one(model, rows)[model.n_layers])
-    batch = make_batch(rows)
+    batch = pack_rows(rows)
     for cu_seqlens, longest in (([0, 19], 19), ([0, 11, 19], 11)):
         borders = torch.tensor(cu_seqlens, dtype=torch.int32)
         wrong = model.forward_packed(batch.input_ids, borders, longest)[model.n_layers]
@@ -237,7 +223,7 @@ def test_bf16_is_near_fp32_in_every_form(name, form):
 
 def test_gradients_pass_through_the_packed_path(name):
     model, rows = make_model(name), make_rows(name, [5, 1, 8])
-    batch = make_batch(rows)
+    batch = pack_rows(rows)
     model.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[model.n_layers].pow(2).sum().backward()
     packed_gradients = {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()

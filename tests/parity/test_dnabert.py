@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from support.models import pack_rows, random_rows, row_error
 
-from virnucpro.data import TokenSequence, pack, pad, unpad
+from virnucpro.data import pad, unpad
 from virnucpro.models import DNABERT, DNABERTConfig
 from virnucpro.models.dnabert_flash import alibi_head_slopes
 from virnucpro.pretrained.weights import DNABERT_S, fill, load_tensors, map_keys, shapes_only
@@ -92,13 +93,7 @@ def make(heads):
 
 
 def make_batch(lengths=LENGTHS):
-    generator = torch.Generator().manual_seed(0)
-    rows = [torch.randint(4, 50, (n,), generator=generator).numpy() for n in lengths]
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)])
-
-
-def error(found, expected):
-    return ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max().item()
+    return pack_rows(random_rows(lengths, 4, 50))
 
 
 @pytest.mark.parametrize("heads", SLOPES)
@@ -111,8 +106,8 @@ def test_every_layer(heads):
     padded = ours(pad(batch, ours.pad_token), repr_layers=layers)
     for layer in layers:
         expected = torch.cat([hidden[layer] for hidden in twins])
-        assert error(packed[layer], expected) <= PARITY, layer
-        assert error(unpad(padded[layer], batch), expected) <= PARITY, layer
+        assert row_error(packed[layer], expected) <= PARITY, layer
+        assert row_error(unpad(padded[layer], batch), expected) <= PARITY, layer
 
 
 @pytest.mark.parametrize("heads", SLOPES)
@@ -141,9 +136,9 @@ def test_faults_are_far_outside_the_tolerance(fault):
     packed = ours.forward_packed(batch.input_ids, borders, batch.num_tokens)[ours.n_layers]
     padded = unpad(ours(pad(batch, pad_token))[ours.n_layers], batch)
     if fault != "wrong pad":
-        assert error(packed, expected) > FAULT
+        assert row_error(packed, expected) > FAULT
     if fault != "neighbours seen":
-        assert error(padded, expected) > FAULT
+        assert row_error(padded, expected) > FAULT
 
 
 @pytest.mark.slow
@@ -166,7 +161,7 @@ def test_the_published_size_from_both_kinds_of_file(tmp_path):
     exact = {name: value.double() for name, value in state.items()}  # twelve layers deep, float32 is no reference
     expected = torch.cat([twin(ids, exact, 12, 12)[-1] for ids in batch.input_ids.split(lengths)])
     found = ours.eval().forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[12]
-    assert error(found.double(), expected) <= PARITY
+    assert row_error(found.double(), expected) <= PARITY
 
 
 def test_the_published_shape():

@@ -5,8 +5,9 @@ import os
 
 import pytest
 import torch
+from support.models import pack_rows, row_error
 
-from virnucpro.data import TokenSequence, pack, pad, unpad
+from virnucpro.data import pad, unpad
 from virnucpro.errors import ModelError
 from virnucpro.models import ESM2, ESM2_SHAPES, ESM2Config
 from virnucpro.models.pooling import RESIDUES, mean_pool_packed
@@ -106,12 +107,7 @@ def make_batch(lengths=LENGTHS, masks=0.0):
         row[inner] = MASK
         row[0], row[-1] = 0, 2
         rows.append(row.numpy())
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)])
-
-
-def error(found, expected):
-    """Return the largest relative L2 error of a token; the embedding of <mask> is exactly zero."""
-    return ((found - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-9)).max().item()
+    return pack_rows(rows)
 
 
 @pytest.mark.parametrize("masks", [0.0, 0.3])
@@ -127,8 +123,8 @@ def test_every_layer(source, shape, masks, tmp_path):
     padded = ours(ids, repr_layers=layers)
     packed = ours.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen, repr_layers=layers)
     for layer in layers:
-        assert error(unpad(padded[layer], batch), expected[layer]) <= PARITY, layer
-        assert error(packed[layer], expected[layer]) <= PARITY, layer
+        assert row_error(unpad(padded[layer], batch), expected[layer]) <= PARITY, layer
+        assert row_error(packed[layer], expected[layer]) <= PARITY, layer
 
 
 @torch.no_grad()
@@ -136,7 +132,7 @@ def test_one_sequence_without_padding(pair):
     reference, ours = pair
     batch = make_batch([50])
     expected = reference(batch.input_ids[None])[ours.n_layers][0]
-    assert error(ours.forward_packed(batch.input_ids, batch.cu_seqlens, 50)[ours.n_layers], expected) <= PARITY
+    assert row_error(ours.forward_packed(batch.input_ids, batch.cu_seqlens, 50)[ours.n_layers], expected) <= PARITY
 
 
 @torch.no_grad()
@@ -146,9 +142,9 @@ def test_pooled_residues(pair):
     hidden = reference(pad(batch, PAD))[ours.n_layers]
     expected = torch.stack([row[1 : length - 1].mean(0) for row, length in zip(hidden, LENGTHS, strict=True)])
     found = ours.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[ours.n_layers]
-    assert error(mean_pool_packed(found, batch.cu_seqlens, RESIDUES), expected) <= PARITY
+    assert row_error(mean_pool_packed(found, batch.cu_seqlens, RESIDUES), expected) <= PARITY
     with_eos = torch.stack([row[1:length].mean(0) for row, length in zip(hidden, LENGTHS, strict=True)])
-    assert error(with_eos, expected) > FAULT  # the test would see <eos> in the mean
+    assert row_error(with_eos, expected) > FAULT  # the test would see <eos> in the mean
 
 
 # ---- the tests above can fail
@@ -176,9 +172,9 @@ def test_faults_are_far_outside_the_tolerance(fault, tmp_path, monkeypatch):
     packed = ours.forward_packed(batch.input_ids, borders, batch.num_tokens)[last]
     padded = unpad(ours(ids)[last], batch)
     if fault != "wrong pad":
-        assert error(packed, expected) > least
+        assert row_error(packed, expected) > least
     if fault != "neighbours seen":
-        assert error(padded, expected) > least
+        assert row_error(padded, expected) > least
 
 
 @torch.no_grad()
@@ -188,8 +184,8 @@ def test_reset_positions_alone_do_not_separate_sequences(tmp_path):
     batch, last = make_batch([20, 30]), ours.n_layers
     expected = unpad(reference(pad(batch, PAD))[last], batch)
     row = reference(batch.input_ids[None], position_ids=batch.position_ids[None])[last][0]
-    assert error(row, expected) > FAULT
-    assert error(ours.forward_packed(batch.input_ids, batch.cu_seqlens, 30)[last], expected) <= PARITY
+    assert row_error(row, expected) > FAULT
+    assert row_error(ours.forward_packed(batch.input_ids, batch.cu_seqlens, 30)[last], expected) <= PARITY
 
 
 # ---- the published widths, from files of either form
@@ -215,7 +211,7 @@ def test_the_published_widths(source, size, tmp_path):
     found = ours.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[depth]
     relative = (found - expected).norm() / expected.norm()
     assert relative <= DEEP_PARITY
-    assert error(found, expected) <= 3 * DEEP_PARITY  # of the worst token
+    assert row_error(found, expected) <= 3 * DEEP_PARITY  # of the worst token
 
 
 # ---- the six published shapes, without memory

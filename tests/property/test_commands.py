@@ -1,18 +1,15 @@
 """What `check` accepts `predict` finishes, and what one refuses the other refuses with the same words."""
 
-import logging
 import random
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from integration.test_input_zoo import ZOO, Specimen
-from lab import make_model, write_model
-
-from virnucpro.cli import main as command_line
+from support.commands import run_captured
+from support.models import make_model, write_model
 
 LEAST = 20  # nt, of the small model
 # Those that are regular files, or may be.
@@ -25,25 +22,17 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def agree(model, tmp_path, capfd):
+def agree(model, tmp_path, capfdbinary):
     """Run both commands on a file; return their exit code after a comparison of all they say."""
-    root, threads = logging.getLogger(), torch.get_num_threads()
-    handlers, level = root.handlers[:], root.level
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            command_line.main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return end.value.code or 0, out, err
 
     def compared(path: Path) -> int:
         output = tmp_path / "out"
         shutil.rmtree(output, ignore_errors=True)
         common = ("--model", model, "-t", 1, "--device", "cpu", "--precision", "fp32", "--unit-records", 512)
-        code, _, err = run("predict", path, "-o", output, *common)
-        checked, said, _ = run("check", path, "--min-length", LEAST)
-        assert code == checked, err + said
+        predicted = run_captured(capfdbinary, "predict", path, "-o", output, *common)
+        checked = run_captured(capfdbinary, "check", path, "--min-length", LEAST)
+        code, err, said = predicted.code, predicted.err, checked.out
+        assert code == checked.code, err + said
         if code:
             errors = [line for line in said.splitlines() if line.startswith("error: ")]
             assert [line for line in err.splitlines() if line.startswith("virnucpro: error: ")] == [
@@ -55,10 +44,7 @@ def agree(model, tmp_path, capfd):
             assert f"; records: {rows}; " in said
         return code
 
-    yield compared
-    torch.set_num_threads(threads)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return compared
 
 
 def content(specimen: Specimen, folder: Path) -> bytes | None:

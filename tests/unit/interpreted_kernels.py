@@ -5,9 +5,10 @@ Triton reads TRITON_INTERPRET when it is imported, so `test_kernels.py` runs thi
 
 import pytest
 import torch
+from support.models import pack_rows, random_rows, randomise, row_error
 from torch import nn
 
-from virnucpro.data import TokenSequence, pack, pad
+from virnucpro.data import pad
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models import triton_kernels as triton
 from virnucpro.models.float8 import Quantised
@@ -34,12 +35,6 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
-def error(found, expected):
-    """Return the largest relative L2 error of a row."""
-    found, expected = found.double(), expected.double()
-    return ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max().item()
-
-
 @pytest.mark.parametrize("residual", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("add", [True, False])
 @pytest.mark.parametrize(("rows", "width"), [(7, 48), (3, 320), (2, 2560), (1, 5120), (5, 1)])
@@ -57,8 +52,8 @@ def test_add_layer_norm(rows, width, dtype, add, residual):
     found_x, found_h = TRITON.add_layer_norm(x, y, norm.float(), dtype)
     assert found_x.data_ptr() == x.data_ptr()
     assert (found_x.dtype, found_h.dtype) == (residual, dtype)
-    assert error(found_x, expected_x) <= TOLERANCE[residual]
-    assert error(found_h, expected_h) <= TOLERANCE[dtype]
+    assert row_error(found_x, expected_x) <= TOLERANCE[residual]
+    assert row_error(found_h, expected_h) <= TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize(("tokens", "heads", "width"), [((5,), 4, 16), ((7,), 3, 24), ((2, 9), 5, 32), ((33,), 1, 64)])
@@ -74,7 +69,7 @@ def test_rotary_qk(tokens, heads, width, dtype):
     for place, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one.shape == (*tokens, heads, width)
         assert one.data_ptr() == qkv.select(-3, place).data_ptr()  # a view: nothing is copied
-        assert error(one, other) <= TOLERANCE[dtype]
+        assert row_error(one, other) <= TOLERANCE[dtype]
     assert torch.equal(found[2], kept.select(-3, 2))
 
 
@@ -87,7 +82,7 @@ def test_feed_forward(rows, inner, width, dtype):
     expected = torch.nn.functional.gelu(product.double() + bias.double())
     found = triton.bias_gelu(product, bias)
     assert found.data_ptr() == product.data_ptr()
-    assert error(found, expected) <= TOLERANCE[dtype]
+    assert row_error(found, expected) <= TOLERANCE[dtype]
     if dtype == torch.float32:  # the exact form, in the tails as well: the tanh form is off by 1e-4
         tails = torch.linspace(-6, 6, 300)[None]
         exact = torch.nn.functional.gelu(tails.double())
@@ -96,7 +91,7 @@ def test_feed_forward(rows, inner, width, dtype):
     with torch.inference_mode():
         found = [triton.feed_forward(x.to(dtype), up, down, part) for part in (None, 4)]
         twin = PLAIN.feed_forward(x.to(dtype).double(), up.double(), down.double())
-    assert max(error(one, twin) for one in found) <= 3 * TOLERANCE[dtype]  # three roundings to that dtype
+    assert max(row_error(one, twin) for one in found) <= 3 * TOLERANCE[dtype]  # three roundings to that dtype
 
 
 @pytest.mark.parametrize(("rows", "width"), [(7, 48), (3, 320), (1, 2560)])
@@ -131,31 +126,18 @@ def test_attention(heads, width, lengths, alibi, dtype):
         for q, k, v in (qkv.unbind(1), (qkv[:, 0].clone(), *qkv[:, 1:].unbind(1))):  # of one stride, and of two
             found = attention(q, k, v, borders, longest, slopes)
             assert (found.shape, found.dtype) == (q.shape, dtype)
-            assert error(found.flatten(1), expected.flatten(1)) <= ATTENTION[dtype]
+            assert row_error(found.flatten(1), expected.flatten(1)) <= ATTENTION[dtype]
 
 
 # ---- the whole model
 
 
 def make_model(dtype=torch.float32, heads=2):
-    model = ESM2(ESM2Config(layers=2, width=48, heads=heads))
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in key and key.endswith("weight"):
-                parameter.copy_(1 + 0.3 * noise)
-            elif parameter.dim() == 2 and "embedding" not in key:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.copy_(noise if "embedding" in key else 0.3 * noise)
-    return model.eval().place("cpu", dtype)
+    return randomise(ESM2(ESM2Config(layers=2, width=48, heads=heads)), seed=2).place("cpu", dtype)
 
 
 def make_batch():
-    generator = torch.Generator().manual_seed(3)
-    rows = [torch.randint(4, 33, (n,), generator=generator).numpy() for n in (5, 1, 8, 8, 3)]  # some are <mask>
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)])
+    return pack_rows(random_rows((5, 1, 8, 8, 3), 4, 33, seed=3))  # some are <mask>
 
 
 def forwards(model, batch):
@@ -181,7 +163,7 @@ def test_every_layer_of_a_forward(dtype, heads):
         if key[0] == "padded":
             mine, values = mine[real], values[real]
         seen = values.norm(dim=-1) > 0  # the embedding of <mask> is zero
-        assert error(mine[seen], values[seen]) <= FORWARD[dtype], key
+        assert row_error(mine[seen], values[seen]) <= FORWARD[dtype], key
 
 
 def test_gradients_come_from_the_plain_twins():

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.commands import run
+from support.models import make_model, write_model
 
-from virnucpro.cli.main import main
-from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError
 from virnucpro.evaluate.genomes import read_genomes
 from virnucpro.evaluate.metrics import calibration_error
 from virnucpro.pipeline.predict import Options
-from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.pretrained.registry import build_model, load_model, save_weights
+from virnucpro.pretrained.registry import load_model
 from virnucpro.scores.calibration import PRESETS, Knot, probability
 from virnucpro.train.calibrate import (
     PREVALENCE,
@@ -186,33 +185,14 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     """A model of random weights that are large enough to tell the two apart by chance."""
-    directory = tmp_path_factory.mktemp("model")
-    torch.manual_seed(3)
-    shape = {"layers": 1, "width": 16, "heads": 2, "token_dropout": False}
-    description = ModelDescription(
-        name="tiny",
-        chunk_length=100,
-        min_length=75,
-        frame_rule=FrameRule("longest_segments", segments=2, min_aa=5),
-        nucleotide=EncoderDescription("esm2", {**shape, "vocabulary": 69, "mask_token": 68}, "kmer-3", 1, 1),
-        protein=EncoderDescription("esm2", shape, "esm2", 1, 1, limit=1024),
-        classifier=ClassifierDescription("gated", 34, 8),
-        vote="weighted",
-        metrics={"kept": 1},
-    )
-    made = build_model(description, directory)
+    made = make_model(min_length=75)
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for part in made.parts().values():
             for parameter in part.parameters():
-                parameter.normal_(std=0.5)
-    replace(description, checksums=save_weights(made, directory)).write_json(directory / "model.json")
-    return directory
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return end.value.code or 0
+                parameter.normal_(std=0.5, generator=generator)
+    described = replace(made, description=replace(made.description, metrics={"kept": 1}))
+    return write_model(described, tmp_path_factory.mktemp("model") / "model")
 
 
 def test_the_command_writes_a_calibrated_model_and_a_table(model, data, tmp_path, capfd):

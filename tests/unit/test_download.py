@@ -5,19 +5,19 @@ import json
 import logging
 import re
 import shutil
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub
 import pytest
-import torch
-from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
 from safetensors.torch import load_file
+from support.commands import run
+from support.files import contents
+from support.hub import COMMIT, HubHandler, HubServer, serving
+from support.models import seeded
+from support.published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
 
 from virnucpro import load_model
-from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.models import (
     DNABERT,
@@ -32,39 +32,27 @@ from virnucpro.pretrained.catalogue import CATALOGUE, DNABERT_S_117M
 from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
 from virnucpro.pretrained.weights import git_blob_id, sha256, shapes_only
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "facebook/esm2_t36_3B_UR50D/model.safetensors"
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(HubServer):
     """A hub: `root` holds OWNER/NAME/FILE; `answers` notes what was asked; faults are by file."""
 
-    daemon_threads = True
-
     def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root = root
+        super().__init__(root, Handler)
         self.asked: list[tuple[str, str, str | None]] = []
         self.cuts: Counter[str] = Counter()  # how often an answer breaks off half-way
         self.broken: set[str] = set()  # files that come with another byte
         self.failing: set[str] = set()  # files that the server fails to send after they broke off
         self.headers: dict[str, str | None] = {}
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
     def ranges(self, file: str) -> list[str | None]:
         """Return the ranges of the downloads of a file."""
         return [place for method, name, place in self.asked if method == "GET" and name == file]
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(HubHandler):
     server: Hub
-
-    def log_message(self, *arguments: object) -> None:
-        pass
 
     def answer(self, method: str) -> None:
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
@@ -72,29 +60,18 @@ class Handler(BaseHTTPRequestHandler):
         path, place = self.server.root / name, self.headers.get("Range")
         self.server.asked.append((method, name, place))
         if not match or not path.is_file() or match[2] not in ("main", COMMIT):
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            return self.reply(404, {"X-Error-Code": "EntryNotFound", "Content-Length": 0})
         if method == "GET" and name in self.server.failing and not self.server.cuts[name]:
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            return self.reply(503, {"Content-Length": 0})
         data = path.read_bytes()
-        first = int(re.match(r"bytes=(\d+)-", place)[1]) if place else 0
+        first = self.first_byte()
         large = path.suffix in (".safetensors", ".bin", ".pth")
         etag = sha256(path) if large else git_blob_id(path)
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(data))}
         headers |= {"Content-Length": str(len(data) - first), "Accept-Ranges": "bytes"} | self.server.headers
         if place:
             headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-        self.send_response(206 if place else 200)
-        for key, value in headers.items():
-            if value is not None:
-                self.send_header(key, value)
-        self.end_headers()
+        self.reply(206 if place else 200, headers)
         if method == "HEAD":
             return
         if name in self.server.broken:
@@ -106,12 +83,6 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(data[first:])
 
-    def do_GET(self) -> None:
-        self.answer("GET")
-
-    def do_HEAD(self) -> None:
-        self.answer("HEAD")
-
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory) -> Path:
@@ -122,10 +93,10 @@ def repositories(tmp_path_factory) -> Path:
     write_dnabert(root / "zhihan1996" / "DNABERT-S")
     write_esm2(root / "facebook" / "esm2_t36_3B_UR50D")
     write_esm2(root / "facebook" / "esm2_t6_8M_UR50D", "sharded bin")
-    torch.manual_seed(1)
-    pickle_classifier(root / "Li-Jing-1997" / "VirNucPro" / "500_model.pth", MLPClassifier(INPUT_DIM, 16))
-    torch.manual_seed(2)
-    pickle_classifier(root / "Li-Jing-1997" / "VirNucPro" / "300_model.pth", MLPClassifier(INPUT_DIM, 16))
+    with seeded(1):
+        pickle_classifier(root / "Li-Jing-1997" / "VirNucPro" / "500_model.pth", MLPClassifier(INPUT_DIM, 16))
+    with seeded(2):
+        pickle_classifier(root / "Li-Jing-1997" / "VirNucPro" / "300_model.pth", MLPClassifier(INPUT_DIM, 16))
     return root
 
 
@@ -139,23 +110,8 @@ def hub(repositories, tmp_path, monkeypatch):
         monkeypatch.setitem(catalogue.CLASSIFIERS, digest, length)
     monkeypatch.setenv("VIRNUCPRO_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(logging.getLogger("huggingface_hub"), "handlers", [])  # of the first test's stderr
-    server = Hub(repositories)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return end.value.code or 0
-
-
-def contents(directory: Path) -> dict[str, str]:
-    return {path.name: sha256(path) for path in directory.iterdir()}
+    with serving(Hub(repositories)) as server:
+        yield server
 
 
 def test_a_model_is_downloaded_and_used_by_its_name(hub, tmp_path, capsys):

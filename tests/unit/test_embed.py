@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from published_files import write_dnabert, write_esm2
 from safetensors.numpy import load_file
+from support.files import contents
+from support.published_files import write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
 from virnucpro.pretrained.import_published import import_encoder
@@ -294,10 +295,6 @@ class Interrupted:
         self.write(*arguments)
 
 
-def contents(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "run.json"}
-
-
 @pytest.mark.usefixtures("small_shards")
 def test_resuming_keeps_whole_shards_and_gives_the_same_files(embed, tmp_path, monkeypatch, capsys):
     assert embed(output="whole") == 0
@@ -315,7 +312,7 @@ def test_resuming_keeps_whole_shards_and_gives_the_same_files(embed, tmp_path, m
     assert embed("--resume", "--layer", 1) == 2
     assert "layer was None and is 1" in capsys.readouterr().err
     assert embed("--resume") == 0
-    assert contents(out) == contents(tmp_path / "whole")
+    assert contents(out, "run.json") == contents(tmp_path / "whole", "run.json")
     assert json.loads((out / "run.json").read_text())["counts"]["kept_shards"] == 2
 
 
@@ -327,7 +324,7 @@ def test_shards_of_the_run_that_was_replaced_are_not_kept(embed, tmp_path, monke
         patch.setattr(embed_module, "write_shard", Interrupted(1))
         assert embed("--restart") == 130
     assert embed("--resume") == 0
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out", "run.json") == contents(tmp_path / "whole", "run.json")
     text = (tmp_path / "p.faa").read_text()
     (tmp_path / "p.faa").write_text(text[: text.index(">p2")])
     assert embed("--restart") == 0

@@ -1,7 +1,7 @@
 """What `explain` says, and what it says of ids that are not there or not unique."""
 
 import pytest
-from unit.run_directories import write_run
+from support.run_directories import write_run
 
 from virnucpro.errors import InputError
 from virnucpro.report.explain import explain

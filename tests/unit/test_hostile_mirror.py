@@ -7,13 +7,13 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from published_files import write_dnabert, write_esm2
+from support.hub import COMMIT, HubHandler, HubServer, serving
+from support.published_files import write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
 from virnucpro.errors import ModelError, OutputError
@@ -21,40 +21,25 @@ from virnucpro.pretrained import download, transport
 from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
 from virnucpro.pretrained.weights import git_blob_id, sha256
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ESM2 = "facebook/esm2_t6_8M_UR50D"
 INDEX = "model.safetensors.index.json"
 FIRST = "model-00001-of-00002.safetensors"
 
 
-class Mirror(ThreadingHTTPServer):
+class Mirror(HubServer):
     """A hub with the files of `root`; `headers` and `bodies` change the answers to a method and a file."""
 
-    daemon_threads = True
-
     def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root = root
+        super().__init__(root, Handler)
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.headers: dict[tuple[str, str], dict[str, str | None]] = {}
         self.status: dict[tuple[str, str], int] = {}
         self.bodies: dict[str, Callable[[Handler, bytes], None]] = {}
         self.released = threading.Event()  # of those that wait
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of connections that the client breaks off, as it should."""
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(HubHandler):
     server: Mirror
-
-    def log_message(self, *arguments: object) -> None:
-        pass
 
     def answer(self, method: str) -> None:
         match = re.fullmatch(r"/(?:moved/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
@@ -62,12 +47,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((method, self.path, {key.lower(): value for key, value in self.headers.items()}))
         path = self.server.root / match[1] / name if match else self.server.root / "none"
         if not path.is_file():
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            return self.reply(404, {"Content-Length": 0})
         data = path.read_bytes()
-        first = int(re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
+        first = self.first_byte()
         headers = {
             "ETag": f'"{sha256(path) if path.suffix != ".json" else git_blob_id(path)}"',
             "X-Repo-Commit": COMMIT,
@@ -75,19 +57,9 @@ class Handler(BaseHTTPRequestHandler):
             **({"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"} if first else {}),
             **self.server.headers.get((method, name), {}),
         }
-        self.send_response(self.server.status.get((method, name), 206 if first else 200))
-        for key, value in headers.items():
-            if value is not None:
-                self.send_header(key, value)
-        self.end_headers()
+        self.reply(self.server.status.get((method, name), 206 if first else 200), headers)
         if method == "GET":
             self.server.bodies.get(name, lambda handler, rest: handler.wfile.write(rest))(self, data[first:])
-
-    def do_GET(self) -> None:
-        self.answer("GET")
-
-    def do_HEAD(self) -> None:
-        self.answer("HEAD")
 
 
 @pytest.fixture(scope="module")
@@ -108,21 +80,14 @@ def serve(repositories, tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     monkeypatch.setattr(logging.getLogger("huggingface_hub"), "handlers", [])
     monkeypatch.setattr(transport, "_PAUSE_SECONDS", 0.01)
-    running: list[tuple[Mirror, threading.Thread]] = []
+    with ExitStack() as running:
 
-    def start(root: Path = repositories) -> Mirror:
-        server = Mirror(root)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        return server
+        def start(root: Path = repositories) -> Mirror:
+            server = running.enter_context(serving(Mirror(root)))
+            running.callback(server.released.set)  # before it is shut down
+            return server
 
-    yield start
-    for server, thread in running:
-        server.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        yield start
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
+from support.commands import run
+from support.published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
 
-from virnucpro.cli.main import main
 from virnucpro.pretrained.import_published import import_model
 from virnucpro.run.legacy import result_lines, write_highest_scores
 from virnucpro.types import (
@@ -70,12 +70,6 @@ def model(tmp_path_factory):
     dnabert, esm2 = write_dnabert(path / "dnabert"), write_esm2(path / "esm2")
     import_model(path / "500_model.pth", 500, path / "model", dnabert, esm2)
     return path / "model"
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return end.value.code or 0
 
 
 RECORDS = "".join(f">r{i}\n{'ATGGCC' * (5 + 13 * i)}\n" for i in range(20)) + ">none\nTAATTAATTAACTAGTTAG\n>short\nAC\n"

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from unit.run_directories import random_records, write_run
+from support.run_directories import random_records, write_run
 
 from virnucpro.errors import VirnucproError
 from virnucpro.report.parquet import require_pyarrow, write_parquet

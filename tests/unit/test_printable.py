@@ -11,7 +11,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from unit.run_directories import write_run
+from support.run_directories import write_run
 
 from virnucpro.cli import logs
 from virnucpro.cli.print_tables import print_line, print_tables
@@ -58,15 +58,6 @@ def test_bytes_that_are_not_utf8():
 # ---- what is on stderr
 
 
-@pytest.fixture
-def logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
-@pytest.mark.usefixtures("logging_as_before")
 def test_lines_for_people(capsys):
     logs.set_up(logging.INFO, json_lines=False)
     logging.getLogger("x").warning("%s of %s", NAME, "b")
@@ -79,7 +70,6 @@ def test_lines_for_people(capsys):
     ]
 
 
-@pytest.mark.usefixtures("logging_as_before")
 def test_json_for_programs_has_the_text_itself_in_escapes(capsys):
     logs.set_up(logging.INFO, json_lines=True)
     progress.say("1 record", f"files are in {NAME}", directory=NAME)

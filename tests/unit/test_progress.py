@@ -22,14 +22,6 @@ from virnucpro.run.tally import Tally
 from virnucpro.seq.source import Source
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
 def test_the_total_is_estimated_while_reading_and_counted_at_the_end(tmp_path):
     text = "".join(f">{i:05d}\n{'ACGT' * 40}\n" for i in range(20_000)).encode()
     (tmp_path / "a.fa").write_bytes(text)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from published_files import (
+from safetensors.torch import load_file, save_file
+from support.commands import run
+from support.published_files import (
     ESM2_HEADS,
     INPUT_DIM,
     MLPClassifier,
@@ -21,11 +23,9 @@ from published_files import (
     write_fair_esm,
     write_tokenizer,
 )
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from virnucpro import Options, Predictor, load_model, read_records
-from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.places import private_directory
 from virnucpro.pretrained import catalogue
@@ -42,13 +42,6 @@ def classifier(tmp_path_factory) -> tuple[Path, MLPClassifier]:
     for _ in range(3):
         model(torch.randn(64, INPUT_DIM))
     return pickle_classifier(path, model), model.eval()
-
-
-def run(*arguments: object) -> int:
-    """Run the command line; return its exit code."""
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return end.value.code or 0
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import bz2
 import dataclasses
 import gzip
-import io
 import lzma
 import os
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from xopen import xopen
+from support.files import zstd
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq import read_records
@@ -22,14 +21,6 @@ from virnucpro.types import Record
 FASTA = b">a first one\nACGT\nacgn\n>b\n\n>c|x;y=1\tz\nUUU\n"
 FASTQ = b"@a first one\nACGTacgn\n+\nIIIIIIII\n@b\n\n+\n\n@c|x;y=1\tz\nUUU\n+c|x;y=1\tz\n@@@\n"
 EXPECTED = [("a", b"ACGTACGN", "first one"), ("b", b"", ""), ("c|x;y=1", b"UUU", "z")]
-
-
-def zstd(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with xopen(buffer, "wb", format="zst", threads=0) as stream:
-        stream.write(data)
-        stream.flush()
-    return buffer.getvalue()
 
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {

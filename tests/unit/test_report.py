@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from unit.run_directories import random_records, write_run
+from support.run_directories import random_records, write_run
 
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.report.html import element, table, text

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import run
 
 from virnucpro._optional import OptionalPackage
-from virnucpro.cli.main import main
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.regions import Region, strangeness
 from virnucpro.report.tracks import draw_track
@@ -87,7 +87,7 @@ def test_phage_genes_are_found_between_those_of_a_bacterium(tmp_path):
         "ecoli.fa.gz", "lambda.fa",
     ))  # fmt: skip
     (tmp_path / "genome.fa").write_bytes(b">genome with lambda\n" + host + phage + host + b"\n>short\nACGT\n>none\n")
-    main_code = run(["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out"), "--plots", "svg"])
+    main_code = run("scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out"), "--plots", "svg")
     assert main_code == 0
     rows = [line.split("\t") for line in (tmp_path / "out" / "regions.tsv").read_text().splitlines()[1:]]
     called = np.zeros(2 * len(host) + len(phage), bool)
@@ -99,8 +99,8 @@ def test_phage_genes_are_found_between_those_of_a_bacterium(tmp_path):
     assert called[inside].sum() / called.sum() > 0.8
     assert [path.name for path in (tmp_path / "out").glob("*.svg")] == ["record_00001.svg"]
     again = ["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]
-    assert run(again) == 1  # not empty
-    assert run([*again, "--restart", "--remnants", "--plots", "none"]) == 0
+    assert run(*again) == 1  # not empty
+    assert run(*again, "--restart", "--remnants", "--plots", "none") == 0
     found = [line.split("\t") for line in (tmp_path / "out" / "regions.bed").read_text().splitlines()]
     more = np.zeros(len(called), bool)
     for row in found:
@@ -150,9 +150,9 @@ def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     (tmp_path / "genome.fa").write_text(">a\n" + "ACGT" * 200 + "\n")
     command = ["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]
-    assert run([*command, "--plots", "png"]) == 1  # asked for, so an error before the work
+    assert run(*command, "--plots", "png") == 1  # asked for, so an error before the work
     assert not (tmp_path / "out").exists()
-    assert run(command) == 0
+    assert run(*command) == 0
     assert (tmp_path / "out" / "regions.tsv").exists()
     assert "no figures, for want of matplotlib: pip install 'virnucpro[report]'" in capsys.readouterr().err
 
@@ -178,7 +178,7 @@ def test_a_figure_that_fails_costs_no_table(tmp_path, capsys):
     (tmp_path / "in.fa").write_bytes(b"".join(b">%s\n%s\n" % (name, phage) for name in (b"a", b"b")))
     out = tmp_path / "out"
     (out / "record_00001.png" / "x").mkdir(parents=True)
-    assert run(["scan", str(tmp_path / "in.fa"), "-o", str(out), "--restart"]) == 0
+    assert run("scan", str(tmp_path / "in.fa"), "-o", str(out), "--restart") == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING")]
     assert len(warnings) == 1
     assert "record_00001.png was not drawn (OutputError" in warnings[0]
@@ -204,11 +204,3 @@ def test_a_broken_matplotlib_costs_no_table(tmp_path):
         assert lines[0].startswith("WARNING: no figures: matplotlib cannot be imported (ImportError: half installed)")
         assert len(lines) == 2
         assert (tmp_path / "out" / "regions.tsv").is_file()
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        main(arguments)
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0

@@ -1,47 +1,17 @@
 """A tiny random model on disk, an input of many small units, and the command line to run on them."""
 
 import random
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from virnucpro.config import FrameRule
-from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
-from virnucpro.pretrained.registry import Model, build_model, save_weights
+from support.files import fasta
+from support.models import make_model, write_model
+from support.processes import ended, kill, wait_for
 
 TABLES = ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
 REPORTS = ("report.html", "virnucpro_mqc.json")
-
-
-def make_model(seed: int = 0) -> Model:
-    """Return a model of random weights, small enough that a unit takes milliseconds."""
-    torch.manual_seed(seed)
-    shape = {"layers": 1, "width": 16, "heads": 2, "token_dropout": False}
-    description = ModelDescription(
-        name="tiny",
-        chunk_length=100,
-        min_length=20,
-        frame_rule=FrameRule("longest_segments", segments=2, min_aa=5),
-        nucleotide=EncoderDescription("esm2", {**shape, "vocabulary": 69, "mask_token": 68}, "kmer-3", 1, 1),
-        protein=EncoderDescription("esm2", shape, "esm2", 1, 1, limit=1024),
-        classifier=ClassifierDescription("gated", 34, 8),
-        vote="weighted",
-    )
-    return build_model(description, directory=Path())
-
-
-def write_model(model: Model, directory: Path) -> Path:
-    """Write a model directory as training does."""
-    directory.mkdir(parents=True)
-    description = replace(model.description, checksums=save_weights(model, directory))
-    description.write_json(directory / "model.json")
-    return directory
 
 
 def make_records(number: int, seed: int = 5) -> list[tuple[str, str]]:
@@ -53,10 +23,6 @@ def make_records(number: int, seed: int = 5) -> list[tuple[str, str]]:
         sequence = "".join(letters.choices(alphabet, k=letters.choice([0, 10, 80, 150, 150, 320])))
         records.append((f"read_{i % 97} number {i}", sequence))
     return records
-
-
-def fasta(records: list[tuple[str, str]]) -> str:
-    return "".join(f">{header}\n{sequence}\n" for header, sequence in records)
 
 
 def tables(directory: Path) -> dict[str, bytes]:
@@ -72,31 +38,6 @@ def reports(directory: Path) -> dict[str, bytes]:
 def units_of(directory: Path) -> list[Path]:
     """Return the unit files of a directory."""
     return sorted((directory / "units").glob("unit_*"))
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 120) -> None:
-    """Wait until the condition holds or the process has ended."""
-    deadline = time.monotonic() + seconds
-    while not condition() and process.poll() is None:
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.001)
-
-
-def ended(process: subprocess.Popen, seconds: float = 120) -> tuple[int, str]:
-    """Return the exit code and what was said on stderr, without a traceback, of a process that is to end."""
-    try:
-        _, err = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-    assert b"Traceback" not in err, err.decode()
-    return process.returncode, err.decode()
-
-
-def kill(process: subprocess.Popen) -> None:
-    """Kill a process that is still at work."""
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What tests of several folders share: small models, inputs, servers, processes, and how to run a command."""
