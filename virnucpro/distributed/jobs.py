@@ -19,9 +19,9 @@ from virnucpro.run.units import Unit
 class Prediction:
     """Score units and write their files."""
 
-    def __init__(self, settings: dict[str, Any], writer: str) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         self._predictor = Predictor(load_model(settings["model"]), Options(**settings["options"]))
-        self._directory = RunDirectory(Path(settings["output"]), settings["legacy"], settings["paired"], writer)
+        self._directory = RunDirectory(Path(settings["output"]), settings["legacy"], settings["paired"])
         self.told = describe_predictor(settings["model"], self._predictor)
         self.same = {"torch": self.told["versions"]["torch"], **fingerprint_predictor(self.told)}
 
@@ -35,8 +35,8 @@ class Prediction:
 class Embedding:
     """Embed the records of units and write their shards."""
 
-    def __init__(self, settings: dict[str, Any], writer: str) -> None:
-        self._directory, self._writer = RunDirectory(Path(settings["output"])), writer
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._directory = RunDirectory(Path(settings["output"]))
         given = {**settings["request"], "options": Options(**settings["options"])}
         self._embedder = Embedder(EmbedRequest((), self._directory.path, settings["model"], **given))
         self.told = self._embedder.told
@@ -44,7 +44,7 @@ class Embedding:
 
     def do(self, unit: Unit) -> None:
         vectors = self._embedder.embed(unit.records)
-        self._embedder.write(shard_path(self._directory, unit), unit, vectors, self._writer)
+        self._embedder.write(shard_path(self._directory, unit), unit, vectors)
 
     def recovered(self) -> dict[str, int]:
         return recovered([self._embedder.runner])

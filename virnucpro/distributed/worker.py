@@ -46,7 +46,7 @@ class Job(Protocol):
         """Return what had to be recovered from so far."""
 
 
-def make_job(settings: dict[str, Any], writer: str) -> Job:
+def make_job(settings: dict[str, Any]) -> Job:
     """Load the model that the settings name, for the job that they name."""
     if settings["virnucpro"] != __version__:
         raise ConfigError(f"virnucpro {__version__} is here and {settings['virnucpro']} there; install one version")
@@ -58,7 +58,7 @@ def make_job(settings: dict[str, Any], writer: str) -> Job:
         raise OutputError(f"{settings['output']} is not here; the run directory must be on a file system of all nodes")
     from virnucpro.distributed.jobs import JOBS
 
-    job: Job = JOBS[settings["job"]](settings, writer)
+    job: Job = JOBS[settings["job"]](settings)
     return job
 
 
@@ -69,7 +69,7 @@ class Worker:
         self.process = f"{platform.node()}-{os.getpid()}"
         self._job: Job | VirnucproError
         try:
-            self._job = make_job(settings, f".{self.process}")
+            self._job = make_job(settings)
         except VirnucproError as error:  # raised by `start`: Ray would make a text of it here
             self._job = type(error)(f"the worker on {platform.node()}: {error}")
         self._lock = threading.Lock()

@@ -16,13 +16,14 @@ from virnucpro.files import (
     LOCK,
     atomic_path,
     atomic_writer,
+    is_temporary,
+    leftovers,
     locked,
-    temporary_of,
     usable,
     write_json,
 )
 from virnucpro.run.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
-from virnucpro.run.replacement import Name, refuse_inputs
+from virnucpro.run.replacement import Name, any_of, refuse_inputs
 from virnucpro.run.tables import (
     FASTQ_HITS,
     PAIR_TABLES,
@@ -36,8 +37,7 @@ from virnucpro.run.units import Content, Sink, Unit, append_units, read_unit, un
 from virnucpro.scores.composition import Composition
 from virnucpro.types import RecordResult
 
-_TEMPORARY = re.compile(r"\..+\.tmp")  # of a command that was killed
-_UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
+_UNIT_FILE = re.compile(r"unit_\d{6,}")
 
 
 class Begin(Enum):
@@ -49,14 +49,10 @@ class Begin(Enum):
 
 
 class RunDirectory:
-    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`.
+    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`."""
 
-    `writer` names the process among several that write units, see `atomic_path`.
-    """
-
-    def __init__(self, path: Path, legacy: bool = False, paired: bool = False, writer: str = "") -> None:
+    def __init__(self, path: Path, legacy: bool = False, paired: bool = False) -> None:
         self.path = path
-        self.writer = writer
         self.legacy = legacy
         self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
         self.units = path / "units"
@@ -70,8 +66,6 @@ class RunDirectory:
             OutputError: another run has the lock, or the directory cannot be made or written.
         """
         with locked(self.path):
-            with suppress(OSError):
-                temporary_of(self.state_path).unlink()  # of one that was killed
             yield
 
     def open(self, begin: Begin) -> dict[str, Any] | None:
@@ -83,7 +77,7 @@ class RunDirectory:
         if begin is Begin.RESTART:
             return None
         with usable(self.path):
-            others = [path for path in self.path.iterdir() if path.name != LOCK and not _TEMPORARY.fullmatch(path.name)]
+            others = [path for path in self.path.iterdir() if path.name != LOCK and not is_temporary(path.name)]
         if not others:
             return None  # also where a run was killed before it had anything to keep
         state = self.state()
@@ -113,7 +107,17 @@ class RunDirectory:
         Raises:
             ConfigError: one is.
         """
-        refuse_inputs(inputs, (self.state_path, *self._every_table()))
+        refuse_inputs(inputs, (self.state_path, *self._every_table(), *self._leftovers()))
+
+    def remove_leftovers(self) -> None:
+        """Remove temporary files that killed commands have left here."""
+        with usable(self.path):
+            for path in (*self._leftovers(), *(leftovers(self.units, _UNIT_FILE) if self.units.is_dir() else ())):
+                path.unlink(missing_ok=True)
+
+    def _leftovers(self) -> list[Path]:
+        with usable(self.path):
+            return leftovers(self.path, any_of(path.name for path in (self.state_path, *self._every_table())))
 
     def has_tables(self, fastq: bool) -> bool:
         """Tell whether all tables are there, with `fastq` also those of hits that came from FASTQ."""
@@ -132,10 +136,9 @@ class RunDirectory:
         if anew:
             self.remove_units()
         self.write_state(state)
-        with usable(self.path):
-            for path in self._every_table():
-                temporary_of(path).unlink(missing_ok=True)
-                if not keep_tables:
+        if not keep_tables:
+            with usable(self.path):
+                for path in self._every_table():
                     path.unlink(missing_ok=True)
 
     def write_state(self, state: dict[str, Any]) -> None:
@@ -166,7 +169,7 @@ class RunDirectory:
         """Write the file of a unit."""
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
-        return write_unit(self.unit_path(unit.number), unit, results, self.legacy, self.writer)
+        return write_unit(self.unit_path(unit.number), unit, results, self.legacy)
 
     def merge(
         self,
@@ -210,9 +213,10 @@ class RunDirectory:
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""
         with usable(self.units):
-            for path in self.units.glob("*") if self.units.is_dir() else ():
-                if _UNIT_FILE.fullmatch(path.name) and path.is_file():
-                    path.unlink()
+            if self.units.is_dir():
+                units = [path for path in self.units.iterdir() if _UNIT_FILE.fullmatch(path.name) and path.is_file()]
+                for path in (*units, *leftovers(self.units, _UNIT_FILE)):
+                    path.unlink(missing_ok=True)
         with suppress(OSError):
             self.units.rmdir()
 

@@ -25,6 +25,7 @@ from virnucpro.errors import ConfigError, InputError, NumericalError
 from virnucpro.files import (
     atomic_writer,
     fingerprint,
+    leftovers,
     sync,
     usable,
 )
@@ -56,7 +57,8 @@ from virnucpro.types import Record
 LONGEST = {"protein": 1022, "nucleotide": 10_000}
 SHARD_RECORDS, SHARD_BYTES = 4096, 1 << 28
 IDS = "ids.tsv"
-_SHARDS = re.compile(r"embeddings_\d{5,}\.safetensors|\.embeddings_\d{5,}\.safetensors.*\.tmp")
+_SHARDS = re.compile(r"embeddings_\d{5,}\.safetensors")
+_OWN = re.compile(rf"{_SHARDS.pattern}|{re.escape(IDS)}|run\.json")
 
 OpenEmbedding = Callable[["EmbedRequest"], AbstractContextManager[Engine]]
 
@@ -117,6 +119,9 @@ def embed(request: EmbedRequest, open_engine: OpenEmbedding | None = None) -> Em
         if request.long not in ("window", "refuse"):
             raise ConfigError(f"--long must be window or refuse, got {request.long!r}")
         refuse_inputs(request.inputs, _own_files(directory))
+        for place in {directory.path, work.path}:
+            for path in leftovers(place, _OWN) if place.is_dir() else ():
+                path.unlink()
         opened = replace(request, output=work.path)
         with (
             _beside(directory, work),
@@ -154,8 +159,8 @@ def _beside(directory: RunDirectory, work: RunDirectory) -> Iterator[None]:
 
 
 def _own_files(directory: RunDirectory) -> list[Path]:
-    shards = [path for path in directory.path.iterdir() if _SHARDS.fullmatch(path.name)]
-    return [directory.state_path, directory.path / IDS, *shards]
+    own = [path for path in directory.path.iterdir() if _OWN.fullmatch(path.name)]
+    return [directory.state_path, directory.path / IDS, *own, *leftovers(directory.path, _OWN)]
 
 
 def _remove_shards(directory: Path, kept: Container[str] = ()) -> None:
@@ -346,9 +351,9 @@ class Embedder:
             "fingerprint": {**settings, "SHA-256 of the weights": weights},
         }
 
-    def write(self, path: Path, unit: Unit, vectors: Vectors, writer: str = "") -> None:
+    def write(self, path: Path, unit: Unit, vectors: Vectors) -> None:
         """Write a shard."""
-        write_shard(path, unit, fingerprint(self.told["fingerprint"]), vectors, writer)
+        write_shard(path, unit, fingerprint(self.told["fingerprint"]), vectors)
 
     def embed(self, records: Sequence[Record]) -> Vectors:
         """Return the rows of a shard: one a record, or one a residue, end to end."""

@@ -167,6 +167,7 @@ def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) 
     started = time.perf_counter()
     before = directory.open(request.begin)
     directory.refuse_inputs(request.inputs)
+    directory.remove_leftovers()
     with open_engine(request) as engine:
         told = describe_run(request.inputs, request.command, engine.told)
         told["fingerprint"] = fingerprint_run(told) | request.fingerprint()

@@ -102,6 +102,7 @@ def merge_shards(
         directory.open(begin)
         places = [RunDirectory(done.path) for done in shards]
         directory.refuse_inputs([place.state_path for place in places])
+        directory.remove_leftovers()
 
         def units() -> Iterator[Path]:  # not a list: a damaged run.json may tell of any number
             return (places[number % len(places)].unit_path(number) for number in range(first.units))

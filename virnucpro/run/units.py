@@ -138,12 +138,8 @@ class ContentDigest:
         return Content(self._records, self._chain.hexdigest(), fastq)
 
 
-def write_unit(
-    path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False, writer: str = ""
-) -> Tally:
+def write_unit(path: Path, unit: Unit, results: Sequence[RecordResult], legacy: bool = False) -> Tally:
     """Write the results of a unit, with `legacy` also those for `LEGACY_TABLES`; return their counts.
-
-    `writer` tells apart those who may write the same unit, see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written; it is then not there at all.
@@ -151,7 +147,7 @@ def write_unit(
     tally = Tally()
     for result in results:
         tally.add(result)
-    with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(b" " * HEADER_BYTES)
         body, sizes = hashlib.sha256(), []
         for lines in (*table_lines(results), *([result_lines(results)] if legacy else [])):
