@@ -60,12 +60,12 @@ def embed(
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
         make_sums_reproducible()
-        from virnucpro.pipeline.predict import Options
+        from virnucpro.config import ComputeOptions
         from virnucpro.run.directory import Begin
         from virnucpro.run.embed import EmbedRequest
         from virnucpro.run.embed import embed as embed_records
 
-        run_options = Options(
+        run_options = ComputeOptions(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
         )
         begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW

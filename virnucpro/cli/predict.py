@@ -123,7 +123,7 @@ def predict(
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
         make_sums_reproducible()
-        from virnucpro.pipeline.predict import Options
+        from virnucpro.config import Options
         from virnucpro.report.parquet import require_pyarrow, write_parquet
         from virnucpro.report.write import write_report
         from virnucpro.run.directory import Begin

@@ -63,8 +63,8 @@ def scan(
     from virnucpro.environment import make_sums_reproducible
 
     make_sums_reproducible()
+    from virnucpro.config import Options
     from virnucpro.files import locked
-    from virnucpro.pipeline.predict import Options
     from virnucpro.pipeline.regions import REMNANTS, Landscape
     from virnucpro.report.plots import can_draw, optional_figure
     from virnucpro.report.tracks import draw_track, track_lines

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from virnucpro.config import ComputeOptions, Options
 from virnucpro.pipeline.isolation import score_isolated
-from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed import Embedder, EmbedRequest, shard_path
@@ -37,7 +38,7 @@ class Embedding:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._directory = RunDirectory(Path(settings["output"]))
-        given = {**settings["request"], "options": Options(**settings["options"])}
+        given = {**settings["request"], "options": ComputeOptions(**settings["options"])}
         self._embedder = Embedder(EmbedRequest((), self._directory.path, settings["model"], **given))
         self.told = self._embedder.told
         self.same = {"torch": self.told["versions"]["torch"], **self.told["fingerprint"]}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro import __version__
+from virnucpro.config import ComputeOptions
 from virnucpro.distributed.cluster import Scale, connected, import_ray, make_plan
 from virnucpro.distributed.workers import Workers
-from virnucpro.pipeline.predict import Options
 from virnucpro.pretrained.registry import check_encoder, check_model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed import EmbedRequest, OpenEmbedding
@@ -74,7 +74,7 @@ def open_ray_embedding(scale: Scale) -> OpenEmbedding:
 
 @contextmanager
 def started(
-    scale: Scale, options: Options, output: Path, settings: dict[str, Any], same: dict[str, Any]
+    scale: Scale, options: ComputeOptions, output: Path, settings: dict[str, Any], same: dict[str, Any]
 ) -> Iterator[Workers]:
     """Give workers for a job, ready to be handed units."""
     with connected(scale):

@@ -71,7 +71,7 @@ class Worker:
         try:
             self._job = make_job(settings)
         except VirnucproError as error:  # raised by `start`: Ray would make a text of it here
-            self._job = type(error)(f"the worker on {platform.node()}: {error}")
+            self._job = type(error)(f"the worker on {platform.node()}: {error}", *error.args[1:])
         self._lock = threading.Lock()
         self._at_work, self._since, self._busy = 0, 0.0, 0.0
 

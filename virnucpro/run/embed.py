@@ -16,10 +16,7 @@ import numpy as np
 import torch
 
 from virnucpro import __version__
-from virnucpro.config import (
-    number,
-    option,
-)
+from virnucpro.config import ComputeOptions, number
 from virnucpro.data import iter_packed, prefetch
 from virnucpro.errors import ConfigError, InputError, NumericalError
 from virnucpro.files import (
@@ -32,7 +29,6 @@ from virnucpro.files import (
 from virnucpro.models.tokenizers import ESM2Tokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
-from virnucpro.pipeline.predict import Options
 from virnucpro.pretrained.registry import DEFAULT_MODEL, find_directory, load_encoder, read_description
 from virnucpro.run.directory import Begin, RunDirectory
 from virnucpro.run.embedding_file import Vectors, holds_other_records, is_done, write_shard
@@ -80,7 +76,7 @@ class EmbedRequest:
     per_residue: bool = False
     max_length: int | None = None
     long: Literal["window", "refuse"] = "window"
-    options: Options = field(default_factory=Options)
+    options: ComputeOptions = field(default_factory=ComputeOptions)
     begin: Begin = Begin.NEW
     command: Sequence[str] = ()
 
@@ -88,7 +84,7 @@ class EmbedRequest:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
         for name, least in (("layer", 0), ("max_length", 1)):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, number(option(name), value, least, whole=True))
+                object.__setattr__(self, name, number(name, value, least, whole=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ def embed(request: EmbedRequest, open_engine: OpenEmbedding | None = None) -> Em
     with directory.locked():
         work, before = _begun(directory, request.begin)
         if request.long not in ("window", "refuse"):
-            raise ConfigError(f"--long must be window or refuse, got {request.long!r}")
+            raise ConfigError(f"long must be window or refuse, got {request.long!r}", "long")
         refuse_inputs(request.inputs, _own_files(directory))
         for place in {directory.path, work.path}:
             for path in leftovers(place, _OWN) if place.is_dir() else ():
@@ -320,9 +316,13 @@ class Embedder:
         self.kind, encoder = load_encoder(request.model, request.kind)
         layers = encoder.model.n_layers
         if request.layer is not None and not 0 <= request.layer <= layers:
-            raise ConfigError(f"--layer must lie in 0..{layers} for the model {request.model}, got {request.layer}")
+            raise ConfigError(
+                f"layer must lie in 0..{layers} for the model {request.model}, got {request.layer}", "layer"
+            )
         if request.per_residue and not isinstance(encoder.tokenizer, ESM2Tokenizer):
-            raise ConfigError("--per-residue needs one token a letter, as ESM-2 has for proteins; this encoder has not")
+            raise ConfigError(
+                "per_residue needs one token a letter, as ESM-2 has for proteins; this encoder has not", "per_residue"
+            )
         self.encoder = replace(encoder, layer=request.layer)
         self.max_length = request.max_length or LONGEST[self.kind]
         device = choose_device(options.device)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from virnucpro.config import number, option
+from virnucpro.config import Options, number
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.predict import Options
 from virnucpro.pretrained.registry import DEFAULT_MODEL
 from virnucpro.run.directory import Begin
 from virnucpro.run.shards import Shard
@@ -52,16 +51,21 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
-        object.__setattr__(self, "unit_records", number(option("unit_records"), self.unit_records, 1, whole=True))
+        object.__setattr__(self, "unit_records", number("unit_records", self.unit_records, 1, whole=True))
+        both = ("paired", "interleaved")
         if self.paired and self.interleaved:
-            raise ConfigError("--paired and --interleaved exclude each other: give two files of mates, or one of pairs")
-        if self.paired and len(self.inputs) != 2:
-            one = "; if the mates follow each other in one file, use --interleaved" if len(self.inputs) == 1 else ""
-            raise ConfigError(f"--paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}{one}")
-        if self.interleaved and len(self.inputs) != 1:
-            two = "; for a file of each mate, use --paired" if len(self.inputs) == 2 else ""
             raise ConfigError(
-                f"--interleaved takes one file, in which mates follow each other, got {len(self.inputs)}{two}"
+                "paired and interleaved exclude each other: give two files of mates, or one of pairs", *both
+            )
+        if self.paired and len(self.inputs) != 2:
+            one = "; if the mates follow each other in one file, use interleaved" if len(self.inputs) == 1 else ""
+            raise ConfigError(
+                f"paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}{one}", *both
+            )
+        if self.interleaved and len(self.inputs) != 1:
+            two = "; for a file of each mate, use paired" if len(self.inputs) == 2 else ""
+            raise ConfigError(
+                f"interleaved takes one file, in which mates follow each other, got {len(self.inputs)}{two}", *both
             )
 
     @property
