@@ -25,10 +25,10 @@ from virnucpro.environment import make_sums_reproducible
 
 make_sums_reproducible()
 import matplotlib.figure
-import virnucpro.run.embed, virnucpro.run.run, virnucpro.run.scan, virnucpro.run.shards
+import virnucpro.run.embeddings, virnucpro.run.predictions, virnucpro.run.run, virnucpro.run.scan, virnucpro.run.shards
 import virnucpro.report.tracks, virnucpro.report.write
 
-virnucpro.run.embed.SHARD_RECORDS = 20
+virnucpro.run.embeddings.SHARD_RECORDS = 20
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
 
 

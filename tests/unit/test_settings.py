@@ -15,7 +15,7 @@ from virnucpro.errors import ConfigError, InputError, OutputError
 from virnucpro.files import locked
 from virnucpro.pipeline.regions import REMNANTS, Landscape
 from virnucpro.run.directory import RunDirectory
-from virnucpro.run.embed import EmbedRequest
+from virnucpro.run.embeddings import EmbedRequest
 from virnucpro.run.request import Request
 from virnucpro.run.scan import Scanner, ScanSettings
 

@@ -12,7 +12,7 @@ from virnucpro.cli import options
 def scan(
     inputs: options.Inputs,
     output: options.OutputDirectory,
-    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
+    model: options.Model = "bundled",
     step: Annotated[
         int | None,
         typer.Option("--step", min=1, help="From window to window, nt; default: half a window.", show_default=False),

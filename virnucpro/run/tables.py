@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 from virnucpro.config import FrameRule
 from virnucpro.files import atomic_writer
@@ -39,6 +41,9 @@ PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "f
 FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
 FASTA_WIDTH = 60
 _FDR = RECORD_COLUMNS.index("fdr")
+# The evidence of a record in a unit, in steps of 0.01; what a record without any has in its place.
+EVIDENCE = np.dtype("<i2")
+NO_EVIDENCE = -(1 << 15)
 
 
 def _row(values: Iterable[object]) -> str:
@@ -53,9 +58,9 @@ def _prediction(call: Call) -> str | None:
     return None if call.is_virus is None else ("virus" if call.is_virus else "other")
 
 
-def record_row(call: Call, fdr: object = None) -> str:
-    """Return a line of records.tsv."""
-    verdict = (_prediction(call), _score(call.virus_score), fdr, call.best_frame, call.status, call.reason or None)
+def record_row(call: Call) -> str:
+    """Return a line of records.tsv, in which `fdr` is NA."""
+    verdict = (_prediction(call), _score(call.virus_score), None, call.best_frame, call.status, call.reason or None)
     return _row((call.id, call.length, call.n_chunks, call.n_frames, *verdict))
 
 
@@ -89,11 +94,11 @@ def _frame_rows(result: RecordResult) -> Iterator[str]:
 def table_lines(results: Sequence[RecordResult]) -> tuple[Iterator[str], ...]:
     """Return the lines of `results` for each of `TABLES` or `PAIR_TABLES`, without the tables' headers.
 
-    Where `fdr` is to stand, which follows from all of a run, the records' lines have their evidence.
+    `fdr`, which follows from all records of a run, is NA in them; `FdrFiller` fills it.
     """
     parts = range(len(results[0].record.parts))
     return (
-        (record_row(result.call, evidence(result.call)) for result in results),
+        (record_row(result.call) for result in results),
         (row for result in results for row in _chunk_rows(result)),
         (row for result in results for row in _frame_rows(result)),
         *(_hit_lines(results, part, _fasta_lines) for part in parts),
@@ -107,38 +112,58 @@ def _hit_lines(results: Sequence[RecordResult], part: int, lines: Callable[[Reco
             yield from lines(result.record.parts[part])
 
 
-class _Rows:
-    """A file to write to that takes bytes in any pieces and hands on whole lines, divided at the tabs."""
+class FdrFiller:
+    """Writes rows of records.tsv on to a table, with the `fdr` of each that follows from its evidence.
 
-    def __init__(self, take: Callable[[list[bytes]], object]) -> None:
+    A unit has its evidence before its rows: `evidence.write` and `write` take the bytes of either in any pieces.
+    """
+
+    def __init__(self, table: IO[bytes], composition: Composition) -> None:
+        self._table, self._rest = table, b""
+        self._text = {step: b"%.4f" % fdr for step, fdr in composition.fdr.items()}
+        self._evidence: deque[int] = deque()
+        self.evidence = EvidenceReader(self._evidence.extend)
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes of rows."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            evidence = self._evidence.popleft()
+            if evidence != NO_EVIDENCE:
+                fields = line.split(b"\t")
+                fields[_FDR] = self._text[evidence]
+                line = b"\t".join(fields)
+            self._table.write(line + b"\n")
+
+
+class EvidenceReader:
+    """Takes the bytes of the evidence of records in any pieces and hands it on, a list of steps at a time."""
+
+    def __init__(self, take: Callable[[list[int]], object]) -> None:
         self._take, self._rest = take, b""
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._take(line.split(b"\t"))
+        data = self._rest + data
+        whole = len(data) - len(data) % EVIDENCE.itemsize
+        self._rest = data[whole:]
+        self._take(np.frombuffer(data[:whole], EVIDENCE).tolist())
 
 
-def count_evidence(histogram: Counter[int]) -> _Rows:
-    """Return what counts the evidence in rows of records.tsv, which stands where `fdr` is to stand."""
-
-    def take(fields: list[bytes]) -> None:
-        if fields[_FDR] != b"NA":
-            histogram[int(fields[_FDR])] += 1
-
-    return _Rows(take)
+def evidence_bytes(calls: Iterable[Call]) -> bytes:
+    """Return the evidence of records, in steps, as a unit has it: `EVIDENCE`, `NO_EVIDENCE` where there is none."""
+    steps = (evidence(call) for call in calls)
+    return np.array([NO_EVIDENCE if step is None else step for step in steps], EVIDENCE).tobytes()
 
 
-def fill_fdr(table: IO[bytes], composition: Composition) -> _Rows:
-    """Return what writes rows of records.tsv on to `table`, with `fdr` in place of the evidence."""
-    text = {b"%d" % step: b"%.4f" % fdr for step, fdr in composition.fdr.items()} | {b"NA": b"NA"}
+def count_evidence(histogram: Counter[int]) -> EvidenceReader:
+    """Return what counts the evidence of records."""
 
-    def take(fields: list[bytes]) -> None:
-        fields[_FDR] = text[fields[_FDR]]
-        table.write(b"\t".join(fields) + b"\n")
+    def take(steps: list[int]) -> None:
+        histogram.update(steps)
+        del histogram[NO_EVIDENCE]
 
-    return _Rows(take)
+    return EvidenceReader(take)
 
 
 def write_frames(records: Iterable[Record], chunk_length: int, directory: Path) -> tuple[int, int]:
