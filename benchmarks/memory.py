@@ -42,11 +42,11 @@ NOT_RESUMABLE = """
 import shutil
 from virnucpro.cli.main import main
 from virnucpro.run import units
-from virnucpro.run.tables import fill_fdr, table_lines
+from virnucpro.run.tables import FdrFiller, evidence_bytes, table_lines
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.tally import Tally
 
-files = []
+files, known = [], []
 
 def write_unit(self, unit, results):
     if not files:
@@ -55,12 +55,13 @@ def write_unit(self, unit, results):
             files[-1].write(first_line.encode())
     for lines, file in zip(table_lines(results), files):
         file.write("".join(lines).encode())
+    known.append(evidence_bytes(result.call for result in results))
     tally = Tally()
     for result in results:
         tally.add(result)
     return tally
 
-def merge(self, paths, composition):
+def merge(self, paths, content, composition=None):
     for file in files:
         file.flush()
     if composition is None:
@@ -68,7 +69,10 @@ def merge(self, paths, composition):
     files[0].seek(0)
     with (self.path / "filled").open("wb") as table:
         table.write(files[0].readline())
-        shutil.copyfileobj(files[0], fill_fdr(table, composition), 1 << 20)
+        filler = FdrFiller(table, composition)
+        for evidence in known:
+            filler.evidence.write(evidence)
+        shutil.copyfileobj(files[0], filler, 1 << 20)
     (self.path / "filled").replace(self.path / "records.tsv")
 
 units._digest = lambda records: ""

@@ -11,8 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from virnucpro.config import Options
     from virnucpro.errors import VirnucproError
-    from virnucpro.pipeline.predict import Options, Predictor, predict
+    from virnucpro.pipeline.predict import Predictor, predict
     from virnucpro.pretrained.registry import load_model
     from virnucpro.seq import read_pairs, read_records
     from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
@@ -38,9 +39,10 @@ __all__ = [
 
 # Where each name lives. It is imported when first asked for, so that `import virnucpro` stays quick.
 _HOMES = {
+    "virnucpro.config": ("Options",),
     "virnucpro.errors": ("VirnucproError",),
     "virnucpro.pretrained.registry": ("load_model",),
-    "virnucpro.pipeline.predict": ("Options", "Predictor", "predict"),
+    "virnucpro.pipeline.predict": ("Predictor", "predict"),
     "virnucpro.seq": ("read_pairs", "read_records"),
     "virnucpro.types": ("Call", "Chunk", "Frame", "Prediction", "Record", "Status"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -22,7 +23,7 @@ def number(
     """Return a number that was given as an option or a setting, an int if it is to be `whole`, else a float or an int.
 
     Args:
-        name: of the setting, in messages.
+        name: of the setting or field, in messages.
         value: what was given.
         least, most: its bounds; with `inclusive` they may be reached.
 
@@ -31,27 +32,86 @@ def number(
     """
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
-        raise ConfigError(f"{name} must be {kind}, got {value!a}")
+        raise ConfigError(f"{name} must be {kind}, got {value!a}", name)
     if not isinstance(value, Integral) and not math.isfinite(value):
-        raise ConfigError(f"{name} must be {kind}, got {value!a}")
+        raise ConfigError(f"{name} must be {kind}, got {value!a}", name)
     found = int(value) if isinstance(value, Integral) else float(value)
     if (least <= found <= most) if inclusive else (least < found < most):
         return found
     if not math.isfinite(most):
-        raise ConfigError(f"{name} must be {kind}, {'at least' if inclusive else 'more than'} {least}, got {value}")
+        raise ConfigError(
+            f"{name} must be {kind}, {'at least' if inclusive else 'more than'} {least}, got {value}", name
+        )
     raise ConfigError(
-        f"{name} must lie {f'in {least}..{most}' if inclusive else f'between {least} and {most}'}, got {value}"
+        f"{name} must lie {f'in {least}..{most}' if inclusive else f'between {least} and {most}'}, got {value}", name
     )
 
 
-def option(field: str) -> str:
-    """Return how messages name a field that is an option of the command line, too.
+def _set_numbers(options: Any, bounds: Mapping[str, tuple[float, float]], **how: bool) -> None:
+    """Check the fields of frozen options that are numbers and are not None, and keep them as plain numbers."""
+    for name, (least, most) in bounds.items():
+        if (value := getattr(options, name)) is not None:
+            object.__setattr__(options, name, number(name, value, least, most, **how))
 
-    >>> option("prevalence"), option("min_score")
-    ('--prevalence', '--min-score (min_score)')
+
+def _require_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, got {value!a}", name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """How to compute: device, precision and attention backend by name, token budget of a batch, packing, threads.
+
+    `threads` defaults to the cores available, `max_tokens` to what suits the device.
     """
-    dashed = f"--{field.replace('_', '-')}"
-    return f"{dashed} ({field})" if "_" in field else dashed
+
+    device: str = "auto"
+    precision: str = "auto"
+    attention: str = "auto"
+    max_tokens: int | None = None
+    packing: bool = True
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("device", "precision", "attention"):
+            _require_text(name, getattr(self, name))
+        if not isinstance(self.packing, bool):
+            raise ConfigError(f"packing must be True or False, got {self.packing!a}", "packing")
+        # Token positions are int32.
+        _set_numbers(self, {"max_tokens": (1, 2**31 - 1), "threads": (1, 1024)}, whole=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    """How to call: the shortest record (nt), the least score of a virus or a preset, the stated share of virus.
+
+    `min_length` (at least 3) defaults to the model's own. A `chunk_length` (nt) that is not the model's own is an
+    error. A calibrated model calls by `preset` (balanced) or, if it is given, by `min_score`, and states scores at
+    `prevalence` (the model's own). A model that is not calibrated has `min_score` alone, which defaults to its own.
+    """
+
+    min_length: int | None = None
+    min_score: float | None = None
+    chunk_length: int | None = None
+    preset: str | None = None
+    prevalence: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset is not None:
+            _require_text("preset", self.preset)
+        _set_numbers(self, {"min_length": (0, math.inf), "chunk_length": (3, math.inf)}, whole=True)
+        _set_numbers(self, {"min_score": (0, 1)})
+        _set_numbers(self, {"prevalence": (0, 1)}, inclusive=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CallOptions, ComputeOptions):
+    """How to compute (`ComputeOptions`) and how to call (`CallOptions`), by keyword."""
+
+    def __post_init__(self) -> None:
+        ComputeOptions.__post_init__(self)
+        CallOptions.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,20 @@ class VirnucproError(Exception):
 
 
 class ConfigError(VirnucproError, ValueError):
-    """An option or configuration value is out of range or contradicts another."""
+    """An option or configuration value is out of range or contradicts another.
+
+    `fields` are the names in the message that are fields of a request or of options; the command line shows them as
+    its flags.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message, *fields)  # all of them, so that a copy sent to another process has them, too
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class InputError(VirnucproError):

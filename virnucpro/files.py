@@ -7,8 +7,11 @@ import hashlib
 import json
 import logging
 import os
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +20,9 @@ from virnucpro.errors import OutputError, VirnucproError
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
+_HOST = re.sub(r"\W", "_", platform.node())
+_NUMBERS = count()
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\w*-\d+-\d+\.tmp")
 
 
 def fingerprint(values: Any) -> str:
@@ -25,21 +31,16 @@ def fingerprint(values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def temporary_of(path: Path, writer: str = "") -> Path:
-    """Return under which name a file is written, see `atomic_path`."""
-    return path.with_name(f".{path.name}{writer}.tmp")
-
-
 @contextmanager
-def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path that is renamed to `path` when the block ends well, and removed when it does not.
 
-    `writer` is in the temporary name: where two may write the same file, each has its own.
+    The name has the host, the process and a number in it, so that any number of writers of one file do not meet.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    temporary = temporary_of(path, writer)
+    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -50,8 +51,19 @@ def atomic_path(path: Path, writer: str = "") -> Iterator[Path]:
         reason = error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}; make room there or choose another --output") from error
     finally:
-        with suppress(OSError):  # what is there to say was said
+        with suppress(OSError):  # the error that matters was raised above
             temporary.unlink()
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether this is the name of a temporary file of `atomic_path`."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def leftovers(directory: Path, names: re.Pattern[str]) -> list[Path]:
+    """Return the temporary files in a directory, made for files of these names, that killed processes have left."""
+    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in directory.iterdir())
+    return [path for path, match in found if match and names.fullmatch(match["name"])]
 
 
 def sync(path: Path) -> None:

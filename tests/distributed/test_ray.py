@@ -1,24 +1,27 @@
 """Runs on a Ray cluster of three nodes end with the bytes of the local engine, whatever is killed meanwhile."""
 
 import os
+import pickle
 import random
 import re
 import signal
 import subprocess
 import threading
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from support.files import run_json
 
+from virnucpro.config import Options
 from virnucpro.distributed import cluster, worker, workers
 from virnucpro.distributed.cluster import Plan, Scale, make_plan
+from virnucpro.distributed.ray_engine import open_ray
 from virnucpro.environment import ray_address
-from virnucpro.errors import ConfigError, ModelError, OutputError, VirnucproError
+from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.files import fingerprint
-from virnucpro.pipeline.predict import Options
 from virnucpro.run.directory import RunDirectory
+from virnucpro.run.task import PredictTask
 from virnucpro.run.units import iter_units
 from virnucpro.types import Record
 
@@ -146,35 +149,50 @@ def test_a_unit_that_loses_worker_after_worker_stops_the_run(lab, call, long_lab
     assert re.search(r"error: unit \d+ lost 1 workers, the last with: .*; its records kill the process", err), err
 
 
+@dataclass(frozen=True)
+class OtherFiles:
+    """A task whose driver has other files of its model than its workers."""
+
+    task: PredictTask
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def checked(self):
+        return self.task, {"SHA-256 of protein.safetensors": "0" * 64}
+
+
+def opened(nodes, task):
+    return open_ray(Scale(nodes.address, 1))(task, task.directory())
+
+
 def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
-    from virnucpro.distributed.ray_engine import started
-
     (tmp_path / ".lock").touch()
-    settings = {"job": "predict", "model": str(lab.model), "legacy": False, "paired": False}
-    scale, same = Scale(nodes.address, 1), {"SHA-256 of protein.safetensors": "0" * 64}
+    task = PredictTask(model=str(lab.model), options=Options(), output=tmp_path)
     with pytest.raises(ConfigError, match=r"as the driver: SHA-256 of protein.safetensors was 0{64} and is \w{64}"):  # noqa: SIM117
-        with started(scale, Options(), tmp_path, settings, same):
+        with opened(nodes, OtherFiles(task)):
             pass
-    with pytest.raises(ModelError, match=r"the worker on .*: there is no model '/nowhere'"):  # noqa: SIM117
-        with started(scale, Options(), tmp_path, {**settings, "model": "/nowhere"}, {}):
+    with pytest.raises(ModelError, match="there is no model '/nowhere'"):  # noqa: SIM117
+        with opened(nodes, replace(task, model="/nowhere")):
             pass
-    with pytest.raises(VirnucproError, match="worker 1 could not start: KeyError: 'no such job'"):  # noqa: SIM117
-        with started(scale, Options(), tmp_path, {**settings, "job": "no such job"}, {}):
+    (tmp_path / ".lock").unlink()
+    with pytest.raises(OutputError, match=r"the worker on .*: .* is not here; the run directory must be on"):  # noqa: SIM117
+        with opened(nodes, task):
             pass
 
 
-def settings(folder, **changes):
-    given = {"virnucpro": worker.__version__, "level": 30, "job": "predict", "output": str(folder)}
-    return {**given, **changes}
+def order(task, version=worker.__version__):
+    return worker.Order(version, 30, pickle.dumps(task))
 
 
-def test_a_worker_that_cannot_work_says_why_where_it_is(tmp_path):
-    for changes, error, message in (
-        ({"virnucpro": "0.0.1"}, ConfigError, f"virnucpro {worker.__version__} is here and 0.0.1 there"),
-        ({}, OutputError, f"{tmp_path} is not here; the run directory must be on a file system of all nodes"),
+def test_a_worker_that_cannot_work_says_why_where_it_is(lab, tmp_path):
+    task = PredictTask(model=str(lab.model), options=Options(), output=tmp_path)
+    for given, error, message in (
+        (order(None, "0.0.1"), ConfigError, f"virnucpro {worker.__version__} is here and 0.0.1 there"),
+        (order(task), OutputError, f"{tmp_path} is not here; the run directory must be on a file system of all nodes"),
     ):
         with pytest.raises(error, match=f"the worker on .*: {message}"):
-            worker.Worker(settings(tmp_path, **changes)).start()
+            worker.Worker(given).start()
 
 
 def test_want_of_memory_lowers_the_budget_of_one_worker_alone(lab, tmp_path, monkeypatch):
@@ -182,15 +200,9 @@ def test_want_of_memory_lowers_the_budget_of_one_worker_alone(lab, tmp_path, mon
     (tmp_path / ".lock").touch()
     directory = RunDirectory(tmp_path)
     directory.units.mkdir()
-    told = settings(
-        tmp_path,
-        model=str(lab.model),
-        legacy=False,
-        paired=False,
-        options=asdict(Options(device="cpu", precision="fp32")),
-    )
-    small, large = worker.Worker(told), worker.Worker(told)
-    runner = small.job._predictor.protein
+    task = PredictTask(model=str(lab.model), options=Options(device="cpu", precision="fp32"), output=tmp_path)
+    small, large = worker.Worker(order(task)), worker.Worker(order(task))
+    runner = small.task.predictor.protein
     launch, budget = runner._launch, runner.max_tokens
 
     def with_little_memory(batch):
@@ -209,7 +221,7 @@ def test_want_of_memory_lowers_the_budget_of_one_worker_alone(lab, tmp_path, mon
         directory.unit_path(0).unlink()
     assert [halved for halved, _ in found] == [True, False]
     assert found[0][1] == found[1][1]  # and the same bytes
-    assert runner.max_tokens <= 40 < budget == large.job._predictor.protein.max_tokens
+    assert runner.max_tokens <= 40 < budget == large.task.predictor.protein.max_tokens
 
 
 GPU_NODE, CPU_NODE = {"CPU": 16, "GPU": 4}, {"CPU": 8}
@@ -227,7 +239,7 @@ GPU_NODE, CPU_NODE = {"CPU": 16, "GPU": 4}, {"CPU": 8}
     ],
     ids=str,
 )
-def test_a_plan_fills_the_nodes_or_does_what_it_is_told(scale, options, plan):
+def test_a_plan_fills_the_nodes_or_does_what_is_asked(scale, options, plan):
     assert make_plan(scale, options, [GPU_NODE, CPU_NODE, GPU_NODE]) == plan
 
 

@@ -26,10 +26,10 @@ from virnucpro.environment import make_sums_reproducible
 
 make_sums_reproducible()
 import matplotlib.figure
-import virnucpro.run.embed, virnucpro.run.run, virnucpro.run.scan, virnucpro.run.shards
+import virnucpro.run.embeddings, virnucpro.run.predictions, virnucpro.run.run, virnucpro.run.scan, virnucpro.run.shards
 import virnucpro.report.tracks, virnucpro.report.write
 
-virnucpro.run.embed.SHARD_RECORDS = 20
+virnucpro.run.embeddings.SHARD_RECORDS = 20
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
 
 
@@ -133,7 +133,7 @@ class Case:
     def is_whole(self, out, expected):
         """Check that each new file is there, perhaps not in its place."""
         for name, data in expected.items():
-            places = (out / name, out / UNFINISHED / name, out / f".{name}.tmp")
+            places = (out / name, out / UNFINISHED / name, *out.glob(f".{name}.*.tmp"))
             made_after = name in ("report.html", "virnucpro_mqc.json") or name.endswith(".png")  # of the tables
             assert made_after or any(path.is_file() and path.read_bytes() == data for path in places), name
 

@@ -22,8 +22,8 @@ def test_units_that_overlap_give_the_same_bytes(lab, call, tmp_path, monkeypatch
             both.wait()  # for the other unit
         return score(self, records)
 
-    for module in ("engine", "predict"):  # units, and the encoders of each
-        monkeypatch.setattr(f"virnucpro.pipeline.{module}.in_flight", lambda device: 2)
+    for module in ("run.task", "pipeline.predict"):  # units, and the encoders of each
+        monkeypatch.setattr(f"virnucpro.{module}.in_flight", lambda device: 2)
     monkeypatch.setattr(Predictor, "run", watched)
     assert call(lab.arguments(tmp_path / "out"))[0] == 0
     assert lab.tables(tmp_path / "out") == lab.expected

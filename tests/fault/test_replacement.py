@@ -60,7 +60,7 @@ OUTPUTS = {
     "embed": [("ids.tsv", "in.faa"), ("embeddings_00007.safetensors", "in.faa"), ("run.json", "in.faa")],
     "evaluate": [("evaluation.tsv", "a.tsv"), ("evaluation.json", "truth.tsv"), ("roc.png", "a.tsv")],
     "sample": [("windows.fa", "data/val/virus.fna"), ("truth.tsv", "data/val/virus.fna")],
-    "predict": [("viral.fasta", "in.fa"), (".records.tsv.tmp", "in.fa")],
+    "predict": [("viral.fasta", "in.fa"), (".records.tsv.node-17-0.tmp", "in.fa")],
 }
 
 

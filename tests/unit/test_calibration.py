@@ -103,9 +103,9 @@ def test_the_published_vote_is_not_calibrated(described):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"prevalence": 0.0}, "--prevalence must lie between 0 and 1, got 0"),
-        ({"prevalence": 1.0}, "--prevalence must lie between 0 and 1"),
-        ({"preset": "bold"}, "--preset must be sensitive, balanced, strict, got 'bold'"),
+        ({"prevalence": 0.0}, "prevalence must lie between 0 and 1, got 0"),
+        ({"prevalence": 1.0}, "prevalence must lie between 0 and 1"),
+        ({"preset": "bold"}, "preset must be sensitive, balanced, strict, got 'bold'"),
         ({"preset": "strict", "min_score": 0.5}, "exclude each other"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_cannot_be_asked(described, asked, message):
 @pytest.mark.parametrize("asked", [{"prevalence": 0.1}, {"preset": "balanced"}])
 def test_a_model_without_a_calibration_says_so(described, asked):
     described = dataclasses.replace(described, calibration=None)
-    with pytest.raises(ConfigError, match=f"--{next(iter(asked))} needs a calibrated model, virnucpro-small is not"):
+    with pytest.raises(ConfigError, match=f"^{next(iter(asked))} needs a calibrated model, virnucpro-small is not"):
         Decision.choose(described, **asked)
 
 

@@ -10,10 +10,10 @@ from support.files import contents
 from support.published_files import write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
+from virnucpro.pipeline.embed import windows
 from virnucpro.pretrained.import_published import import_encoder
 from virnucpro.pretrained.registry import load_encoder
-from virnucpro.run import embed as embed_module
-from virnucpro.run.embed import windows
+from virnucpro.run import embed_directory, embeddings
 
 # Float32 sums of up to 1022 terms in another order.
 SAME = 1e-5
@@ -279,14 +279,14 @@ def test_gaps_of_nucleotides_are_kept(embed, tmp_path):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(embed_module, "SHARD_RECORDS", 2)
+    monkeypatch.setattr(embeddings, "SHARD_RECORDS", 2)
 
 
 class Interrupted:
     """Lets some shards be written, and then presses Ctrl-C."""
 
     def __init__(self, shards: int) -> None:
-        self.left, self.write = shards, embed_module.write_shard
+        self.left, self.write = shards, embed_directory.write_shard
 
     def __call__(self, *arguments) -> None:
         if not self.left:
@@ -300,7 +300,7 @@ def test_resuming_keeps_whole_shards_and_gives_the_same_files(embed, tmp_path, m
     assert embed(output="whole") == 0
     for shards in (2, 1):  # two interruptions
         with monkeypatch.context() as patch:
-            patch.setattr(embed_module, "write_shard", Interrupted(shards))
+            patch.setattr(embed_directory, "write_shard", Interrupted(shards))
             assert embed("--resume") == 130
     out = tmp_path / "out"
     assert len(list(out.glob("*.safetensors"))) == 3
@@ -321,7 +321,7 @@ def test_shards_of_the_run_that_was_replaced_are_not_kept(embed, tmp_path, monke
     assert embed("--layer", 1) == 0
     assert embed(output="whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(embed_module, "write_shard", Interrupted(1))
+        patch.setattr(embed_directory, "write_shard", Interrupted(1))
         assert embed("--restart") == 130
     assert embed("--resume") == 0
     assert contents(tmp_path / "out", "run.json") == contents(tmp_path / "whole", "run.json")

@@ -250,7 +250,7 @@ def test_options_that_cannot_be_had(changes):
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_by_its_name(name, wrong):
-    with pytest.raises(ConfigError, match=rf"^(.*\()?(--)?{name}\)? must ") as caught:
+    with pytest.raises(ConfigError, match=rf"^{name} must ") as caught:
         Options(**{name: wrong})
     assert "\n" not in str(caught.value)
 

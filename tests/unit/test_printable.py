@@ -62,7 +62,7 @@ def test_lines_for_people(capsys):
     logs.set_up(logging.INFO, json_lines=False)
     logging.getLogger("x").warning("%s of %s", NAME, "b")
     progress.say("1 record", f"files are in {NAME}")
-    logs.tell_error(InputError(NAME))
+    logs.report_error(InputError(NAME))
     assert capsys.readouterr().err.splitlines() == [
         f"WARNING: {SHOWN} of b",
         f"virnucpro: 1 record; files are in {SHOWN}",
@@ -73,7 +73,7 @@ def test_lines_for_people(capsys):
 def test_json_for_programs_has_the_text_itself_in_escapes(capsys):
     logs.set_up(logging.INFO, json_lines=True)
     progress.say("1 record", f"files are in {NAME}", directory=NAME)
-    logs.tell_error(InputError(NAME))
+    logs.report_error(InputError(NAME))
     text = capsys.readouterr().err
     assert raw(text) == []
     assert text.isascii()

@@ -63,7 +63,7 @@ def test_json_lines(monkeypatch, capsys):
     tally = Tally(viral=2, bases=9)
     tally.status.update({"ok": 5, "too_short": 1})
     summarise(tally, 1, 3.25, "there")
-    logs.tell_error(InputError("a\nb"))
+    logs.report_error(InputError("a\nb"))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["level"], line["event"]) for line in lines] == [
         ("warning", "message"),
@@ -80,7 +80,7 @@ def test_lines_for_people_and_quiet(capsys):
     logs.set_up(logging.WARNING, json_lines=False)
     say("done")
     logging.getLogger("virnucpro.x").warning("odd")
-    logs.tell_error(InputError("bad"))
+    logs.report_error(InputError("bad"))
     assert capsys.readouterr().err == "virnucpro: done\nWARNING: odd\nvirnucpro: error: bad\n"
     logs.set_up(logging.ERROR, json_lines=False)
     say("done")

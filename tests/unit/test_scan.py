@@ -76,7 +76,7 @@ def test_figures(tmp_path, suffix, magic):
     assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(magic)
 
 
-@pytest.mark.parametrize("settings", [ScanSettings(step=501), ScanSettings(step=0), ScanSettings(threshold=1.0)])
+@pytest.mark.parametrize("settings", [ScanSettings(step=501), ScanSettings(step=0), ScanSettings(min_posterior=1.0)])
 def test_settings_without_sense_are_refused(settings):
     with pytest.raises(ConfigError):
         Scanner(settings)

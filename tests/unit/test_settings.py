@@ -1,7 +1,8 @@
 """Settings of the library and options of the command line that make no sense: one error that names the field."""
 
 import math
-from dataclasses import replace
+import pickle
+from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 import virnucpro
-from virnucpro.config import number, option
+from virnucpro.config import CallOptions, ComputeOptions, number
 from virnucpro.errors import ConfigError, InputError, OutputError
 from virnucpro.files import locked
 from virnucpro.pipeline.regions import REMNANTS, Landscape
 from virnucpro.run.directory import RunDirectory
-from virnucpro.run.embed import EmbedRequest
+from virnucpro.run.embeddings import EmbedRequest
 from virnucpro.run.request import Request
 from virnucpro.run.scan import Scanner, ScanSettings
 
@@ -44,7 +45,6 @@ def test_numbers_and_their_bounds():
         number("x", 2, 3, whole=True)
     with pytest.raises(ConfigError, match=r"x must be a whole number, got 2\.0"):
         number("x", 2.0, whole=True)
-    assert option("threads") == "--threads"
 
 
 @pytest.mark.parametrize("field", ["virus_length", "other_length", "weight", "neutral", "composition"])
@@ -56,18 +56,16 @@ def test_a_landscape_of_numbers(field):
             replace(REMNANTS, **{field: value})
 
 
-@pytest.mark.parametrize(
-    ("field", "name"), [("threshold", "threshold"), ("step", "--step"), ("min_length", "min_length")]
-)
-def test_settings_of_a_scan(lab, field, name):
+@pytest.mark.parametrize("name", ["min_posterior", "step", "min_length"])
+def test_settings_of_a_scan(lab, name):
     for value in NO_NUMBERS:
-        if value is None and field == "step":
+        if value is None and name == "step":
             continue
-        with pytest.raises(ConfigError, match=rf"{name}\)? must be"):
-            Scanner(ScanSettings(str(lab.model), **{field: value}))
-    for value in (-1, 101 if field == "step" else -0.5):
-        with pytest.raises(ConfigError, match=rf"{name}\)? must"):
-            Scanner(ScanSettings(str(lab.model), **{field: value}))
+        with pytest.raises(ConfigError, match=rf"^{name} must be"):
+            Scanner(ScanSettings(str(lab.model), **{name: value}))
+    for value in (-1, 101 if name == "step" else -0.5):
+        with pytest.raises(ConfigError, match=rf"^{name} must"):
+            Scanner(ScanSettings(str(lab.model), **{name: value}))
     with pytest.raises(
         ConfigError, match="virus_length and other_length of a landscape must be longer than a step of 50 nt"
     ):
@@ -76,11 +74,11 @@ def test_settings_of_a_scan(lab, field, name):
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 0, -1, 1.5], ids=repr)
 def test_requests(tmp_path, value):
-    with pytest.raises(ConfigError, match=r"unit_records\) must be"):
+    with pytest.raises(ConfigError, match=r"^unit_records must be"):
         Request([EXAMPLE], tmp_path, unit_records=value)
     for field, least in (("layer", 0), ("max_length", 1)):
         if value is not None and (value != least or isinstance(value, bool)):
-            with pytest.raises(ConfigError, match=rf"{field}\)? must be"):
+            with pytest.raises(ConfigError, match=rf"^{field} must be"):
                 EmbedRequest([EXAMPLE], tmp_path, **{field: value})
 
 
@@ -107,9 +105,9 @@ def test_outputs_that_no_directory_can_have():
         (["predict", "IN", "--min-score", "inf"], "--min-score"),
         (["predict", "IN", "--prevalence", "nan"], "--prevalence must be a number, got nan"),
         (["predict", "IN", "--prevalence", "-inf"], "--prevalence must be a number, got -inf"),
-        (["predict", "IN", "--max-tokens", "9999999999"], "--max-tokens (max_tokens) must lie in 1..2147483647"),
-        (["predict", "IN", "--chunk-length", "0"], "--chunk-length (chunk_length) must be a whole number, at least 3"),
-        (["scan", "IN", "--min-posterior", "nan"], "--min-posterior (threshold) must be a number, got nan"),
+        (["predict", "IN", "--max-tokens", "9999999999"], "--max-tokens must lie in 1..2147483647"),
+        (["predict", "IN", "--chunk-length", "0"], "--chunk-length must be a whole number, at least 3"),
+        (["scan", "IN", "--min-posterior", "nan"], "--min-posterior must be a number, got nan"),
         (["scan", "IN", "--neutral", "nan"], "--neutral must be a number, got nan"),
         (["scan", "IN", "--neutral", "inf"], "--neutral must be a number, got inf"),
         (["embed", "IN", "--layer", "-1"], "--layer must be a whole number, at least 0, got -1"),
@@ -120,3 +118,25 @@ def test_options_of_the_command_line(lab, call, tmp_path, arguments, words):
     code, err = call([*given, "-o", str(tmp_path / "out"), "--model", str(lab.model)])
     assert (code, words in err, "Traceback" in err) == (2, True, False), err
     assert not list((tmp_path / "out").glob("*.tsv"))
+
+
+def test_options_are_in_two_parts_and_given_by_keyword():
+    given = virnucpro.Options(device="cpu", min_length=30)
+    assert isinstance(given, ComputeOptions)
+    assert isinstance(given, CallOptions)
+    names = [field.name for kind in (ComputeOptions, CallOptions) for field in fields(kind)]
+    assert list(asdict(given)) == names  # as they stand in run.json
+    for kind in (virnucpro.Options, ComputeOptions, CallOptions):
+        with pytest.raises(TypeError):
+            kind("cpu")
+
+
+def test_an_error_keeps_its_fields_in_another_process():
+    with pytest.raises(ConfigError) as caught:
+        CallOptions(min_score=2)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (
+        (str(copy), copy.fields)
+        == (str(caught.value), ("min_score",))
+        == ("min_score must lie in 0..1, got 2", ("min_score",))
+    )

@@ -38,8 +38,8 @@ def calibrate(
     import shutil
     from dataclasses import replace
 
+    from virnucpro.config import Options
     from virnucpro.evaluate.genomes import data_files, read_genomes
-    from virnucpro.pipeline.predict import Options
     from virnucpro.pretrained.registry import find_model, load_model
     from virnucpro.run.replacement import any_of, refuse_directory, replaced_files
     from virnucpro.train.calibrate import MAX_REPETITION, Scorer

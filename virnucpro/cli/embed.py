@@ -38,7 +38,7 @@ def embed(
     attention: options.Attention = "auto",
     threads: options.Threads = None,
     max_tokens: options.MaxTokens = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: options.Resume = False,
     restart: options.Restart = False,
     engine: options.Engine = "local",
     ray_address: options.RayAddress = None,
@@ -55,33 +55,28 @@ def embed(
 
     Example: virnucpro embed proteins.faa --model esm2-650M -o embeddings
     """
-    if resume and restart:
-        raise typer.BadParameter("--resume and --restart exclude each other")
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
         make_sums_reproducible()
-        from virnucpro.pipeline.predict import Options
-        from virnucpro.run.directory import Begin
-        from virnucpro.run.embed import EmbedRequest
-        from virnucpro.run.embed import embed as embed_records
+        if_exists = options.if_exists(resume, restart)
+        from virnucpro.config import ComputeOptions
+        from virnucpro.run.embeddings import Embeddings, EmbedRequest
+        from virnucpro.run.run import run
 
-        run_options = Options(
+        compute = ComputeOptions(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
         )
-        begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
         request = EmbedRequest(
-            inputs, output, model, kind, layer, per_residue, max_length, long, run_options, begin, sys.argv
-        )
-        open_engine = None
-        if engine == "ray":
-            from virnucpro.distributed.cluster import Scale
-            from virnucpro.distributed.ray_engine import open_ray_embedding
-
-            open_engine = open_ray_embedding(Scale(ray_address, workers, gpus))
-        done = embed_records(request, open_engine)
+            inputs, output, model=model, kind=kind, layer=layer, per_residue=per_residue, max_length=max_length,
+            long=long, options=compute, if_exists=if_exists, command=sys.argv,
+        )  # fmt: skip
+        embeddings = Embeddings(request)
+        state = run(embeddings, options.runner(engine, ray_address, workers, gpus))
+    if state is None:
+        return
+    done, tidied = state.tally, embeddings.tidied
     windowed = f", {done.windowed} of them in windows" if done.windowed else ""
-    kept = f"; {done.kept_shards} shards were done before" if done.kept_shards else ""
-    tidied = done.tidied
+    kept = f"; {state.n_kept} shards were done before" if state.n_kept else ""
     left_out = (
         f"; {tidied.letters} letters (gaps, and * at the end) of {tidied.sequences} sequences were left out"
         if tidied.letters
@@ -89,5 +84,5 @@ def embed(
     )
     stops = f"; * within {tidied.with_stops} sequences was read as an unknown residue" if tidied.with_stops else ""
     options.report(
-        f"{done.sequences} sequences{windowed}, width {done.width}; files are in {output}{kept}{left_out}{stops}"
+        f"{done.sequences} sequences{windowed}, width {embeddings.width}; files are in {output}{kept}{left_out}{stops}"
     )

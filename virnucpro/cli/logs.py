@@ -66,7 +66,7 @@ def set_up(level: int, json_lines: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def tell_error(error: VirnucproError) -> None:
-    """Say why the program ends."""
+def report_error(error: VirnucproError, message: str = "") -> None:
+    """Say why the program ends, by another message than the error's own if one is given."""
     fields = {"exit_code": error.exit_code, "kind": type(error).__name__}
-    logging.getLogger("virnucpro").error("%s", error, extra={"event": "error", "fields": fields})
+    logging.getLogger("virnucpro").error("%s", message or error, extra={"event": "error", "fields": fields})

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -34,7 +35,7 @@ from virnucpro.cli import (
 )
 from virnucpro.cli.memory import as_memory_error, require_address_space
 from virnucpro.cli.signals import stoppable
-from virnucpro.errors import OutputError, VirnucproError
+from virnucpro.errors import ConfigError, OutputError, VirnucproError
 from virnucpro.printable import printable
 
 EXIT_CODES = """
@@ -134,6 +135,18 @@ def _run(argv: Sequence[str] | None) -> int:
         return int(error.exit_code)
 
 
+def _with_flags(error: VirnucproError) -> str:
+    """Return the message of an error, in which the fields of options that it names are flags of the command line.
+
+    >>> _with_flags(ConfigError("min_score must lie in 0..1, got 2", "min_score"))
+    '--min-score must lie in 0..1, got 2'
+    """
+    fields = "|".join(map(re.escape, error.fields)) if isinstance(error, ConfigError) else ""
+    if not fields:
+        return str(error)
+    return re.sub(rf"\b({fields})\b", lambda match: f"--{match[0].replace('_', '-')}", str(error))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; typer itself makes 130 of Ctrl-C."""
     _fill_closed_streams()
@@ -145,19 +158,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.flush()  # what fails at exit nobody can tell of
         sys.exit(code)
     except VirnucproError as error:
-        logs.tell_error(error)
+        logs.report_error(error, _with_flags(error))
         sys.exit(error.exit_code)
     except (MemoryError, ImportError, RuntimeError) as error:
         if (lacking := as_memory_error(error)) is None:
             raise
-        logs.tell_error(lacking)
+        logs.report_error(lacking)
         sys.exit(lacking.exit_code)
     except OSError as error:  # the commands tell of their own files, so that this is standard output
         sys.stdout = io.StringIO()
         if lacking := as_memory_error(error):
-            logs.tell_error(lacking)
+            logs.report_error(lacking)
         elif error.errno != errno.EPIPE:  # the reader closed the pipe, such as `head`
-            logs.tell_error(OutputError(f"{error.filename or 'standard output'} cannot be used: {error.strerror}"))
+            logs.report_error(OutputError(f"{error.filename or 'standard output'} cannot be used: {error.strerror}"))
         sys.exit(OutputError.exit_code)
     finally:
         try:

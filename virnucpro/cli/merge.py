@@ -24,9 +24,11 @@ def merge(
 
     Example: virnucpro merge shard_1 shard_2 shard_3 shard_4 -o calls
     """
+    from virnucpro.files import locked
     from virnucpro.report.write import write_report
-    from virnucpro.run.directory import Begin
     from virnucpro.run.shards import merge_shards
 
-    tally = merge_shards(runs, output, Begin.RESTART if restart else Begin.NEW, sys.argv, write_report)
+    tally = merge_shards(runs, output, options.if_exists(False, restart), sys.argv)
+    with locked(output):
+        write_report(output)
     options.report(f"{tally.records} records of {len(runs)} shards; tables and report.html are in {output}")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from virnucpro.cli.logs import NOTICE
+
+if TYPE_CHECKING:  # importing them takes a second, and --help needs neither
+    from virnucpro.run.directory import IfExists
+    from virnucpro.run.run import OpenRunner
 
 Inputs = Annotated[
     list[str],
     typer.Argument(help="FASTA or FASTQ files, plain or gz, bz2, xz, zst; - is standard input.", show_default=False),
 ]
 OutputDirectory = Annotated[Path, typer.Option("-o", "--output", help="Output directory.", show_default=False)]
+Model = Annotated[str, typer.Option("--model", help="Name or directory of a model.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace what is in the output directory.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
@@ -62,10 +70,31 @@ Gpus = Annotated[
 ]
 
 
+def if_exists(resume: bool, restart: bool) -> IfExists:
+    """Return what is done with an earlier run, by the options --resume and --restart."""
+    from virnucpro.run.directory import IfExists
+
+    if resume and restart:
+        raise typer.BadParameter("--resume and --restart exclude each other")
+    return IfExists.RESUME if resume else IfExists.OVERWRITE if restart else IfExists.FAIL
+
+
 def require_engine(engine: str, *of_ray: object) -> None:
     """Refuse options of Ray without `--engine ray`."""
     if engine == "local" and any(option is not None for option in of_ray):
         raise typer.BadParameter("--ray-address, --workers and --gpus need --engine ray")
+
+
+def runner(engine: str, ray_address: str | None, workers: int | None, gpus: int | None) -> OpenRunner[Any]:
+    """Return what opens the runner that was asked for."""
+    if engine == "local":
+        from virnucpro.run.local import open_local
+
+        return open_local
+    from virnucpro.distributed.cluster import Scale
+    from virnucpro.distributed.ray_engine import open_ray
+
+    return open_ray(Scale(ray_address, workers, gpus))
 
 
 def report(line: str) -> None:

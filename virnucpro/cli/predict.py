@@ -60,15 +60,11 @@ def predict(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure on a part of the input what the run would take; write nothing.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
-    ] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew: replace the run in the output directory.")
-    ] = False,
+    resume: options.Resume = False,
+    restart: options.Restart = False,
     threads: options.Threads = None,
     device: options.Device = "auto",
-    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
+    model: options.Model = "bundled",
     chunk_length: Annotated[
         int | None,
         typer.Option(
@@ -109,29 +105,22 @@ def predict(
       virnucpro predict reads.fastq.gz -o out --resume      go on after a kill
       zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
     """
-    if resume and restart:
-        raise typer.BadParameter("--resume and --restart exclude each other")
     to_stdout = str(output) == "-"
-    if legacy_output and to_stdout:
-        raise typer.BadParameter("--legacy-output needs an output directory")
-    if parquet and to_stdout:
-        raise typer.BadParameter("--parquet needs an output directory")
-    if resume and to_stdout:
-        raise typer.BadParameter("--resume needs an output directory; standard output cannot be gone on with")
-    if to_stdout and (shard is not None or engine == "ray"):
-        raise typer.BadParameter("--shard and --engine ray need an output directory, for the files of units")
+    if to_stdout:
+        _require_directory(
+            legacy_output=legacy_output, parquet=parquet, resume=resume, shard=shard is not None, engine=engine == "ray"
+        )
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
         make_sums_reproducible()
-        from virnucpro.pipeline.predict import Options
-        from virnucpro.report.parquet import require_pyarrow, write_parquet
-        from virnucpro.report.write import write_report
-        from virnucpro.run.directory import Begin
+        if_exists = options.if_exists(resume, restart)
+        from virnucpro.config import Options
+        from virnucpro.report.parquet import require_pyarrow
         from virnucpro.run.forecast import forecast
-        from virnucpro.run.request import Request
+        from virnucpro.run.predictions import Predictions
+        from virnucpro.run.request import Request, Shard
         from virnucpro.run.run import run
-        from virnucpro.run.shards import Shard
-        from virnucpro.run.tables import PARQUET, REPORTS
+        from virnucpro.run.stdout import run_to_stdout
 
         if parquet:
             require_pyarrow()  # before the work
@@ -140,26 +129,45 @@ def predict(
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length, preset=preset,
             prevalence=prevalence,
         )  # fmt: skip
-        begin = Begin.RESUME if resume else Begin.RESTART if restart else Begin.NEW
-
-        def finish(directory: Path) -> None:
-            if parquet:
-                write_parquet(directory)
-            write_report(directory)
-
         request = Request(
-            inputs, None if to_stdout else output, model, run_options, begin, unit_records, sys.argv, legacy_output,
-            paired, Shard.parse(shard) if shard is not None else None,
-            finish, (*REPORTS, *(PARQUET.values() if parquet else ())), interleaved,
+            inputs, None if to_stdout else output, model=model, options=run_options, if_exists=if_exists,
+            unit_records=unit_records, command=sys.argv, legacy_output=legacy_output, paired=paired,
+            interleaved=interleaved, shard=Shard.parse(shard) if shard is not None else None,
         )  # fmt: skip
         if dry_run:
             for line in forecast(request.inputs, model, run_options):
                 print_line(line)
-            return
-        if engine == "local":
-            run(request)
-            return
-        from virnucpro.distributed.cluster import Scale
-        from virnucpro.distributed.ray_engine import open_ray
+        elif to_stdout:
+            run_to_stdout(request)
+        else:
+            predictions = Predictions(request)
+            state = run(predictions, options.runner(engine, ray_address, workers, gpus))
+            files = "tables" if shard is not None else _write_report(output, parquet, anew=state is not None)
+            if state is not None:
+                predictions.summarise(state, files)
 
-        run(request, open_ray(Scale(ray_address, workers, gpus)))
+
+def _require_directory(**asked: bool) -> None:
+    """Refuse options that need an output directory."""
+    if asked.pop("resume"):
+        raise typer.BadParameter("--resume needs an output directory: a run to standard output cannot be resumed")
+    for name, is_asked in asked.items():
+        if is_asked:
+            flag = "--engine ray" if name == "engine" else f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{flag} needs an output directory")
+
+
+def _write_report(directory: Path, parquet: bool, anew: bool) -> str:
+    """Write the report of a run, and its tables as Parquet, `anew` or where one is missing; return what there is."""
+    from virnucpro.files import locked
+    from virnucpro.report.parquet import write_parquet
+    from virnucpro.report.write import write_report
+    from virnucpro.run.tables import PARQUET, REPORT, REPORTS
+
+    files = (*REPORTS, *(PARQUET.values() if parquet else ()))
+    if anew or not all((directory / name).is_file() for name in files):
+        with locked(directory):
+            if parquet:
+                write_parquet(directory)
+            write_report(directory)
+    return f"tables and {REPORT}"

@@ -24,6 +24,7 @@ def report(
     from virnucpro.files import locked
     from virnucpro.report.load import RUN_FILES
     from virnucpro.report.write import write_report
+    from virnucpro.run.directory import RunDirectory
     from virnucpro.run.replacement import refuse_inputs
     from virnucpro.run.tables import REPORT, REPORTS
 
@@ -31,5 +32,6 @@ def report(
         raise MissingInputError(f"{run} holds no run: it is no directory; name an --output of predict")
     with locked(run):
         refuse_inputs([run / name for name in RUN_FILES], [run / name for name in REPORTS])
+        RunDirectory(run).remove_leftovers()
         write_report(run)
     options.report(f"open {run / REPORT} in a browser")

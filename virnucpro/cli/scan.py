@@ -12,7 +12,7 @@ from virnucpro.cli import options
 def scan(
     inputs: options.Inputs,
     output: options.OutputDirectory,
-    model: Annotated[str, typer.Option("--model", help="Name or directory of a model.")] = "bundled",
+    model: options.Model = "bundled",
     step: Annotated[
         int | None,
         typer.Option("--step", min=1, help="From window to window, nt; default: half a window.", show_default=False),
@@ -63,8 +63,8 @@ def scan(
     from virnucpro.environment import make_sums_reproducible
 
     make_sums_reproducible()
+    from virnucpro.config import Options
     from virnucpro.files import locked
-    from virnucpro.pipeline.predict import Options
     from virnucpro.pipeline.regions import REMNANTS, Landscape
     from virnucpro.report.plots import can_draw, optional_figure
     from virnucpro.report.tracks import draw_track, track_lines

@@ -30,8 +30,9 @@ def selftest(
     Example: virnucpro selftest --model published-500 --golden golden --precision fp32
     """
     make_sums_reproducible()
+    from virnucpro.config import Options
     from virnucpro.errors import ModelError
-    from virnucpro.pipeline.predict import Options, Predictor
+    from virnucpro.pipeline.predict import Predictor
     from virnucpro.pretrained.registry import load_model
     from virnucpro.run.selftest import compare_with_golden
 

@@ -56,7 +56,7 @@ def train(
 
     settings = read_settings(config)
     if isinstance(settings, ClassifierSettings):
-        from virnucpro.pipeline.predict import Options
+        from virnucpro.config import Options
         from virnucpro.train.published import train_classifier
 
         if resume:

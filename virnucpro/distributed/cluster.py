@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from virnucpro._optional import RAY
+from virnucpro.config import ComputeOptions
 from virnucpro.distributed.watchdog import MARK, watched
 from virnucpro.environment import (
     default_threads,
@@ -23,7 +24,6 @@ from virnucpro.environment import (
     silence_ray,
 )
 from virnucpro.errors import ConfigError, VirnucproError
-from virnucpro.pipeline.predict import Options
 from virnucpro.run.progress import say
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def import_ray() -> Any:
     return ray
 
 
-def make_plan(scale: Scale, options: Options, nodes: Sequence[dict[str, float]]) -> Plan:
+def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, float]]) -> Plan:
     """Return how many workers to start, by default as many as the nodes have room for, and what each gets.
 
     `nodes` are the resources CPU and GPU of each node.

@@ -1,26 +1,35 @@
 """What runs on the nodes: a process that holds a model and does the units it is handed.
 
-Nothing here imports torch before `make_sums_reproducible`, and the settings are plain values, so that a node with
-another version of this package can say so.
+Nothing here imports torch before `make_sums_reproducible`, and an order has plain values, so that a node with another
+version of this package can say so.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import pickle
 import platform
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from virnucpro import __version__
 from virnucpro.environment import make_sums_reproducible
 from virnucpro.errors import ConfigError, OutputError, VirnucproError
-from virnucpro.files import fingerprint
+from virnucpro.files import LOCK, fingerprint
 from virnucpro.printable import PrintableFormatter
 from virnucpro.run.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is asked to do: the driver's version of this package and level of messages, and a pickled task."""
+
+    version: str
+    level: int
+    task: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,74 +42,69 @@ class Reply:
     busy: float  # seconds in which at least one unit was at work
 
 
-class Job(Protocol):
-    """What a worker does with units: it has a model on its device and writes to the run directory."""
+def open_task(order: Order) -> Any:
+    """Open the task of an order: load its model on the device here.
 
-    told: dict[str, Any]
-    same: dict[str, Any]  # what must be the same for all workers, by name
-
-    def do(self, unit: Unit) -> Any:
-        """Write the file of a unit and return its counts."""
-
-    def recovered(self) -> dict[str, int]:
-        """Return what had to be recovered from so far."""
-
-
-def make_job(settings: dict[str, Any], writer: str) -> Job:
-    """Load the model that the settings name, for the job that they name."""
-    if settings["virnucpro"] != __version__:
-        raise ConfigError(f"virnucpro {__version__} is here and {settings['virnucpro']} there; install one version")
+    Raises:
+        VirnucproError: why it cannot be done here.
+    """
+    if order.version != __version__:
+        raise ConfigError(f"virnucpro {__version__} is here and {order.version} there; install one version")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=settings["level"], handlers=[handler], force=True)
+    logging.basicConfig(level=order.level, handlers=[handler], force=True)
     make_sums_reproducible()
-    if not Path(settings["output"], ".lock").exists():
-        raise OutputError(f"{settings['output']} is not here; the run directory must be on a file system of all nodes")
-    from virnucpro.distributed.jobs import JOBS
-
-    job: Job = JOBS[settings["job"]](settings, writer)
-    return job
+    task = pickle.loads(order.task)  # of our own driver, by way of Ray, which unpickles all else here, too
+    directory = task.directory()
+    if not (directory.path / LOCK).exists():
+        raise OutputError(f"{directory.path} is not here; the run directory must be on a file system of all nodes")
+    return task.open(directory)
 
 
 class Worker:
     """An actor: `start` says what it holds or why it cannot work; `do` may run in several threads."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, order: Order) -> None:
         self.process = f"{platform.node()}-{os.getpid()}"
-        self._job: Job | VirnucproError
+        self._task: Any
         try:
-            self._job = make_job(settings, f".{self.process}")
+            self._task = open_task(order)
         except VirnucproError as error:  # raised by `start`: Ray would make a text of it here
-            self._job = type(error)(f"the worker on {platform.node()}: {error}")
+            self._task = type(error)(f"the worker on {platform.node()}: {error}", *error.args[1:])
         self._lock = threading.Lock()
         self._at_work, self._since, self._busy = 0, 0.0, 0.0
 
     @property
-    def job(self) -> Job:
-        if isinstance(self._job, VirnucproError):
-            raise self._job
-        return self._job
+    def task(self) -> Any:
+        """The open task.
 
-    def start(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """Return the name of this process, what is told of its model, and what must be the same everywhere.
+        Raises:
+            VirnucproError: why it could not be opened.
+        """
+        if isinstance(self._task, VirnucproError):
+            raise self._task
+        return self._task
+
+    def start(self) -> tuple[str, Any, dict[str, Any]]:
+        """Return the name of this process, the setup of its task, and what must be the same everywhere.
 
         Raises:
             VirnucproError: why it cannot work.
         """
-        return self.process, self.job.told, self.job.same
+        return self.process, self.task.setup, self.task.same
 
     def do(self, unit: Unit, expected: str) -> Reply:
         """Do a unit, if what must be the same everywhere has the expected fingerprint."""
-        if fingerprint(self.job.same) != expected:  # restarted elsewhere, and not looked at yet
+        if fingerprint(self.task.same) != expected:  # restarted elsewhere, and not looked at yet
             raise ConfigError(f"the worker on {platform.node()} differs from the first; use nodes of one kind")
         with self._lock:
             self._since = self._since if self._at_work else time.monotonic()
             self._at_work += 1
         try:
-            counts = self.job.do(unit)
+            counts = self.task.do(unit)
         finally:
             with self._lock:
                 now = time.monotonic()
                 self._busy, self._since = self._busy + now - self._since, now
                 self._at_work -= 1
-        return Reply(counts, self.process, self.job.recovered(), self._busy)
+        return Reply(counts, self.process, self.task.recovered(), self._busy)

@@ -6,23 +6,24 @@ which would wait for this very actor: the driver gives them to the worker that i
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from virnucpro.distributed.cluster import Plan, import_ray
-from virnucpro.distributed.worker import Reply, Worker
+from virnucpro.distributed.worker import Order, Reply, Worker
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.files import fingerprint
-from virnucpro.run.progress import PLAIN_LINE_SECONDS, Counter, say
+from virnucpro.run.directory import Directory
+from virnucpro.run.manifest import RunnerReport, WorkerCounts
+from virnucpro.run.progress import PLAIN_LINE_SECONDS, say
 from virnucpro.run.provenance import differences
+from virnucpro.run.task import Done
 from virnucpro.run.units import Unit
 
-# Units that a worker has at a time. On a GPU it works on both: the text stage and the writing of one go on while the
-# device computes for the other. On a CPU the second lies ready.
-IN_FLIGHT = 2
 # A unit that has lost so many workers is what kills them.
 MOST_LOST = 5
 
@@ -39,14 +40,17 @@ class _Worker:
     starts: int = 0
     busy: dict[str, float] = field(default_factory=dict)  # seconds, by process
     recovered: dict[str, dict[str, int]] = field(default_factory=dict)  # by process
+    ready: float | None = None  # since when, in monotonic seconds
 
     @property
     def name(self) -> str:
         return f"worker {self.number} ({self.process})" if self.process else f"worker {self.number}"
 
-    def to_json(self, rate: float) -> dict[str, Any]:
-        told = {"process": self.process, "starts": self.starts, "units": self.done, "records": self.records}
-        return {**told, "records_per_second": round(rate, 1), "busy_seconds": round(sum(self.busy.values()), 1)}
+    def counts(self) -> WorkerCounts:
+        """Return what the manifest says of it."""
+        rate = 0.0 if self.ready is None else self.records / max(time.monotonic() - self.ready, 1e-6)
+        busy = round(sum(self.busy.values()), 1)
+        return WorkerCounts(self.process, self.starts, self.done, self.records, round(rate, 1), busy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +64,35 @@ class _Piece:
 
 
 class Workers(AbstractContextManager["Workers"]):
-    """Start workers with `settings` by a plan, and wait for the first.
+    """Start workers with an order by a plan, and wait for the first, whose setup is that of all.
 
-    `same` is what must be the same here and there, by name; the first worker adds to it what is told of its model.
+    `same` is what must be the same here and there, by name; the first worker adds to it. A GPU works on
+    `units_at_a_time`, a CPU on one, while the next lies ready.
 
     Raises:
         ConfigError: a worker would not give the same results.
         VirnucproError: what kept a worker from starting.
     """
 
-    def __init__(self, settings: dict[str, Any], plan: Plan, same: dict[str, Any]) -> None:
+    def __init__(
+        self, order: Order, plan: Plan, same: dict[str, Any], directory: Directory, units_at_a_time: int
+    ) -> None:
         self._ray = import_ray()
-        self._same = same
-        self.told: dict[str, Any] = {}
+        self._same, self._directory = same, directory
+        self._most = units_at_a_time if plan.gpus else 2
+        self.setup: Any = None
         remote = self._ray.remote(
             num_cpus=plan.cpus, num_gpus=plan.gpus, max_restarts=-1, max_task_retries=0,
-            max_concurrency=IN_FLIGHT if plan.gpus else 1, scheduling_strategy="SPREAD",
+            max_concurrency=units_at_a_time if plan.gpus else 1, scheduling_strategy="SPREAD",
         )(Worker)  # fmt: skip
-        self._workers = [_Worker(number, remote.remote(settings)) for number in range(1, plan.workers + 1)]
+        self._workers = [_Worker(number, remote.remote(order)) for number in range(1, plan.workers + 1)]
         self._calls: dict[Any, tuple[_Worker, _Piece | None]] = {}
         self._again: deque[_Piece] = deque()
-        self._counter = Counter()
         for worker in self._workers:
             self._start(worker)
         try:
-            while not self.told:
-                list(self._ended())
+            while self.setup is None:
+                self._ended()
         except BaseException:
             self.close()
             raise
@@ -98,50 +105,53 @@ class Workers(AbstractContextManager["Workers"]):
         for worker in self._workers:
             self._ray.kill(worker.actor)
 
-    def do(self, units: Iterator[Unit], counter: Counter) -> Iterator[Any]:
-        """Hand out the units as workers are free and yield the counts of each that is done, in any order.
+    def submit(self, unit: Unit) -> Sequence[Done[Any]]:
+        """Hand a unit to the worker with the fewest as soon as one has room; return what was done meanwhile.
 
         Raises:
             VirnucproError: a worker met with an error that is not the unit's, or a unit kills workers.
         """
-        self._counter = counter
-        while True:
-            self._hand_out(units)
-            if not any(piece for _, piece in self._calls.values()) and not self._again:
-                return
-            yield from self._ended()
+        self._directory.begin()
+        done: list[Done[Any]] = []
+        self._again.append(_Piece(unit.number, len(unit.records), self._ray.put(unit)))
+        self._hand_out()
+        while self._again:
+            done += self._ended()
+            self._hand_out()
+        return done
 
-    def summary(self) -> dict[str, Any]:
-        """Return what run.json says at the end."""
-        recovered: dict[str, int] = {}
-        for told in (told for worker in self._workers for told in worker.recovered.values()):
-            recovered = {name: recovered.get(name, 0) + number for name, number in told.items()}
-        rates = self._counter.rates()
-        rows = [worker.to_json(rates.get(worker.name, 0)) for worker in self._workers]
-        return {"recovered": recovered, "engine": "ray", "workers": rows}
+    def finish(self) -> Iterator[Done[Any]]:
+        """Yield the rest of what was handed out, as it is done; see `submit`."""
+        while self._again or any(piece for _, piece in self._calls.values()):
+            yield from self._ended()
+            self._hand_out()
+
+    def report(self) -> RunnerReport:
+        """Return what the manifest says of the work at the end."""
+        recovered: Counter[str] = Counter()
+        for worker in self._workers:
+            for counts in worker.recovered.values():
+                recovered.update(counts)
+        return RunnerReport(dict(recovered), tuple(worker.counts() for worker in self._workers))
 
     def _start(self, worker: _Worker) -> None:
         worker.up = False
         self._calls[worker.actor.start.options(max_task_retries=-1).remote()] = worker, None
 
-    def _hand_out(self, units: Iterator[Unit]) -> None:
-        for most in range(1, IN_FLIGHT + 1):  # one for each, then the next
-            for worker in self._workers:
-                if worker.up and worker.units < most:
-                    piece = self._again.popleft() if self._again else self._read(units)
-                    if piece is None:
-                        return
-                    worker.units += 1
-                    call = worker.actor.do.remote(piece.reference, fingerprint(self._same))
-                    self._calls[call] = worker, piece
+    def _hand_out(self) -> None:
+        """Give the units that wait to workers that have room, to each one before any gets the next."""
+        while self._again:
+            free = [worker for worker in self._workers if worker.up and worker.units < self._most]
+            if not free:
+                return
+            worker, piece = min(free, key=lambda one: one.units), self._again.popleft()
+            worker.units += 1
+            call = worker.actor.do.remote(piece.reference, fingerprint(self._same))
+            self._calls[call] = worker, piece
 
-    def _read(self, units: Iterator[Unit]) -> _Piece | None:
-        unit = next(units, None)
-        return None if unit is None else _Piece(unit.number, len(unit.records), self._ray.put(unit))
-
-    def _ended(self) -> Iterator[Any]:
-        """Wait for a call to end; yield the counts if it is a unit's."""
-        errors = self._ray.exceptions
+    def _ended(self) -> list[Done[Any]]:
+        """Wait for a call to end; return the unit if it was one's, nothing if some time has passed."""
+        errors, done = self._ray.exceptions, []
         ended, _ = self._ray.wait(list(self._calls), timeout=PLAIN_LINE_SECONDS)
         if not ended and not any(worker.up for worker in self._workers):
             say(f"waiting for workers: none of {len(self._workers)} has a place in the cluster yet, or all load")
@@ -159,24 +169,24 @@ class Workers(AbstractContextManager["Workers"]):
                 if piece is None:
                     self._admit(worker, *answer)
                 else:
-                    yield self._done(worker, piece, answer)
+                    done.append(self._done(worker, piece, answer))
+        return done
 
-    def _admit(self, worker: _Worker, process: str, told: dict[str, Any], same: dict[str, Any]) -> None:
+    def _admit(self, worker: _Worker, process: str, setup: Any, same: dict[str, Any]) -> None:
         if changes := differences(self._same, {name: same.get(name) for name in self._same}):
             first = next((w.name for w in self._workers if w.up), "the driver")
             raise ConfigError(
                 f"worker {worker.number} ({process}) would not give the same bytes as {first}: {changes}; use nodes of "
                 "one kind, with one installation and one model, or name --device, --precision and --attention"
             )
-        self._same, self.told = same, self.told or told
+        self._same, self.setup = same, self.setup or setup
         worker.process, worker.up, worker.starts = process, True, worker.starts + 1
-        self._counter.begin(worker.name)
+        worker.ready = worker.ready or time.monotonic()
 
-    def _done(self, worker: _Worker, piece: _Piece, reply: Reply) -> Any:
+    def _done(self, worker: _Worker, piece: _Piece, reply: Reply) -> Done[Any]:
         worker.units, worker.done, worker.records = worker.units - 1, worker.done + 1, worker.records + piece.records
         worker.busy[reply.process], worker.recovered[reply.process] = reply.busy, reply.recovered
-        self._counter.advance(piece.records, worker.name)
-        return reply.counts
+        return Done(piece.records, reply.counts, worker.name)
 
     def _lost(self, worker: _Worker, piece: _Piece | None, error: Exception) -> None:
         reason = str(error).strip().splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from virnucpro.config import number, option
+from virnucpro.config import Options
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner, to_device
@@ -33,50 +32,6 @@ BLOCK_RECORDS, BLOCK_BASES = 2048, 1 << 20
 # in another order for another number of rows, and then a score would depend on the company it was computed in.
 # A GPU takes more at a time, so that launching does not take longer than computing.
 CLASSIFIER_ROWS = {"cpu": 256, "cuda": 4096}
-# The bounds of options that are whole numbers. Token positions are int32.
-_WHOLE = {
-    "max_tokens": (1, 2**31 - 1),
-    "threads": (1, 1024),
-    "min_length": (0, math.inf),
-    "chunk_length": (3, math.inf),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to run: device and precision by name, token budget, attention backend, packing, what is called virus.
-
-    `min_length` (nt, at least 3) defaults to the model's own, `threads` to the cores available, `max_tokens` to what
-    suits the device. A `chunk_length` (nt) that is not the model's own is an error. A calibrated model calls by
-    `preset` (balanced) or, if it is given, by `min_score`, and states scores at `prevalence` (the model's own); for one
-    that is not, there is `min_score` alone, which defaults to the model's own.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    attention: str = "auto"
-    max_tokens: int | None = None
-    packing: bool = True
-    threads: int | None = None
-    min_length: int | None = None
-    min_score: float | None = None
-    chunk_length: int | None = None
-    preset: str | None = None
-    prevalence: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("device", "precision", "attention", "preset"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and not (name == "preset" and value is None):
-                raise ConfigError(f"{option(name)} must be text, got {value!a}")
-        if not isinstance(self.packing, bool):
-            raise ConfigError(f"packing must be True or False, got {self.packing!a}")
-        for name, (least, most) in _WHOLE.items():
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, number(option(name), value, least, most, whole=True))
-        for name, inclusive in (("min_score", True), ("prevalence", False)):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, number(option(name), value, 0, 1, inclusive=inclusive))
 
 
 class Predictor:
@@ -98,12 +53,11 @@ class Predictor:
         self.precision = choose_precision(options.precision, self.device)
         if options.chunk_length not in (None, length := self.description.chunk_length):
             other = f"published-{options.chunk_length}"
-            remedy = (
-                f"use --model {other}" if other in CATALOGUE else f"use --chunk-length {length}, or another --model"
-            )
+            remedy = f"use --model {other}" if other in CATALOGUE else f"use chunk_length {length}, or another --model"
             raise ConfigError(
                 f"the model {self.description.name} was trained with chunks of {length} nt, not of "
-                f"{options.chunk_length}; {remedy}"
+                f"{options.chunk_length}; {remedy}",
+                "chunk_length",
             )
         shortest = self.description.min_length if options.min_length is None else options.min_length
         self.min_length = max(shortest, 3)  # less than a codon has no frame

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.config import number, option
+from virnucpro.config import number
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Landscape:
         for name in ("virus_length", "other_length", "weight", "neutral", "composition"):
             positive = name not in ("neutral", "composition")
             least = 0 if positive or name == "composition" else -math.inf
-            number(option(name) if name == "neutral" else name, getattr(self, name), least, inclusive=not positive)
+            number(name, getattr(self, name), least, inclusive=not positive)
 
 
 # Finds remnants of prophages too, and more that are none.

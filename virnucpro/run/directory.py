@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO
 
 from virnucpro.errors import OutputError
 from virnucpro.files import (
     LOCK,
     atomic_path,
     atomic_writer,
+    is_temporary,
+    leftovers,
     locked,
-    temporary_of,
     usable,
-    write_json,
 )
 from virnucpro.run.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
-from virnucpro.run.replacement import Name, refuse_inputs
+from virnucpro.run.manifest import Manifest, read_manifest, write_manifest
+from virnucpro.run.replacement import Name, any_of, refuse_inputs
 from virnucpro.run.rows import UnitTables
 from virnucpro.run.tables import (
     FASTQ_HITS,
@@ -30,37 +33,44 @@ from virnucpro.run.tables import (
     PARQUET,
     REPORTS,
     TABLES,
-    fill_fdr,
+    FdrFiller,
+    count_evidence,
 )
 from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, Sink, Unit, append_units, read_unit, unit_digest, write_unit
 from virnucpro.scores.composition import Composition
 
-_TEMPORARY = re.compile(r"\..+\.tmp")  # of a command that was killed
-_UNIT_FILE = re.compile(r"unit_\d{6,}|\.unit_\d{6,}(\.[^/]+)?\.tmp")
+_UNIT_FILE = re.compile(r"unit_\d{6,}")
 
 
-class Begin(Enum):
-    """What a run does with an earlier one in its directory."""
+class IfExists(Enum):
+    """What a run does with an earlier one in its directory: refuse, go on with it, or replace it."""
 
-    NEW = "refuse it"
-    RESUME = "go on with it"
-    RESTART = "replace it"
+    FAIL = "fail"
+    RESUME = "resume"
+    OVERWRITE = "overwrite"
 
 
-class RunDirectory:
-    """The files of one run, with `legacy` also those of the published tool. Use within `locked()`.
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    manifest: Manifest
+    anew: bool
+    keep_results: bool
 
-    `writer` names the process among several that write units, see `atomic_path`.
+
+class Directory:
+    """The directory of a run of any task: its lock and its manifest. Use within `locked()`.
+
+    A run that fails before its first unit is done changes nothing in its directory. So `prepare` only takes note of
+    what the run begins with, and `begin` does it, once, when the first unit is written. Any thread may call `begin`;
+    in a directory that was not prepared, as on a worker, it does nothing.
     """
 
-    def __init__(self, path: Path, legacy: bool = False, paired: bool = False, writer: str = "") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.writer = writer
-        self.legacy = legacy
-        self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
-        self.units = path / "units"
-        self.state_path = path / "run.json"
+        self.manifest_path = path / "run.json"
+        self._pending: _Beginning | None = None
+        self._turn = Lock()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -70,42 +80,81 @@ class RunDirectory:
             OutputError: another run has the lock, or the directory cannot be made or written.
         """
         with locked(self.path):
-            with suppress(OSError):
-                temporary_of(self.state_path).unlink()  # of one that was killed
             yield
 
-    def open(self, begin: Begin) -> dict[str, Any] | None:
-        """Return what run.json says about the run to go on with, None where a new one begins.
+    def open(self, if_exists: IfExists) -> Manifest | None:
+        """Return the manifest of the run to go on with, None where a new one begins.
 
         Raises:
-            OutputError: `begin` does not allow for what is there.
+            OutputError: `if_exists` does not allow for what is there.
         """
-        if begin is Begin.RESTART:
+        if if_exists is IfExists.OVERWRITE:
             return None
         with usable(self.path):
-            others = [path for path in self.path.iterdir() if path.name != LOCK and not _TEMPORARY.fullmatch(path.name)]
+            others = [path for path in self.path.iterdir() if path.name != LOCK and not is_temporary(path.name)]
         if not others:
             return None  # also where a run was killed before it had anything to keep
-        state = self.state()
-        if state is None:
+        manifest = self.manifest()
+        if manifest is None:
             advice = "use --restart to replace what is there, or another --output"
-            if begin is Begin.RESUME:
+            if if_exists is IfExists.RESUME:
                 raise OutputError(f"{self.path} has files in it but no run to resume; {advice}")
             raise OutputError(f"{self.path} is not empty; {advice}")
-        if begin is Begin.NEW:
+        if if_exists is IfExists.FAIL:
             raise OutputError(
-                f"{self.path} holds a run whose status is {state['status']}; --resume goes on with it, "
+                f"{self.path} holds a run whose status is {manifest.status}; --resume goes on with it, "
                 "--restart begins anew; or choose another --output"
             )
-        return state
+        return manifest
 
-    def state(self) -> dict[str, Any] | None:
-        """Return run.json, None where there is none that a run of ours wrote."""
+    def manifest(self) -> Manifest | None:
+        """Return the manifest, None where there is none that a run of ours wrote."""
         try:
-            state = read_state(self.state_path)
-            return state if isinstance(state["status"], str) and isinstance(state["fingerprint"], dict) else None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return read_manifest(self.manifest_path)
+        except (OSError, ValueError):
             return None
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write run.json."""
+        write_manifest(self.manifest_path, manifest)
+
+    def prepare(self, manifest: Manifest, *, anew: bool, keep_results: bool = False) -> None:
+        """Take note of the manifest that `begin` is to write, and of what it removes of an earlier run.
+
+        Units are removed if the run begins `anew`. Results are removed, or with `keep_results` stay until new ones
+        replace them. Results go last: wherever this is broken off, run.json describes a run that can go on.
+        """
+        self._pending = _Beginning(manifest, anew, keep_results)
+
+    def begin(self) -> None:
+        """Do what was prepared, if it was not done before."""
+        with self._turn:
+            if self._pending is None:
+                return
+            if self._pending.anew:
+                self.remove_units()
+            self.write_manifest(self._pending.manifest)
+            if not self._pending.keep_results:
+                self.remove_results()
+            self._pending = None
+
+    def remove_units(self) -> None:
+        """Remove the units of an earlier run."""
+        raise NotImplementedError
+
+    def remove_results(self) -> None:
+        """Remove what an earlier run made of its units."""
+        raise NotImplementedError
+
+
+class RunDirectory(Directory):
+    """The files of a run of `predict`, with `legacy` also those of the published tool."""
+
+    def __init__(self, path: Path, legacy: bool = False, paired: bool = False) -> None:
+        super().__init__(path)
+        self.legacy = legacy
+        self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
+        self.units = path / "units"
 
     def refuse_inputs(self, inputs: Sequence[Name]) -> None:
         """Check that no input is a file that the run will replace.
@@ -113,7 +162,17 @@ class RunDirectory:
         Raises:
             ConfigError: one is.
         """
-        refuse_inputs(inputs, (self.state_path, *self._every_table()))
+        refuse_inputs(inputs, (self.manifest_path, *self._every_table(), *self._leftovers()))
+
+    def remove_leftovers(self) -> None:
+        """Remove temporary files that killed commands have left here."""
+        with usable(self.path):
+            for path in (*self._leftovers(), *(leftovers(self.units, _UNIT_FILE) if self.units.is_dir() else ())):
+                path.unlink(missing_ok=True)
+
+    def _leftovers(self) -> list[Path]:
+        with usable(self.path):
+            return leftovers(self.path, any_of(path.name for path in (self.manifest_path, *self._every_table())))
 
     def has_tables(self, fastq: bool) -> bool:
         """Tell whether all tables are there, with `fastq` also those of hits that came from FASTQ."""
@@ -123,24 +182,11 @@ class RunDirectory:
         """Tell whether one of these files is not there."""
         return not all((self.path / name).is_file() for name in names)
 
-    def begin(self, state: dict[str, Any], anew: bool, keep_tables: bool = False) -> None:
-        """Write run.json and remove what an earlier run left, its units only with `anew`, and nothing else.
-
-        The units go first and the tables last: wherever this is broken off, run.json tells of a run that can go on.
-        With `keep_tables` the tables stay until `merge` replaces them.
-        """
-        if anew:
-            self.remove_units()
-        self.write_state(state)
+    def remove_results(self) -> None:
+        """Remove all tables, and what is made of them."""
         with usable(self.path):
             for path in self._every_table():
-                temporary_of(path).unlink(missing_ok=True)
-                if not keep_tables:
-                    path.unlink(missing_ok=True)
-
-    def write_state(self, state: dict[str, Any]) -> None:
-        """Write run.json."""
-        write_json(self.state_path, state)
+                path.unlink(missing_ok=True)
 
     def _tables(self, fastq: bool = True) -> list[Path]:
         names = [name for name in self.first_lines if fastq or name not in FASTQ_HITS]
@@ -163,43 +209,46 @@ class RunDirectory:
         return unit_digest(self.unit_path(unit.number), unit, len(self.first_lines))
 
     def write_unit(self, unit: Unit, tables: UnitTables) -> Tally:
-        """Write the file of a unit."""
+        """Write the file of a unit; the first one begins the run."""
+        self.begin()
         with usable(self.units):
             self.units.mkdir(exist_ok=True)
-        return write_unit(self.unit_path(unit.number), unit, tables, self.writer)
+        return write_unit(self.unit_path(unit.number), unit, tables)
 
     def merge(
         self,
         units: Iterable[Path],
         content: Content,
         composition: Composition | None = None,
-        ready: Callable[[], object] | None = None,
     ) -> None:
         """Make the tables from the files of all units, in order; `composition` is that of the run.
 
-        Of FASTQ input, `content` says so, there is a file of FASTQ hits, empty where there are none. `ready` is called
-        when all tables are written and none has taken its place. What else an earlier run left is then removed.
+        Of FASTQ input, `content` says so, there is a file of FASTQ hits, empty where there are none. A run that was
+        prepared and has no unit of its own begins when all tables are written and none has taken its place. What else
+        an earlier run left is then removed.
 
         Raises:
             OutputError: a table cannot be written, or a unit is not what it was, or not of `content`.
         """
         with ExitStack() as stack:
-            files = []
-            tables: list[Sink | None] = []
+            files: list[IO[bytes]] = []
+            sinks: list[Sink | None] = [None]  # of the evidence, then of the tables
             for name, first_line in self.first_lines.items():
                 if name in FASTQ_HITS and not content.fastq:
-                    tables.append(None)
+                    sinks.append(None)
                     continue
                 temporary = stack.enter_context(atomic_path(self.path / name))
                 files.append(table := stack.enter_context(temporary.open("wb")))
                 table.write(first_line.encode())
-                tables.append(fill_fdr(table, composition) if composition and not tables else table)
-            append_units(units, tables, content)
+                sinks.append(table)
+            if composition:
+                filler = FdrFiller(files[0], composition)
+                sinks[:2] = [filler.evidence, filler]
+            append_units(units, sinks, content)
             for file in files:  # all before the first takes its place
                 file.flush()
                 os.fsync(file.fileno())
-            if ready is not None:
-                ready()
+            self.begin()
         if self.legacy:
             with atomic_writer(self.path / HIGHEST_SCORES) as written:
                 write_highest_scores(self.path / RESULTS, written)
@@ -207,21 +256,22 @@ class RunDirectory:
             for path in set(self._every_table()) - set(self._tables(content.fastq)):
                 path.unlink(missing_ok=True)
 
+    def composition_of(self, units: Iterable[Path], content: Content) -> Composition | None:
+        """Return the composition of a run from the files of all its units.
+
+        Raises:
+            OutputError: a unit is not what it was, or not of `content`.
+        """
+        histogram: Counter[int] = Counter()
+        append_units(units, [count_evidence(histogram), *[None] * len(self.first_lines)], content)
+        return Composition.of(histogram)
+
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""
         with usable(self.units):
-            for path in self.units.glob("*") if self.units.is_dir() else ():
-                if _UNIT_FILE.fullmatch(path.name) and path.is_file():
-                    path.unlink()
+            if self.units.is_dir():
+                units = [path for path in self.units.iterdir() if _UNIT_FILE.fullmatch(path.name) and path.is_file()]
+                for path in (*units, *leftovers(self.units, _UNIT_FILE)):
+                    path.unlink(missing_ok=True)
         with suppress(OSError):
             self.units.rmdir()
-
-
-def read_state(path: Path) -> Any:
-    """Return what run.json says, with paths beyond UTF-8 as they were written.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError, RecursionError: it is no JSON.
-    """
-    return json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))

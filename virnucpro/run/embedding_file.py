@@ -26,13 +26,13 @@ def _tell(unit: Unit, settings: str, vectors: Vectors) -> dict[str, str]:
     return {"virnucpro": json.dumps(told)}  # one entry: safetensors writes several in any order
 
 
-def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors, writer: str = "") -> None:
-    """Write the vectors of a unit; `settings` is the fingerprint of how they were made, `writer` as in `atomic_path`.
+def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None:
+    """Write the vectors of a unit; `settings` is the fingerprint of how they were made.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    with atomic_path(path, writer) as temporary:
+    with atomic_path(path) as temporary:
         try:
             save_file({"embeddings": vectors}, temporary, metadata=_tell(unit, settings, vectors))
         except SafetensorError as error:

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import torch
 
-from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.config import Options
+from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import in_words
 from virnucpro.run.tally import MOST_IDS

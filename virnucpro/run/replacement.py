@@ -11,13 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from virnucpro.errors import ConfigError, OutputError
-from virnucpro.files import (
-    LOCK,
-    locked,
-    sync,
-    temporary_of,
-    usable,
-)
+from virnucpro.files import LOCK, leftovers, locked, sync, usable
 
 # Where new files lie until all of them are whole.
 UNFINISHED = ".unfinished"
@@ -44,17 +38,14 @@ def _identities(inputs: Iterable[Name]) -> dict[_Identity, str]:
 def refuse_inputs(inputs: Iterable[Name], outputs: Iterable[Path]) -> None:
     """Check that no output is an input, under whatever name: a link leads to the same file.
 
-    The temporary file of an output counts as the output.
-
     Raises:
         ConfigError: one is.
     """
     given = _identities(inputs)
     for output in outputs if given else ():
-        for path in (output, temporary_of(output)):
-            with suppress(OSError):
-                if (name := given.get(_identity(path.stat()))) is not None:
-                    raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
+        with suppress(OSError):
+            if (name := given.get(_identity(output.stat()))) is not None:
+                raise ConfigError(f"{name} is an input and would be replaced; choose another --output")
 
 
 def refuse_directory(source: Path, output: Path) -> None:
@@ -112,7 +103,8 @@ def replaced_files(
                 raise OutputError(
                     f"{directory} is not empty; use --restart to replace what is there, or another --output"
                 )
-            refuse_inputs(inputs, [directory / name for name in present if own.fullmatch(name)])
+            replaced = [directory / name for name in present if own.fullmatch(name)]
+            refuse_inputs(inputs, [*replaced, *leftovers(directory, own)])
             _discard(unfinished)  # of a command that was killed
             unfinished.mkdir()
         try:
@@ -137,6 +129,8 @@ def _move(source: Path, directory: Path, own: re.Pattern[str] | None) -> None:
             for path in list(directory.iterdir()):
                 if own.fullmatch(path.name) and path.name not in names and (path.is_file() or path.is_symlink()):
                     path.unlink()
+            for path in leftovers(directory, own):
+                path.unlink()
         sync(directory)
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from virnucpro.config import number, option
+from virnucpro.config import Options, number
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.predict import Options
 from virnucpro.pretrained.registry import DEFAULT_MODEL
-from virnucpro.run.directory import Begin
-from virnucpro.run.shards import Shard
-from virnucpro.run.tables import REPORTS
+from virnucpro.run.directory import IfExists
+from virnucpro.run.task import PredictTask
 from virnucpro.run.units import UNIT_BASES, UNIT_RECORDS, Unit, number_units
 from virnucpro.seq.blocks import iter_blocks
 from virnucpro.seq.pairs import heads_of, hints, watched_blocks
@@ -26,42 +25,87 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Shard:
+    """Shard `number`, from 1, of `all`: the units whose number leaves the remainder `number` - 1."""
+
+    number: int
+    all: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read I/N.
+
+        Raises:
+            ConfigError: it is something else, or I is not one of 1 to N.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
+        if not 1 <= shard.number <= shard.all:
+            raise ConfigError(f"a shard is I/N with I from 1 to N, for example 2/4, got {text!r}")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.all}"
+
+    def has(self, unit: int) -> bool:
+        """Tell whether this shard does the unit of that number."""
+        return unit % self.all == self.number - 1
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
 
     `paired` says that the inputs are two files of mates, `interleaved` that the input is one file in which mates follow
-    each other. With a `shard`, it does the units of that shard alone and
-    leaves their files for `merge_shards`. `finish` is called with the directory once the run is complete, to write
-    `extras`.
+    each other. With a `shard`, it does the units of that shard alone and leaves their files for `merge_shards`.
     """
 
     inputs: Sequence[str]
     output: Path | None
     model: str = DEFAULT_MODEL
     options: Options = field(default_factory=Options)
-    begin: Begin = Begin.NEW
+    if_exists: IfExists = IfExists.FAIL
     unit_records: int = UNIT_RECORDS
     command: Sequence[str] = ()
     legacy_output: bool = False
     paired: bool = False
     shard: Shard | None = None
-    finish: Callable[[Path], object] | None = None
-    extras: Sequence[str] = REPORTS
     interleaved: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
-        object.__setattr__(self, "unit_records", number(option("unit_records"), self.unit_records, 1, whole=True))
+        object.__setattr__(self, "unit_records", number("unit_records", self.unit_records, 1, whole=True))
+        both = ("paired", "interleaved")
         if self.paired and self.interleaved:
-            raise ConfigError("--paired and --interleaved exclude each other: give two files of mates, or one of pairs")
-        if self.paired and len(self.inputs) != 2:
-            one = "; if the mates follow each other in one file, use --interleaved" if len(self.inputs) == 1 else ""
-            raise ConfigError(f"--paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}{one}")
-        if self.interleaved and len(self.inputs) != 1:
-            two = "; for a file of each mate, use --paired" if len(self.inputs) == 2 else ""
             raise ConfigError(
-                f"--interleaved takes one file, in which mates follow each other, got {len(self.inputs)}{two}"
+                "paired and interleaved exclude each other: give two files of mates, or one of pairs", *both
             )
+        if self.paired and len(self.inputs) != 2:
+            one = "; if the mates follow each other in one file, use interleaved" if len(self.inputs) == 1 else ""
+            raise ConfigError(
+                f"paired takes two files, those of reads 1 and of reads 2, got {len(self.inputs)}{one}", *both
+            )
+        if self.interleaved and len(self.inputs) != 1:
+            two = "; for a file of each mate, use paired" if len(self.inputs) == 2 else ""
+            raise ConfigError(
+                f"interleaved takes one file, in which mates follow each other, got {len(self.inputs)}{two}", *both
+            )
+
+    def task(self) -> PredictTask:
+        """Return what is done with each unit.
+
+        Raises:
+            ConfigError: the request has no directory.
+        """
+        if self.output is None:
+            raise ConfigError("a run in units needs an output directory", "output")
+        return PredictTask(
+            model=self.model,
+            options=self.options,
+            output=self.output,
+            legacy=self.legacy_output,
+            paired=self.in_pairs,
+        )
 
     @property
     def in_pairs(self) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from virnucpro.pipeline.calls import FRAME_NAMES, CallTable, Verdicts
 from virnucpro.run.legacy import result_lines
+from virnucpro.run.tables import BLANK_FDR, EVIDENCE, NO_EVIDENCE, Evidence
 from virnucpro.run.tally import Tally
 from virnucpro.scores.calibration import Floats
 from virnucpro.scores.composition import evidence_steps
@@ -30,8 +31,9 @@ _STRANDS = Strings.of([b"+", b"-"])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitTables:
-    """What a unit adds to each table of a run, in their order, and its counts."""
+    """What a unit adds to each table of a run, in their order, the evidence of its records (R,), and its counts."""
 
+    evidence: Evidence
     sections: tuple[bytes, ...]
     tally: Tally
 
@@ -43,7 +45,7 @@ class UnitTables:
         mates = range(calls.block.mates)
         hits = [np.flatnonzero(calls.record.is_virus) * len(mates) + mate for mate in mates]
         sections = (
-            record_rows(calls, frame_ids=frame_ids),
+            record_rows(calls, BLANK_FDR, frame_ids),
             _chunk_rows(calls, chunk_ids, frame_ids),
             _frame_rows(calls, chunk_ids, frame_ids),
             *(b"".join(_fasta(calls.block, parts)) for parts in hits),
@@ -51,7 +53,7 @@ class UnitTables:
         )
         if legacy:
             sections += (result_lines(frame_ids, calls.frame.scores),)
-        return cls(sections, Tally.of(calls))
+        return cls(_evidence(calls), sections, Tally.of(calls))
 
     @classmethod
     def concat(cls, parts: Sequence[UnitTables]) -> UnitTables:
@@ -59,7 +61,8 @@ class UnitTables:
         if len(parts) == 1:
             return parts[0]
         sections = tuple(b"".join(section) for section in zip(*(part.sections for part in parts), strict=True))
-        return cls(sections, sum((part.tally for part in parts), Tally()))
+        evidence = np.concatenate([part.evidence for part in parts])
+        return cls(evidence, sections, sum((part.tally for part in parts), Tally()))
 
 
 def tab_rows(columns: Sequence[Strings]) -> bytes:
@@ -130,24 +133,23 @@ def _texts(texts: dict[int, str], rows: int) -> Strings:
     return found.take(places)
 
 
-def record_rows(calls: CallTable, with_evidence: bool = True, frame_ids: Strings | None = None) -> bytes:
-    """Return lines of records.tsv; where `fdr` is to stand, which follows from all of a run, stands the evidence."""
+def _evidence(calls: CallTable) -> Evidence:
+    ratios = calls.record.log_ratio
+    return np.where(np.isnan(ratios), NO_EVIDENCE, evidence_steps(ratios)).astype(EVIDENCE)
+
+
+def record_rows(calls: CallTable, fdr: bytes = b"NA", frame_ids: Strings | None = None) -> bytes:
+    """Return lines of records.tsv; in those of records with evidence, `fdr` stands for what follows from all of a run."""
     record = calls.record
     frame_ids = frame_ids or _frame_ids(calls, _chunk_ids(calls))
-    known = ~np.isnan(record.log_ratio) & with_evidence
     reasons = {row: calls.record_reason(row) for row in np.flatnonzero(calls.has_reason).tolist()}
-    steps = whole_numbers(evidence_steps(record.log_ratio))
     columns = [
         calls.block.ids, whole_numbers(calls.block.lengths), whole_numbers(calls.n_chunks),
         whole_numbers(record.n_frames), _prediction(record), four_digits(record.score),
-        _or_na(steps, known), _best(record, frame_ids), _STATUS.take(record.status),
-        _texts(reasons, len(calls.block)),
+        Strings.of([fdr, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64)), _best(record, frame_ids),
+        _STATUS.take(record.status), _texts(reasons, len(calls.block)),
     ]  # fmt: skip
     return tab_rows(columns)
-
-
-def _or_na(texts: Strings, known: npt.NDArray[np.bool_]) -> Strings:
-    return Strings.concat([texts, _NA]).take(np.where(known, np.arange(len(texts)), len(texts)))
 
 
 def _chunk_rows(calls: CallTable, chunk_ids: Strings, frame_ids: Strings) -> bytes:

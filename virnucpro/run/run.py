@@ -1,234 +1,99 @@
-"""One run of `predict`: input files in, output directory out, progress and a closing summary on stderr."""
+"""The main loop of a run: units of an input are kept or done, then the files of the run are finished.
+
+What is done with a unit is a task (`run/task.py`), where it is done a runner (`run/local.py`, `distributed/`), what
+becomes of the units an output (`run/predictions.py`, `run/embeddings.py`).
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
-from virnucpro.errors import ConfigError, OutputError
-from virnucpro.pipeline.isolation import call_isolated
-from virnucpro.run.directory import RunDirectory
-from virnucpro.run.engine import OpenEngine, load_predictor, open_local
-from virnucpro.run.progress import (
-    Counter,
-    say,
-    shown_progress,
-    summarise,
-)
-from virnucpro.run.provenance import (
-    describe_run,
-    fingerprint_run,
-    require_same,
-    require_same_content,
-    settle_inputs,
-    untouched,
-)
-from virnucpro.run.replacement import refuse_stdout
-from virnucpro.run.request import Request
-from virnucpro.run.rows import record_rows
-from virnucpro.run.tables import REPORT, TABLES
-from virnucpro.run.tally import RepeatedIds, Tally
-from virnucpro.run.units import Content, ContentDigest, Unit
-from virnucpro.scores.composition import Composition
+from virnucpro.errors import OutputError
+from virnucpro.run.directory import Directory
+from virnucpro.run.local import open_local
+from virnucpro.run.manifest import RunnerReport
+from virnucpro.run.progress import Counter, shown_progress
+from virnucpro.run.state import RunState
+from virnucpro.run.tally import C
+from virnucpro.run.task import Done, Runner, Task
+from virnucpro.run.units import Unit
 from virnucpro.seq.source import Source
 
-logger = logging.getLogger(__name__)
+OpenRunner = Callable[[Any, Any], AbstractContextManager[Runner[C]]]  # of a task and its directory
 
 
-def run(request: Request, open_engine: OpenEngine = open_local) -> None:
-    """Call all records of the input and write the output directory, or records.tsv to stdout if there is none.
+class Output(Protocol[C]):
+    """The files that a run makes, and the input that it reads for them."""
+
+    @property
+    def task(self) -> Task[C]: ...
+    @property
+    def directory(self) -> Directory: ...
+    @property
+    def source(self) -> Source | None: ...
+
+    def opened(self) -> AbstractContextManager[object]:
+        """Lock the directory and look for an earlier run in it; a run that fails before its first unit changes nothing.
+
+        Raises:
+            OutputError, ConfigError: the directory holds what must not be replaced, or cannot be used.
+        """
+
+    def start(self, setup: Any) -> RunState[C] | None:
+        """Prepare a run that computes with `setup`; return None if it is complete.
+
+        Raises:
+            ConfigError: the earlier run, which is to go on, is another one.
+        """
+
+    def units(self, state: RunState[C]) -> Iterator[Unit]:
+        """Read the input, count it and yield the units of this run."""
+
+    def kept(self, unit: Unit) -> C | None:
+        """Return the counts of a unit that is done already.
+
+        Raises:
+            ConfigError: it was done, but of another input.
+        """
+
+    def finish(self, state: RunState[C], report: RunnerReport) -> None:
+        """Make the files of the run, once the files of all its units are there, and complete its manifest."""
+
+
+def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[C] | None:
+    """Do the units of a run that are not done yet and finish its files; return its counts, None if it was complete.
 
     Raises:
-        VirnucproError: with what to do about it; the directory then holds no table of this run, and what has
-            been done of it is kept for `Begin.RESUME`.
+        VirnucproError: with what to do about it; what has been done is kept for `IfExists.RESUME`.
     """
-    if request.output is None:
-        _run_to_stdout(request)
-        return
-    directory = RunDirectory(request.output, request.legacy_output, request.in_pairs)
     try:
-        with directory.locked():
-            _run_in(directory, request, open_engine)
+        with output.opened():
+            with open_runner(output.task, output.directory) as runner:
+                state = output.start(runner.setup)
+                if state is None:
+                    return None
+                with shown_progress(output.source) as counter:
+                    for unit in output.units(state):
+                        counts = output.kept(unit)
+                        if counts is not None:
+                            state.keep(counts)
+                            counter.advance(len(unit.records), new=False)
+                        else:
+                            _add(runner.submit(unit), state, counter)
+                    _add(runner.finish(), state, counter)
+                report = runner.report()
+            output.finish(state, report)
+            return state
     except OutputError as error:
-        if os.path.isdir(directory.units):  # also of a name that is too long
+        if os.path.isdir(output.directory.path / "units"):  # also of a name that is too long
             raise OutputError(f"{error}; what is done is kept for --resume") from error
         raise
 
 
-class _Course:
-    """How far a run is: counts of its units, records and ids, and the digest of all that it has read.
-
-    `expected` is what an earlier run of the directory has read from beginning to end; this one must read the same.
-    """
-
-    def __init__(
-        self,
-        request: Request,
-        source: Source,
-        directory: RunDirectory,
-        resumed: bool,
-        expected: Content | None,
-        counter: Counter,
-    ) -> None:
-        self.request, self.source, self.directory = request, source, directory
-        self.resumed, self.expected, self.counter = resumed, expected, counter
-        self.tally, self.ids, self._digest = Tally(), RepeatedIds(), ContentDigest()
-        self.n_units = self.n_kept = self.n_mine = 0
-
-    def missing(self) -> Iterator[Unit]:
-        """Read the input and yield the units that are to be done, counting those that are there.
-
-        Raises:
-            ConfigError: a unit that is there shows that the input is not the expected one.
-        """
-        shard = self.request.shard
-        for unit in self.request.units(self.source):
-            self.n_units += 1
-            self._digest.add(unit.digest, len(unit.records))
-            if shard and not shard.has(unit.number):
-                continue
-            self.n_mine += 1
-            self.ids.add(unit.records.ids)
-            counts = self.directory.read_unit(unit) if self.resumed else None
-            if counts is None:
-                if self.expected is not None:
-                    self._refuse_other_records(unit)
-                yield unit
-            else:
-                self.n_kept += 1
-                self.tally += counts
-                self.counter.advance(len(unit.records), new=False)
-
-    def _refuse_other_records(self, unit: Unit) -> None:
-        before = self.directory.unit_digest(unit)
-        if before is not None and before != unit.digest:
-            name = f"SHA-256 of the records of unit {unit.number}"
-            require_same({name: before}, {name: unit.digest})
-
-    def content(self) -> Content:
-        """Return what was read.
-
-        Raises:
-            ConfigError: it is not the expected input.
-        """
-        content = self._digest.content(self.source.fastq)
-        if self.expected is not None:
-            require_same_content(self.expected, content)
-        return content
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts as they stand in run.json."""
-        counts = {**self.tally.to_json(), "records_with_a_repeated_id": self.ids.count()}
-        composition = Composition.of(self.tally.evidence)
-        prevalence = composition and round(composition.prevalence, 6)
-        return {"counts": counts, "prevalence": prevalence, "units": {"all": self.n_units, "kept": self.n_kept}}
-
-
-def _read_content(request: Request) -> Content:
-    """Read the whole input, which nothing else is done with."""
-    source, digest = Source(request.inputs), ContentDigest()
-    with shown_progress(source) as counter:
-        for unit in request.units(source):
-            digest.add(unit.digest, len(unit.records))
-            counter.advance(len(unit.records), new=False)
-    return digest.content(source.fastq)
-
-
-def _is_done(request: Request, directory: RunDirectory, before: dict[str, Any], inputs: list[dict[str, Any]]) -> bool:
-    """Tell whether the run in the directory is complete and of the same input.
-
-    Files that nobody has touched are not read; others, and streams, are read and compared.
-
-    Raises:
-        ConfigError: the input is another one, or nothing tells what the run has read.
-    """
-    read = Content.from_json(before.get("content"))
-    whole = before["status"] == "complete" and directory.has_tables(read is not None and read.fastq)
-    if whole and read is None:
-        raise ConfigError(
-            f"the run in {directory.path} is complete, but its run.json does not say which records it read, so it "
-            "cannot be told whether this is the same input; --restart begins anew, or choose another --output"
-        )
-    if read is None or before["status"] != "complete" or untouched(before.get("inputs"), inputs):
-        return whole
-    if whole or (request.shard is None and all(described["bytes"] is not None for described in inputs)):
-        say("the input is read, to compare it with what the run has read")
-        require_same_content(read, _read_content(request))
-    return whole
-
-
-def _run_in(directory: RunDirectory, request: Request, open_engine: OpenEngine) -> None:
-    started = time.perf_counter()
-    before = directory.open(request.begin)
-    directory.refuse_inputs(request.inputs)
-    with open_engine(request) as engine:
-        told = describe_run(request.inputs, request.command, engine.told)
-        told["fingerprint"] = fingerprint_run(told) | request.fingerprint()
-        if before is not None:
-            require_same(before["fingerprint"], told["fingerprint"])
-            if _is_done(request, directory, before, told["inputs"]):
-                directory.remove_units()
-                if request.finish is not None and directory.lacks(request.extras):
-                    request.finish(directory.path)
-                say(f"the run in {directory.path} is complete; nothing is left to do")
-                return
-        expected = Content.from_json(before.get("content")) if before is not None else None
-        loaded = time.perf_counter()
-        begun = False
-
-        def begin() -> None:  # not before the first unit is done: a run that fails till then changes nothing
-            nonlocal begun
-            if not begun:
-                state = {"status": "running", **told, **({"content": asdict(expected)} if expected else {})}
-                directory.begin(state, anew=before is None, keep_tables=expected is not None)
-                begun = True
-
-        source = Source(request.inputs)
-        with shown_progress(source) as counter:
-            course = _Course(request, source, directory, before is not None, expected, counter)
-            for counts in engine.score(course.missing(), directory, begin, counter):
-                course.tally += counts
-        content = course.content()
-        begin()
-        closing = engine.closing()
-    if request.shard is None:
-        units = [directory.unit_path(number) for number in range(course.n_units)]
-        directory.merge(units, content, Composition.of(course.tally.evidence))
-    told = {**told, "inputs": settle_inputs(told["inputs"]), "content": asdict(content)}
-    seconds = {"load": round(loaded - started, 3), "predict": round(time.perf_counter() - loaded, 3)}
-    directory.write_state({"status": "complete", **told, **course.to_json(), **closing, "seconds": seconds})
-    if request.shard is None:
-        directory.remove_units()
-        if request.finish is not None:
-            request.finish(directory.path)
-    if before is not None:
-        say(f"{course.n_kept} of {course.n_mine} units were done before")
-    where = f"{f'tables and {REPORT}' if request.finish else 'tables'} are in {directory.path}"
-    if request.shard:
-        where = f"shard {request.shard} is in {directory.path}, for `virnucpro merge`"
-    summarise(course.tally, course.ids.count(), sum(seconds.values()), where, unit=request.unit)
-
-
-def _run_to_stdout(request: Request) -> None:
-    begin = time.perf_counter()
-    refuse_stdout(request.inputs)
-    predictor = load_predictor(request)
-    tally, ids = Tally(), RepeatedIds()
-    out = sys.stdout.buffer
-    out.write(TABLES["records.tsv"].encode())
-    out.flush()  # whoever reads along sees each unit once it is done
-    source = Source(request.inputs)
-    with shown_progress(source) as counter:
-        for unit in request.units(source):
-            for calls in call_isolated(predictor.call, unit.records):
-                out.write(record_rows(calls, with_evidence=False))
-                tally += Tally.of(calls)
-            ids.add(unit.records.ids)
-            out.flush()
-            counter.advance(len(unit.records))
-    summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit)
+def _add(done: Iterable[Done[C]], state: RunState[C], counter: Counter) -> None:
+    for unit in done:
+        state.add(unit.counts)
+        counter.advance(unit.records, unit.worker)

@@ -13,14 +13,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from virnucpro.config import number, option
+from virnucpro.config import Options, number
 from virnucpro.errors import ConfigError
 from virnucpro.files import atomic_writer
-from virnucpro.pipeline.predict import (
-    BLOCK_RECORDS,
-    Options,
-    Predictor,
-)
+from virnucpro.pipeline.predict import BLOCK_RECORDS, Predictor
 from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions, strangeness
 from virnucpro.pretrained.registry import DEFAULT_MODEL, load_model
 from virnucpro.run.progress import Counter
@@ -34,12 +30,12 @@ _CLIP = 1e-6  # a score nearer to 0 or 1 counts as this
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """`step` (nt) from window to window, None half a window; `threshold` and `min_length` (nt) of a region."""
+    """`step` (nt) from window to window, None half a window; `min_posterior` and `min_length` (nt) of a region."""
 
     model: str = DEFAULT_MODEL
     options: Options = field(default_factory=Options)
     step: int | None = None
-    threshold: float = 0.5
+    min_posterior: float = 0.5
     min_length: int = 1000
     landscape: Landscape = field(default_factory=Landscape)
 
@@ -61,20 +57,20 @@ class Scanner:
     """A model and how records are scanned with it.
 
     Raises:
-        ConfigError: the step is longer than a window, or the threshold no probability.
+        ConfigError: the step is longer than a window, or `min_posterior` no probability.
     """
 
     def __init__(self, settings: ScanSettings) -> None:
         self.settings = settings
-        number("--min-posterior (threshold)", settings.threshold, 0, 1, inclusive=False)
-        number(option("min_length"), settings.min_length, 0, whole=True)
+        number("min_posterior", settings.min_posterior, 0, 1, inclusive=False)
+        number("min_length", settings.min_length, 0, whole=True)
         if settings.step is not None:
-            number("--step", settings.step, 1, whole=True)
+            number("step", settings.step, 1, whole=True)
         self.predictor = Predictor(load_model(settings.model), settings.options)
         self.window = self.predictor.description.chunk_length
         self.step = self.window // 2 if settings.step is None else settings.step
         if not 1 <= self.step <= self.window:
-            raise ConfigError(f"--step must be 1 to {self.window} nt, one window of the model, got {self.step}")
+            raise ConfigError(f"step must be 1 to {self.window} nt, one window of the model, got {self.step}", "step")
         if self.step >= min(settings.landscape.virus_length, settings.landscape.other_length):
             raise ConfigError(
                 f"virus_length and other_length of a landscape must be longer than a step of {self.step} nt, got "
@@ -101,7 +97,7 @@ class Scanner:
             evidence = evidence + settings.landscape.composition * strangeness(record.sequence, middles)
         found = posteriors(evidence, self.step, settings.landscape)
         bounds = window_bounds(starts, length, self.window)
-        kept = list(regions(found, bounds, settings.threshold, settings.min_length))
+        kept = list(regions(found, bounds, settings.min_posterior, settings.min_length))
         return Track(record.id, length, bounds, scores, found, kept)
 
 

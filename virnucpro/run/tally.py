@@ -1,11 +1,11 @@
-"""Counts of a run, which add up over its units, and the ids that came more than once."""
+"""Counts of a run, which add up over its units: its state so far."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,16 @@ from virnucpro.scores.composition import evidence, evidence_steps
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings
 from virnucpro.types import RecordResult, Status
+
+
+class Counts(Protocol):
+    """Counts of units, which add up."""
+
+    def __add__(self, other: Any, /) -> Any: ...
+
+
+C = TypeVar("C", bound=Counts)
+C_co = TypeVar("C_co", bound=Counts, covariant=True)
 
 # Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
 MOST_IDS = 1 << 24
@@ -102,6 +112,17 @@ class Tally:
         status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
         viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
         return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedTally:
+    """Sequences that were embedded, and how many of them in windows."""
+
+    sequences: int = 0
+    windowed: int = 0
+
+    def __add__(self, other: EmbedTally) -> EmbedTally:
+        return EmbedTally(self.sequences + other.sequences, self.windowed + other.windowed)
 
 
 class RepeatedIds:

@@ -15,6 +15,8 @@ from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
+MOST_PROCESSES = 8  # for text beside a GPU
+
 
 class UnitCaller(AbstractContextManager["UnitCaller"]):
     """A predictor that makes tables of units, for `at_a_time` threads at once.
@@ -56,5 +58,5 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
 
 
 def text_processes(threads: int | None) -> int:
-    """Return how many processes for text go beside a GPU: the threads asked for or all cores, but two, at most 8."""
-    return min(8, (threads or default_threads()) - 2)
+    """Return how many processes for text go beside a GPU: the threads asked for or all cores, but two, at most `MOST_PROCESSES`."""
+    return min(MOST_PROCESSES, (threads or default_threads()) - 2)

@@ -1,7 +1,8 @@
 """Units: runs of whole records that are done as one piece, and the one file that holds the result of each.
 
-A unit file is a line of JSON, filled up with blanks to `HEADER_BYTES`, then the bytes that the unit adds to
-each of the tables, one after the other. Merging the tables is concatenation.
+A unit file is a line of JSON, filled up with blanks to `HEADER_BYTES`, then sections: the evidence of its records, and
+the bytes that the unit adds to each of the tables. Merging the tables is concatenation; the evidence of all records
+gives the column `fdr`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from virnucpro.errors import OutputError
 from virnucpro.files import atomic_path, fingerprint
 from virnucpro.run.rows import UnitTables
 from virnucpro.run.tables import (
+    EVIDENCE,
     TABLES,
     count_evidence,
 )
@@ -32,7 +34,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 class Sink(Protocol):
-    """What bytes of a table can be written to."""
+    """What the bytes of a section can be written to."""
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
@@ -51,8 +53,9 @@ class Unit:
 class UnitHeader:
     """What a unit file says about itself.
 
-    `first` is the index of the unit's first record, `input_sha256` its digest, `sections` the bytes for each
-    table, `counts` a `Tally`, `sha256` the checksum of all sections and of the other fields.
+    `first` is the index of the unit's first record, `input_sha256` its digest, `sections` the sizes in bytes of the
+    evidence and of what is added to each table, `counts` a `Tally`, `sha256` the checksum of all sections and of the
+    other fields.
     """
 
     unit: int
@@ -94,13 +97,9 @@ class Content:
     sha256: str
     fastq: bool = False
 
-    @classmethod
-    def from_json(cls, values: Any) -> Content | None:
-        """Return what `asdict` gave, None of anything else, such as the run.json of an earlier version."""
-        kinds = {"records": int, "sha256": str, "fastq": bool}
-        if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
-            return None
-        return cls(**values)
+    def named(self) -> dict[str, Any]:
+        """Return what two runs of the same input have in common, by name."""
+        return {"number of records": self.records, "SHA-256 of all records": self.sha256}
 
 
 class ContentDigest:
@@ -119,24 +118,22 @@ class ContentDigest:
         return Content(self._records, self._chain.hexdigest(), fastq)
 
 
-def write_unit(path: Path, unit: Unit, tables: UnitTables, writer: str = "") -> Tally:
-    """Write what a unit adds to the tables; return its counts.
-
-    `writer` tells apart those who may write the same unit, see `atomic_path`.
+def write_unit(path: Path, unit: Unit, tables: UnitTables) -> Tally:
+    """Write the evidence of a unit and what it adds to the tables; return its counts.
 
     Raises:
         OutputError: the file cannot be written; it is then not there at all.
     """
+    sections = (tables.evidence.tobytes(), *tables.sections)
     body = hashlib.sha256()
-    for section in tables.sections:
+    for section in sections:
         body.update(section)
-    sizes = tuple(map(len, tables.sections))
-    first, n = unit.records.first, len(unit.records)
-    header = UnitHeader(unit.number, first, n, unit.digest, sizes, tables.tally.to_json())
+    sizes, n = tuple(map(len, sections)), len(unit.records)
+    header = UnitHeader(unit.number, unit.records.first, n, unit.digest, sizes, tables.tally.to_json())
     header = replace(header, sha256=header.checksum(body))
-    with atomic_path(path, writer) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(json.dumps(asdict(header)).encode().ljust(HEADER_BYTES - 1) + b"\n")
-        for section in tables.sections:
+        for section in sections:
             file.write(section)
     return tables.tally
 
@@ -147,7 +144,7 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
         with path.open("rb") as file:
             header = _read_header(file, n_tables)
             tally = Tally.from_json(header.counts)
-            sinks = [count_evidence(tally.evidence), *[None] * (n_tables - 1)]
+            sinks = [count_evidence(tally.evidence), *[None] * n_tables]
             if header.fits(unit) and _copy(file, header, sinks):
                 return tally
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
@@ -155,8 +152,8 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
     return None
 
 
-def append_units(paths: Iterable[Path], tables: Sequence[Sink | None], expected: Content) -> None:
-    """Append the bytes of consecutive units, from the first, to the tables that are given.
+def append_units(paths: Iterable[Path], sinks: Sequence[Sink | None], expected: Content) -> None:
+    """Append the sections of consecutive units, from the first: evidence, then the tables, to the sinks that are given.
 
     Raises:
         OutputError: a file is not there, or is not the one that had been written or checked; or the records of all
@@ -164,7 +161,7 @@ def append_units(paths: Iterable[Path], tables: Sequence[Sink | None], expected:
     """
     n_records, digest = 0, ContentDigest()
     for number, path in enumerate(paths):
-        header = _append_unit(path, tables, number, n_records)
+        header = _append_unit(path, sinks, number, n_records)
         n_records += header.records
         digest.add(header.input_sha256, header.records)
     if digest.content(expected.fastq) != expected:
@@ -174,8 +171,8 @@ def append_units(paths: Iterable[Path], tables: Sequence[Sink | None], expected:
         )
 
 
-def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: int) -> UnitHeader:
-    """Append the bytes of unit `number`, whose first record is `first`, to the tables; return its header.
+def _append_unit(path: Path, sinks: Sequence[Sink | None], number: int, first: int) -> UnitHeader:
+    """Append the sections of unit `number`, whose first record is `first`, to the sinks; return its header.
 
     Raises:
         OutputError: the file is not there, or is not the one that had been written or checked.
@@ -187,8 +184,8 @@ def _append_unit(path: Path, tables: Sequence[Sink | None], number: int, first: 
         raise OutputError(f"{path} cannot be read: {error.strerror}; {again}") from error
     with file:
         try:
-            header = _read_header(file, len(tables))
-            whole = (header.unit, header.first) == (number, first) and _copy(file, header, tables)
+            header = _read_header(file, len(sinks) - 1)
+            whole = (header.unit, header.first) == (number, first) and _copy(file, header, sinks)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise OutputError(f"{path} was damaged during the run; {again}") from error
     if not whole:
@@ -201,7 +198,7 @@ def unit_digest(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> str | No
     try:
         with path.open("rb") as file:
             header = _read_header(file, n_tables)
-            if header.unit == unit.number and _copy(file, header, [None] * n_tables):
+            if header.unit == unit.number and _copy(file, header, [None] * (1 + n_tables)):
                 return header.input_sha256
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         pass  # as in `read_unit`
@@ -211,18 +208,20 @@ def unit_digest(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> str | No
 def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
     values = json.loads(file.read(HEADER_BYTES))
     header = UnitHeader(**{**values, "sections": tuple(values["sections"])})
-    if len(header.sections) != n_tables:
-        raise ValueError(f"a unit has {n_tables} sections, got {len(header.sections)}")
+    if len(header.sections) != 1 + n_tables:
+        raise ValueError(f"a unit has {1 + n_tables} sections, got {len(header.sections)}")
+    if header.sections[0] != EVIDENCE.itemsize * header.records:
+        raise ValueError(f"a unit has evidence for each record, got {header.sections[0]} bytes of {header.records}")
     return header
 
 
-def _copy(file: IO[bytes], header: UnitHeader, tables: Sequence[Sink | None]) -> bool:
-    """Copy the sections to the tables; return whether they are those that the header describes."""
+def _copy(file: IO[bytes], header: UnitHeader, sinks: Sequence[Sink | None]) -> bool:
+    """Copy the sections to the sinks; return whether they are those that the header describes."""
     body = hashlib.sha256()
-    for size, table in zip(header.sections, tables, strict=True):
+    for size, sink in zip(header.sections, sinks, strict=True):
         while size > 0 and (data := file.read(min(size, _BLOCK_BYTES))):
             size -= len(data)
             body.update(data)
-            if table is not None:
-                table.write(data)
+            if sink is not None:
+                sink.write(data)
     return header.checksum(body) == header.sha256 and not file.read(1)

@@ -37,6 +37,11 @@ class Composition:
     prevalence: float
     fdr: dict[int, float]
 
+    @property
+    def rounded_prevalence(self) -> float:
+        """The share of virus as it stands in run.json."""
+        return round(self.prevalence, 6)
+
     @classmethod
     def of(cls, histogram: Mapping[int, int]) -> Composition | None:
         """Estimate the composition from evidence and how often it was seen; None where none was seen.

@@ -55,18 +55,24 @@ class Decision:
         """
         if prevalence is not None and not 0 < prevalence < 1:
             raise ConfigError(
-                f"--prevalence must lie between 0 and 1, got {prevalence}; 0.01 is one record in a hundred"
+                f"prevalence must lie between 0 and 1, got {prevalence}; 0.01 is one record in a hundred",
+                "prevalence",
             )
         if preset is not None and preset not in PRESETS:
-            raise ConfigError(f"--preset must be {', '.join(PRESETS)}, got {preset!r}")
+            raise ConfigError(f"preset must be {', '.join(PRESETS)}, got {preset!r}", "preset")
         if preset is not None and min_score is not None:
-            raise ConfigError("--preset and --min-score exclude each other; a preset is a least score for each length")
+            raise ConfigError(
+                "preset and min_score exclude each other: the one is a least score for each length, the other for all",
+                "preset",
+                "min_score",
+            )
         if model.calibration is None:
-            for name, value in (("--prevalence", prevalence), ("--preset", preset)):
+            for name, value in (("prevalence", prevalence), ("preset", preset)):
                 if value is not None:
                     raise ConfigError(
                         f"{name} needs a calibrated model, {model.name} is not; "
-                        "leave it out, or make one with `virnucpro calibrate`"
+                        "leave it out, or make one with `virnucpro calibrate`",
+                        name,
                     )
             return cls(None, None, None, model.threshold if min_score is None else min_score)
         if min_score is None:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.config import Options
 from virnucpro.errors import ConfigError
 from virnucpro.evaluate.genomes import VIRUS, Genomes, Window, sample_windows
 from virnucpro.evaluate.metrics import auroc, calibration_error
-from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.registry import Model
 from virnucpro.scores.calibration import PRESETS, Calibration, Floats, Knot, OperatingPoint, probability
 from virnucpro.train.shuffle import adapters, shuffle_dinucleotides

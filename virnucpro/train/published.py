@@ -27,11 +27,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from virnucpro.config import Options
 from virnucpro.errors import ConfigError
 from virnucpro.evaluate.genomes import VIRUS, read_genomes, sample_windows
 from virnucpro.evaluate.metrics import auroc, evaluate, rounded
 from virnucpro.pipeline.aggregate import softmax, vote_max
-from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ClassifierDescription
 from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, find_model, load_model
 from virnucpro.pretrained.weights import save_state, sha256

@@ -1,0 +1,272 @@
+"""The manifest of a run, run.json: what it was made of, how far it is, and what came of it.
+
+`read_manifest` and `write_manifest` are its only reader and writer. docs/formats.md lists its keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from virnucpro import __version__
+from virnucpro.files import write_json
+from virnucpro.run.provenance import InputFile
+from virnucpro.run.setup import EmbedSetup, PredictSetup
+from virnucpro.run.tally import EmbedTally, Tally
+from virnucpro.run.units import Content
+
+T = TypeVar("T")
+
+RUNNING, COMPLETE = "running", "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCounts:
+    """What a worker did: its process, how often it started, units and records, and how fast."""
+
+    process: str
+    starts: int
+    units: int
+    records: int
+    records_per_second: float
+    busy_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerReport:
+    """What a runner says at the end: what had to be recovered from, by name, and what each of its workers did."""
+
+    recovered: dict[str, int]
+    workers: tuple[WorkerCounts, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        workers = {} if self.workers is None else {"engine": "ray", "workers": [asdict(row) for row in self.workers]}
+        return {"recovered": self.recovered, **workers}
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCounts:
+    """Units of the run, and how many of them were done before it was resumed."""
+
+    all: int
+    kept: int
+
+    def __post_init__(self) -> None:
+        if self.all < 0 or self.kept < 0:
+            raise ValueError("a count is less than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOutcome:
+    """What came of a run of `predict`; `seconds` by stage, `prevalence` is the estimated share of virus."""
+
+    tally: Tally
+    repeated_ids: int
+    prevalence: float | None
+    units: UnitCounts
+    runner: RunnerReport
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "counts": {**self.tally.to_json(), "records_with_a_repeated_id": self.repeated_ids},
+            "prevalence": self.prevalence,
+            "units": asdict(self.units),
+            **self.runner.to_json(),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOutcome:
+    """What came of a run of `embed`: sequences, shards, and letters left out of proteins."""
+
+    tally: EmbedTally
+    units: UnitCounts
+    letters_left_out: int
+    sequences_shortened: int
+    runner: RunnerReport
+
+    def to_json(self) -> dict[str, Any]:
+        shards = {"shards": self.units.all, "kept_shards": self.units.kept}
+        left_out = {"letters": self.letters_left_out, "sequences": self.sequences_shortened}
+        return {"counts": {**asdict(self.tally), **shards}, "left_out": left_out, **self.runner.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What run.json says. A part that is not there or is damaged is None; `damaged` says why, by key.
+
+    `fingerprint` is what the results follow from, by name; `content` what was read, of a run that has read all;
+    `shards` the directories that a merged run was made of.
+    """
+
+    status: str
+    fingerprint: dict[str, Any]
+    virnucpro: str = __version__
+    command: tuple[str, ...] = ()
+    inputs: tuple[InputFile, ...] | None = None
+    setup: PredictSetup | EmbedSetup | None = None
+    content: Content | None = None
+    outcome: PredictOutcome | EmbedOutcome | None = None
+    shards: tuple[str, ...] | None = None
+    damaged: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that run.json holds."""
+        return {
+            "status": self.status,
+            "virnucpro": self.virnucpro,
+            "command": list(self.command),
+            "inputs": [asdict(one) for one in self.inputs or ()],
+            **(asdict(self.setup) if self.setup else {}),
+            "fingerprint": self.fingerprint,
+            **({"shards": list(self.shards)} if self.shards is not None else {}),
+            **({"content": asdict(self.content)} if self.content else {}),
+            **(self.outcome.to_json() if self.outcome else {}),
+        }
+
+    @property
+    def shard(self) -> str | None:
+        """The shard, as I/N, that this is the run of."""
+        return self.fingerprint.get("--shard")
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether a row of records.tsv stands for a pair."""
+        return self._flag("--paired")
+
+    @property
+    def legacy(self) -> bool:
+        """Whether the published tool's files are written, too."""
+        return self._flag("--legacy-output")
+
+    def _flag(self, name: str) -> bool:
+        """Return an option of the fingerprint that is true or false.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        value = self.fingerprint.get(name, False)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} of the fingerprint is neither true nor false")
+        return value
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write run.json."""
+    write_json(path, manifest.to_json())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read run.json, with paths beyond UTF-8 as they were written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no run of ours wrote it.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except RecursionError as error:
+        raise ValueError("no JSON of a run") from error
+    if not isinstance(values, dict):
+        raise ValueError("no JSON object")
+    status, fingerprint = values.get("status"), values.get("fingerprint")
+    if not isinstance(status, str) or not isinstance(fingerprint, dict):
+        raise ValueError("status or fingerprint is missing")
+    damaged: dict[str, str] = {}
+
+    def part(read: Callable[[dict[str, Any]], T], *keys: str) -> T | None:
+        """Return what `read` makes of the keys' values, None if none is there or one is damaged."""
+        if not any(key in values for key in keys):
+            return None
+        try:
+            return read(values)
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            missing = isinstance(error, KeyError)
+            damaged[" or ".join(keys)] = f"{error} is missing" if missing else str(error)
+            return None
+
+    setup: Callable[[dict[str, Any]], PredictSetup | EmbedSetup] = partial(_read, PredictSetup)
+    outcome: Callable[[dict[str, Any]], PredictOutcome | EmbedOutcome] = _read_outcome
+    if "kind" in values:
+        setup, outcome = partial(_read, EmbedSetup), _read_embed_outcome
+    return Manifest(
+        status,
+        fingerprint,
+        part(lambda v: _checked("virnucpro", v["virnucpro"], str), "virnucpro") or "",
+        part(lambda v: tuple(_checked("command", v["command"], list[str])), "command") or (),
+        part(lambda v: tuple(_read(InputFile, one) for one in v["inputs"]), "inputs"),
+        part(setup, "model"),
+        part(lambda v: _read(Content, v["content"]), "content"),
+        part(outcome, "counts", "units", "recovered", "seconds"),
+        part(lambda v: tuple(_checked("shards", v["shards"], list[str])), "shards"),
+        damaged,
+    )
+
+
+def _read_outcome(values: dict[str, Any]) -> PredictOutcome:
+    return PredictOutcome(
+        Tally.from_json(values["counts"]),
+        _checked("records_with_a_repeated_id", values["counts"].get("records_with_a_repeated_id", 0), int),
+        _checked("prevalence", values.get("prevalence"), float | None),
+        _read(UnitCounts, values["units"]),
+        _read_runner(values),
+        _checked("seconds", values["seconds"], dict[str, float]),
+    )
+
+
+def _read_embed_outcome(values: dict[str, Any]) -> EmbedOutcome:
+    counts, left_out = values["counts"], values["left_out"]
+    units = UnitCounts(_checked("shards", counts["shards"], int), _checked("kept", counts["kept_shards"], int))
+    letters, sequences = (_checked(name, left_out[name], int) for name in ("letters", "sequences"))
+    return EmbedOutcome(_read(EmbedTally, counts), units, letters, sequences, _read_runner(values))
+
+
+def _read_runner(values: dict[str, Any]) -> RunnerReport:
+    rows = values.get("workers")
+    workers = None if rows is None else tuple(_read(WorkerCounts, row) for row in rows)
+    return RunnerReport(_checked("recovered", values["recovered"], dict[str, int]), workers)
+
+
+def _read(kind: type[T], values: Any) -> T:
+    """Make a dataclass of a JSON object; fields with a default may be missing, and what it has no field for is left.
+
+    Raises:
+        ValueError, TypeError: a value is not of its field's type, or one is missing.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} is no object")
+    hints = get_type_hints(kind)
+    found = {name: values[name] for name in hints if name in values}
+    return kind(**{name: _checked(name, value, hints[name]) for name, value in found.items()})
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """Return a value of JSON that is of a type, which may be a dataclass.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        return _read(hint, value)
+    if not _is_of(value, hint):
+        raise ValueError(f"{name} is {value!a:.40}")
+    return value
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    if isinstance(hint, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_is_of(one, get_args(hint)[1]) for one in value.values())
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_of(one, get_args(hint)[0]) for one in value)
+    return type(value) in ((int, float) if hint is float else (hint,))  # a bool is no int here

@@ -1,0 +1,148 @@
+"""The files of a run of `predict`: units of called records, merged into tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from virnucpro import __version__
+from virnucpro.errors import ConfigError
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport
+from virnucpro.run.progress import say, shown_progress, summarise
+from virnucpro.run.provenance import InputFile, are_untouched, fingerprint_inputs, require_same, require_same_content
+from virnucpro.run.request import Request
+from virnucpro.run.setup import PredictSetup
+from virnucpro.run.state import RunState
+from virnucpro.run.tally import Tally
+from virnucpro.run.units import Content, ContentDigest, Unit
+from virnucpro.scores.composition import Composition
+from virnucpro.seq.source import Source
+
+
+class Predictions:
+    """What a run of `predict` makes in its directory; see `Output`."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.task = request, request.task()
+        self.directory: RunDirectory = self.task.directory()
+        self.source: Source
+        self._began = time.perf_counter()
+        self._before: Manifest | None = None
+        self._manifest = Manifest(RUNNING, {})
+
+    @property
+    def _expected(self) -> Content | None:
+        """What an earlier run of the directory has read from beginning to end; this one must read the same."""
+        return None if self._before is None else self._before.content
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with self.directory.locked():
+            self._before = self.directory.open(self.request.if_exists)
+            self.directory.refuse_inputs(self.request.inputs)
+            self.directory.remove_leftovers()
+            yield
+
+    def start(self, setup: PredictSetup) -> RunState[Tally] | None:
+        inputs = tuple(InputFile.describe(path) for path in self.request.inputs)
+        same = {"virnucpro": __version__, **fingerprint_inputs(inputs), **setup.fingerprint()}
+        fingerprint = same | self.request.fingerprint()
+        self._manifest = Manifest(RUNNING, fingerprint, __version__, tuple(self.request.command), inputs, setup)
+        if self._before is not None:
+            require_same(self._before.fingerprint, fingerprint)
+            if self._is_complete(self._before, inputs):
+                self.directory.remove_units()
+                say(f"the run in {self.directory.path} is complete; nothing is left to do")
+                return None
+        self.source = Source(self.request.inputs)
+        state = RunState(Tally(), began=self._began)
+        state.end_stage("load")
+        running = replace(self._manifest, content=self._expected)
+        self.directory.prepare(running, anew=self._before is None, keep_results=self._expected is not None)
+        return state
+
+    def units(self, state: RunState[Tally]) -> Iterator[Unit]:
+        for unit in self.request.units(self.source):
+            state.read(unit)
+            if self.request.shard is None or self.request.shard.has(unit.number):
+                state.take(unit)
+                yield unit
+
+    def kept(self, unit: Unit) -> Tally | None:
+        if self._before is None:
+            return None
+        counts = self.directory.read_unit(unit)
+        if counts is None and self._expected is not None:
+            before = self.directory.unit_digest(unit)
+            if before is not None and before != unit.digest:
+                name = f"SHA-256 of the records of unit {unit.number}"
+                require_same({name: before}, {name: unit.digest})
+        return counts
+
+    def finish(self, state: RunState[Tally], report: RunnerReport) -> None:
+        content = state.digest.content(self.source.fastq)
+        if self._expected is not None:
+            require_same_content(self._expected, content)
+        self.directory.begin()
+        composition = Composition.of(state.tally.evidence)
+        if self.request.shard is None:
+            units = [self.directory.unit_path(number) for number in range(state.n_units)]
+            self.directory.merge(units, content, composition)
+        inputs = tuple(one.after_reading() for one in self._manifest.inputs or ())
+        state.end_stage("predict")
+        outcome = PredictOutcome(
+            state.tally,
+            state.ids.count(),
+            None if composition is None else composition.rounded_prevalence,
+            state.units,
+            report,
+            state.seconds,
+        )
+        complete = replace(self._manifest, status=COMPLETE, inputs=inputs, content=content, outcome=outcome)
+        self.directory.write_manifest(complete)
+        if self.request.shard is None:
+            self.directory.remove_units()
+
+    def summarise(self, state: RunState[Tally], files: str) -> None:
+        """Report the counts of a run that is done on stderr; `files` names what is in its directory."""
+        if self._before is not None:
+            say(f"{state.n_kept} of {state.n_mine} units were done before")
+        where = f"{files} are in {self.directory.path}"
+        if self.request.shard:
+            where = f"shard {self.request.shard} is in {self.directory.path}, for `virnucpro merge`"
+        summarise(state.tally, state.ids.count(), sum(state.seconds.values()), where, unit=self.request.unit)
+
+    def _is_complete(self, before: Manifest, inputs: tuple[InputFile, ...]) -> bool:
+        """Return whether the earlier run is complete and of the same input.
+
+        Files that nobody has touched are not read; others, and streams, are read and compared.
+
+        Raises:
+            ConfigError: the input is another one, or nothing says what the run has read.
+        """
+        read, done = before.content, before.status == COMPLETE
+        whole = done and self.directory.has_tables(read is not None and read.fastq)
+        if whole and read is None:
+            raise ConfigError(
+                f"the run in {self.directory.path} is complete, but its run.json does not say which records it read, "
+                "so this may be another input; --restart begins anew, or choose another --output"
+            )
+        if read is None or not done or are_untouched(before.inputs, inputs):
+            return whole
+        if whole or (self.request.shard is None and all(one.bytes is not None for one in inputs)):
+            say("the input is read, to compare it with what the run has read")
+            require_same_content(read, _read_content(self.request))
+        return whole
+
+
+def _read_content(request: Request) -> Content:
+    """Read the whole input, which nothing else is done with."""
+    source, digest = Source(request.inputs), ContentDigest()
+    with shown_progress(source) as counter:
+        for unit in request.units(source):
+            digest.add(unit.digest, len(unit.records))
+            counter.advance(len(unit.records), new=False)
+    return digest.content(source.fastq)

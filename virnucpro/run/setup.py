@@ -1,0 +1,81 @@
+"""What a run computes with, as its manifest says: the model, the options as they were chosen, the hardware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from virnucpro import __version__
+from virnucpro.config import Options
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The model of a run: its name and directory, SHA-256 of its files, and from what it was imported."""
+
+    name: str
+    directory: str = ""
+    checksums: dict[str, str] = field(default_factory=dict)
+    imported: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallingModel(ModelFiles):
+    """Of a model that calls, also its chunk length (nt) and the SHA-256 of its description."""
+
+    chunk_length: int | None = None
+    sha256_of_description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictSetup:
+    """What a run of `predict` computes with: the model, the options as they were chosen, kernels and hardware.
+
+    `attention` names the backend of each encoder; `versions` are those of Python and torch.
+    """
+
+    model: CallingModel
+    options: Options
+    attention: dict[str, str]
+    hardware: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that a score follows from, beside its record, by name.
+
+        Threads, token budget and which of several GPUs change nothing and are left out.
+        """
+        model, options = self.model, self.options
+        return {
+            "model": model.name,
+            **{f"SHA-256 of {name}": checksum for name, checksum in model.checksums.items()},
+            "SHA-256 of model.json": model.sha256_of_description,
+            "--min-length": options.min_length, "--min-score": options.min_score, "--preset": options.preset,
+            "--prevalence": options.prevalence, "--precision": options.precision, "--packing": options.packing,
+            "device": options.device.partition(":")[0],
+            **{f"attention of the {name} encoder": backend for name, backend in self.attention.items()},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedSetup:
+    """What a run of `embed` computes with; `width` is that of a vector, `max_length` (letters) that of a window."""
+
+    kind: str
+    layer: int | None
+    per_residue: bool
+    max_length: int
+    precision: str
+    device: str
+    packing: bool
+    attention: str
+    width: int
+    model: ModelFiles
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that a vector follows from, beside its sequence, by name."""
+        unnamed = ("width", "model", "versions")
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in unnamed}
+        weights = self.model.checksums.get(f"{self.kind}.safetensors")
+        return {"virnucpro": __version__, **values, "SHA-256 of the weights": weights}

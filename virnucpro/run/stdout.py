@@ -1,0 +1,41 @@
+"""A run to standard output: rows of records.tsv as they come, without files, so that nothing can be resumed."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from virnucpro.pipeline.isolation import call_isolated
+from virnucpro.run.progress import shown_progress, summarise
+from virnucpro.run.replacement import refuse_stdout
+from virnucpro.run.request import Request
+from virnucpro.run.rows import record_rows
+from virnucpro.run.tables import TABLES
+from virnucpro.run.tally import RepeatedIds, Tally
+from virnucpro.run.task import load_predictor
+from virnucpro.seq.source import Source
+
+
+def run_to_stdout(request: Request) -> None:
+    """Call all records of the input and write records.tsv to standard output.
+
+    Raises:
+        VirnucproError: with what to do about it.
+    """
+    begin = time.perf_counter()
+    refuse_stdout(request.inputs)
+    predictor = load_predictor(request.model, request.options)
+    tally, ids = Tally(), RepeatedIds()
+    out = sys.stdout.buffer
+    out.write(TABLES["records.tsv"].encode())
+    out.flush()  # whoever reads along sees each unit once it is done
+    source = Source(request.inputs)
+    with shown_progress(source) as counter:
+        for unit in request.units(source):
+            for calls in call_isolated(predictor.call, unit.records):
+                out.write(record_rows(calls))
+                tally += Tally.of(calls)
+            ids.add(unit.records.ids)
+            out.flush()
+            counter.advance(len(unit.records))
+    summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit)

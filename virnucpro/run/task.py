@@ -1,0 +1,302 @@
+"""What is done with the units of a run, wherever it is done: calls and embeddings.
+
+A task is a small value that can be sent to another machine. Opened there, it has a model on a device and does units.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Protocol
+
+import torch
+
+from virnucpro.config import ComputeOptions, Options
+from virnucpro.errors import ConfigError
+from virnucpro.files import fingerprint
+from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pipeline.embed import Embedder, EmbedSettings
+from virnucpro.pipeline.predict import Predictor
+from virnucpro.pretrained.description import ModelDescription
+from virnucpro.pretrained.registry import (
+    check_encoder,
+    check_model,
+    find_directory,
+    find_model,
+    load_model,
+    read_description,
+)
+from virnucpro.run.directory import RunDirectory
+from virnucpro.run.embed_directory import EmbedDirectory
+from virnucpro.run.manifest import RunnerReport
+from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
+from virnucpro.run.tally import C_co, EmbedTally, Tally
+from virnucpro.run.unit_caller import MOST_PROCESSES, UnitCaller
+from virnucpro.run.units import Unit
+
+logger = logging.getLogger(__name__)
+
+
+class OpenTask(Protocol[C_co]):
+    """A task with its model on a device, ready to do units; threads may do several at a time.
+
+    `setup` is what the manifest says of it; `same` what must be the same wherever units of a run are done, by name.
+    """
+
+    setup: Any
+    same: dict[str, Any]
+    at_a_time: int
+
+    def do(self, unit: Unit) -> C_co:
+        """Do a unit, write its file and return its counts."""
+
+    def recovered(self) -> dict[str, int]:
+        """Return what had to be recovered from so far, by name."""
+
+    def stop(self) -> None:
+        """Ask the threads at work to stop after their current batch."""
+
+
+class Task(Protocol[C_co]):
+    """What is done with units, and with which model, as a value that can be sent to a worker.
+
+    `options` say how to compute; `output` is the directory that units are written to; a GPU works on
+    `units_at_a_time`: the text stage and the writing of one go on while the device computes for another.
+    """
+
+    @property
+    def options(self) -> ComputeOptions: ...
+    @property
+    def output(self) -> Path: ...
+    @property
+    def units_at_a_time(self) -> int: ...
+
+    def directory(self) -> Any:
+        """Return the directory that units are written to."""
+
+    def checked(self) -> tuple[Task[C_co], dict[str, Any]]:
+        """Return the task for workers, and what they must have in common with this machine, by name.
+
+        Raises:
+            ModelError: the model is missing or damaged here.
+        """
+
+    def on(self, device: str, threads: int) -> Task[C_co]:
+        """Return the same task for a device and a number of threads."""
+
+    def open(self, directory: Any) -> OpenTask[C_co]:
+        """Load the model on its device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictTask:
+    """Call the records of units; see `Task`. With `legacy`, units hold the published tool's rows, too."""
+
+    model: str
+    options: Options
+    output: Path
+    legacy: bool = False
+    paired: bool = False
+    units_at_a_time: int = MOST_PROCESSES
+
+    def directory(self) -> RunDirectory:
+        return RunDirectory(self.output, self.legacy, self.paired)
+
+    def checked(self) -> tuple[PredictTask, dict[str, Any]]:
+        directory, description = check_model(self.model)
+        if self.legacy:
+            require_legacy(description, self.model)
+        same = {f"SHA-256 of {name}": checksum for name, checksum in description.checksums.items()}
+        return replace(self, model=str(directory.resolve()), output=self.output.resolve()), same
+
+    def on(self, device: str, threads: int) -> PredictTask:
+        return replace(self, options=replace(self.options, device=device, threads=threads))
+
+    def open(self, directory: RunDirectory) -> OpenPredictTask:
+        return OpenPredictTask(self, directory)
+
+
+class OpenPredictTask:
+    """A predictor that calls the records of units."""
+
+    def __init__(self, task: PredictTask, directory: RunDirectory) -> None:
+        self._directory = directory
+        self.predictor = load_predictor(task.model, task.options, task.legacy)
+        self._caller = UnitCaller(self.predictor, task.legacy)
+        self.at_a_time = self._caller.at_a_time
+        self.setup = describe_predictor(task.model, self.predictor)
+        self.same = {"torch": torch.__version__, **self.setup.fingerprint()}
+
+    def do(self, unit: Unit) -> Tally:
+        return self._directory.write_unit(unit, self._caller.tables(unit.records))
+
+    def recovered(self) -> dict[str, int]:
+        return _recovered([self.predictor.nucleotide, self.predictor.protein])
+
+    def stop(self) -> None:
+        self._caller.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedTask:
+    """Embed the records of units; see `Task`."""
+
+    settings: EmbedSettings
+    options: ComputeOptions
+    output: Path
+    place: Path | None = None
+    units_at_a_time: int = 2
+
+    def directory(self) -> EmbedDirectory:
+        return EmbedDirectory(self.output, None if self.place is None else EmbedDirectory(self.place))
+
+    def checked(self) -> tuple[EmbedTask, dict[str, Any]]:
+        directory, description, kind = check_encoder(self.settings.model, self.settings.kind)
+        settings = replace(self.settings, model=str(directory.resolve()), kind=kind)
+        same = {"SHA-256 of the weights": description.checksums[f"{kind}.safetensors"]}
+        return replace(self, settings=settings, output=self.output.resolve()), same
+
+    def on(self, device: str, threads: int) -> EmbedTask:
+        return replace(self, options=replace(self.options, device=device, threads=threads))
+
+    def open(self, directory: EmbedDirectory) -> OpenEmbedTask:
+        return OpenEmbedTask(self, directory)
+
+
+class OpenEmbedTask:
+    """A language model that embeds the records of units."""
+
+    def __init__(self, task: EmbedTask, directory: EmbedDirectory) -> None:
+        self._directory = directory
+        self._embedder = Embedder(task.settings, task.options)
+        self.at_a_time = 1  # of this process; a worker's threads may do more
+        self.setup = describe_embedder(self._embedder, task.options)
+        self.same = {"torch": torch.__version__, **self.setup.fingerprint()}
+        self._settings = fingerprint(self.setup.fingerprint())
+
+    def do(self, unit: Unit) -> EmbedTally:
+        vectors = self._embedder.embed(list(unit.records.records()))
+        self._directory.write_shard(unit, self._settings, vectors)
+        return embed_counts(unit, self._embedder.max_length)
+
+    def recovered(self) -> dict[str, int]:
+        return _recovered([self._embedder.runner])
+
+    def stop(self) -> None:
+        self._embedder.runner.stopped = True
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[C_co]):
+    """A unit that is done: its records, its counts, and the worker that did it, if there are several."""
+
+    records: int
+    counts: C_co
+    worker: str | None = None
+
+
+class Runner(Protocol[C_co]):
+    """Does the units of a task, here or elsewhere. A unit that is done has its file written."""
+
+    setup: Any
+
+    def submit(self, unit: Unit) -> Sequence[Done[C_co]]:
+        """Hand a unit over as soon as there is room; return what was done meanwhile, in any order."""
+
+    def finish(self) -> Iterator[Done[C_co]]:
+        """Yield the rest of what was handed over, as it is done."""
+
+    def report(self) -> RunnerReport:
+        """Return what the manifest says of the work at the end."""
+
+
+def load_predictor(model: str, options: Options, legacy: bool = False) -> Predictor:
+    """Load a model; with `legacy` it must have the scores that the published tool writes."""
+    predictor = Predictor(load_model(model), options)
+    if legacy:
+        require_legacy(predictor.description, model)
+    for name in ("nucleotide", "protein"):
+        encoder = getattr(predictor, name).encoder.model
+        logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, encoder.backend.name)
+    return predictor
+
+
+def require_legacy(description: ModelDescription, name: str) -> None:
+    """Check that a model has the scores that the published tool writes.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if description.vote != "max":
+        raise ConfigError(
+            f"legacy_output is how the published models write; {name} weighs its frames and has no such "
+            "scores; use --model published-500",
+            "legacy_output",
+        )
+
+
+def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
+    """Return what the manifest says of a predictor, made of the model of that name or directory."""
+    description, decision, device = predictor.description, predictor.decision, predictor.device
+    named = asdict(replace(description, training={}, metrics={}, checksums={}))
+    return PredictSetup(
+        CallingModel(
+            description.name,
+            str(find_model(model)),
+            description.checksums,
+            description.training.get("imported"),
+            description.chunk_length,
+            fingerprint(named),
+        ),
+        replace(
+            predictor.options, device=str(device), precision=predictor.precision, min_length=predictor.min_length,
+            min_score=decision.min_score, preset=decision.preset, prevalence=decision.prevalence,
+        ),
+        {name: getattr(predictor, name).encoder.model.backend.name for name in ("nucleotide", "protein")},
+        {
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        },
+        _versions(),
+    )  # fmt: skip
+
+
+def describe_embedder(embedder: Embedder, options: ComputeOptions) -> EmbedSetup:
+    """Return what the manifest says of a language model."""
+    settings, model = embedder.settings, embedder.encoder.model
+    directory = find_directory(settings.model)
+    description = read_description(directory)
+    return EmbedSetup(
+        kind=embedder.kind,
+        layer=settings.layer,
+        per_residue=settings.per_residue,
+        max_length=embedder.max_length,
+        precision=embedder.precision,
+        device=embedder.runner.device.type,
+        packing=options.packing,
+        attention=model.backend.name,
+        width=model.width,
+        model=ModelFiles(description.name, str(directory), description.checksums, description.training.get("imported")),
+        versions=_versions(),
+    )
+
+
+def embed_counts(unit: Unit, max_length: int) -> EmbedTally:
+    """Return the counts of a unit of which a sequence longer than `max_length` is embedded in windows."""
+    return EmbedTally(len(unit.records), sum(len(record.sequence) > max_length for record in unit.records.records()))
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": torch.__version__}
+
+
+def _recovered(runners: Sequence[AsyncInferenceRunner]) -> dict[str, int]:
+    return {
+        "batches_halved_for_memory": sum(runner.n_out_of_memory for runner in runners),
+        "embeddings_redone_in_float32": sum(runner.n_redone for runner in runners),
+    }
