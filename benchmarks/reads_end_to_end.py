@@ -11,6 +11,7 @@ that of the process and of all its children together. Writes benchmarks/results/
 from __future__ import annotations
 
 import argparse
+import json
 import lzma
 import os
 import statistics
@@ -108,10 +109,13 @@ def run(tree: Path, reads: Path, output: Path, extra: list[str]) -> dict[str, An
         seconds, after = time.perf_counter() - begin, os.times()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    stages = json.loads((output / "run.json").read_text())["seconds"]
     busy = [place for place, sample in enumerate(samples) if sample]
     used = samples[busy[0] : busy[-1] + 1] if busy else []
     return {
         "seconds": round(seconds, 2),
+        "load_seconds": stages["load"],
+        "predict_seconds": stages["predict"],
         "gpu_use": round(statistics.mean(used) / 100, 3) if used else None,
         "cpu_seconds": round(
             after.children_user + after.children_system - before.children_user - before.children_system, 1
@@ -151,6 +155,10 @@ def main() -> None:
                 few = path.with_name(f"few_{path.name}")
                 write_reads(given.genomes, few, fewer, length, fastq)
                 contenders.append(("before", given.before.resolve(), few, fewer, []))
+            warm = path.with_name(f"warm_{path.name}")
+            write_reads(given.genomes, warm, 5000, length, fastq)
+            for name, tree, _, _, extra in contenders:  # compiled kernels and libraries are then in caches
+                run(tree, warm, Path(folder, f"warm_{length}_{name.replace(' ', '_')}"), extra)
             for repeat in range(given.repeats):
                 for name, tree, source, n, extra in contenders:
                     output = Path(folder, f"out_{len(rows)}")

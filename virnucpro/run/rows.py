@@ -139,7 +139,7 @@ def _evidence(calls: CallTable) -> Evidence:
 
 
 def record_rows(calls: CallTable, fdr: bytes = b"NA", frame_ids: Strings | None = None) -> bytes:
-    """Return lines of records.tsv; in those of records with evidence, `fdr` stands for what follows from all of a run."""
+    """Return lines of records.tsv; in those with evidence, `fdr` stands for what follows from all of a run."""
     record = calls.record
     frame_ids = frame_ids or _frame_ids(calls, _chunk_ids(calls))
     reasons = {row: calls.record_reason(row) for row in np.flatnonzero(calls.has_reason).tolist()}

@@ -58,5 +58,5 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
 
 
 def text_processes(threads: int | None) -> int:
-    """Return how many processes for text go beside a GPU: the threads asked for or all cores, but two, at most `MOST_PROCESSES`."""
+    """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
     return min(MOST_PROCESSES, (threads or default_threads()) - 2)
