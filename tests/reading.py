@@ -10,7 +10,7 @@ from virnucpro.errors import VirnucproError
 from virnucpro.run.units import iter_units
 from virnucpro.seq import read_pairs, read_records
 from virnucpro.seq.block import RecordBlock
-from virnucpro.seq.blocks import BLOCK_BASES, BLOCK_RECORDS, iter_blocks
+from virnucpro.seq.blocks import iter_blocks
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
 
@@ -32,7 +32,7 @@ def caught(items: Iterable[Any]) -> tuple[list[Any], str]:
 
 
 def object_units(
-    paths: Sequence[str | Path], paired: bool = False, n_records: int = BLOCK_RECORDS, n_bases: int = BLOCK_BASES
+    paths: Sequence[str | Path], paired: bool = False, n_records: int = 1024, n_bases: int = 1 << 20
 ) -> tuple[list[list[tuple[Any, ...]]], str]:
     """Read records as objects and cut them; a unit that a fault ends is one, too."""
     left: list[Record] = []
@@ -53,7 +53,7 @@ def object_units(
 
 
 def block_units(
-    paths: Sequence[str | Path], paired: bool = False, n_records: int = BLOCK_RECORDS, n_bases: int = BLOCK_BASES
+    paths: Sequence[str | Path], paired: bool = False, n_records: int = 1024, n_bases: int = 1 << 20
 ) -> tuple[list[list[tuple[Any, ...]]], str]:
     """Read the same as blocks, and see that the source has counted them."""
     source = Source([str(path) for path in paths])

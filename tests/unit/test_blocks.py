@@ -191,7 +191,7 @@ def test_what_a_source_knows_while_blocks_are_read(tmp_path):
     path = write(tmp_path / "reads", reads(20_000, True))
     source = Source([str(path)])
     assert (source.total(), source.fastq) == (None, False)
-    for block in iter_blocks(source):
+    for block in iter_blocks(source, n_records=1024):
         if block.first == 10 * 1024:
             assert source.records == 11 * 1024
             assert source.total() == pytest.approx(20_000, rel=0.1)
@@ -307,7 +307,7 @@ def test_a_stream_of_blocks_is_watched_as_it_passes(tmp_path):
 
 
 def digests(*paths: Path, paired: bool = False) -> list[str]:
-    return [block.digest for block in iter_blocks(Source([str(path) for path in paths]), paired)]
+    return [block.digest for block in iter_blocks(Source([str(path) for path in paths]), paired, 1024, 1 << 20)]
 
 
 def test_a_digest_does_not_depend_on_how_records_were_read(tmp_path):
@@ -316,7 +316,7 @@ def test_a_digest_does_not_depend_on_how_records_were_read(tmp_path):
     assert len(set(expected)) == 3
     assert digests(write(tmp_path / "2", gzip.compress(data.replace(b"\n", b"\r\n")))) == expected
     assert digests(write(tmp_path / "3", data.replace(b"@r", b"\n@r", 1).replace(b"\n+\n", b"\n+x\n"))) == expected
-    assert [unit.digest for unit in iter_units(read_records(tmp_path / "1"))] == expected
+    assert [unit.digest for unit in iter_units(read_records(tmp_path / "1"), 1024, 1 << 20)] == expected
     assert digests(write(tmp_path / "4", data[: data.index(b"@r1500 ")]))[:1] == expected[:1]
     mates = [write(tmp_path / f"m{mate}", reads(30, True, mark=f"/{mate}")) for mate in (1, 2)]
     both = write(tmp_path / "both", in_turn(*(mate.read_bytes() for mate in mates)))
@@ -376,6 +376,9 @@ def test_headers_are_divided_as_bytes_are():
     table = entry_table.EntryTable(lines, *[Strings.of(headers)] * 4)
     names, descriptions = table.titles()
     expected = [[*header.split(None, 1), b"", b""][:2] for header in headers]
+    assert interleave(*[Strings.of([b"ab", b"cd"])] * 2).tolist() == [b"ab", b"ab", b"cd", b"cd"]
+    assert interleave(*[Strings.of([b"", b""])] * 2).tolist() == [b""] * 4
+    assert interleave(*[Strings.of([])] * 2).tolist() == []
     assert [list(pair) for pair in zip(names, descriptions, strict=True)] == expected
     assert interleave(names, descriptions).tolist() == [part for pair in expected for part in pair]
 
