@@ -14,8 +14,11 @@ import gzip
 import lzma
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # support
 
@@ -29,10 +32,13 @@ with atheris.instrument_imports(include=["virnucpro"]) if atheris else nullconte
 
     from virnucpro.config import FrameRule
     from virnucpro.errors import InputError
-    from virnucpro.seq import frames_of, iter_chunks, read_records
+    from virnucpro.seq import frames_of, iter_chunks, read_pairs, read_records
+    from virnucpro.seq.blocks import iter_blocks
     from virnucpro.seq.inspect import Inspection
     from virnucpro.seq.reader import SequenceFile
+    from virnucpro.seq.source import Source
 
+T = TypeVar("T")
 RULES = [FrameRule("stop_free"), FrameRule("longest_segments", 3, 5), FrameRule("longest_segments", 2, 5, "longest")]
 TEXTS = [
     b">a first\nACGTACGTAACC\nacgtn\n>b\n\n>c\tz\nUUURYK-.*X\n",
@@ -47,27 +53,48 @@ FORMS = [bytes, bytes, bytes, bytes, gzip.compress, bz2.compress, lambda data: l
 
 
 def run_one(data: bytes) -> None:
-    """Read one input twice, by `read_records` and by inspection, and cut and translate its records."""
+    """Read one input by `read_records`, as blocks and by inspection, and cut and translate its records."""
     if len(data) < 2:
         return
     content = FORMS[data[0] % len(FORMS)](data[2:])
     content = content[: len(content) - len(content) * data[1] // 256]
     path = f"/proc/self/fd/{_scratch(content)}"
-    records, error = [], None
-    try:
-        for record in read_records([path], "protein" if data[0] & 128 else "nucleotide"):
-            records.append(record)
-    except InputError as fault:
-        error = str(fault)
+    records, error = outcome(read_records([path], "protein" if data[0] & 128 else "nucleotide"))
     inspection = Inspection(SequenceFile(path, "protein" if data[0] & 128 else "nucleotide"))
     faults = [str(fault) for fault in inspection.faults()]
     assert faults[:1] == ([error] if error else []), (error, faults)
     assert inspection.remarks() or inspection.summary()
+    if not data[0] & 128:
+        compare_blocks(path)
     for record in records:
         for chunk_length in (3, 20, 500):
             chunks = list(iter_chunks(record, chunk_length))
             for rule in RULES:
                 assert len(frames_of(chunks, rule)) == len(chunks)
+
+
+def outcome(items: Iterable[T]) -> tuple[list[T], str | None]:
+    """Return items and the error of ours that ended them."""
+    found: list[T] = []
+    try:
+        found.extend(items)
+    except InputError as fault:
+        return found, str(fault)
+    return found, None
+
+
+def compare_blocks(path: str) -> None:
+    """See that blocks say what records say, single ones and interleaved pairs."""
+    for paired in (False, True):
+        records, error = outcome(read_pairs(path) if paired else read_records(path))
+        blocks, fault = outcome(iter_blocks(Source([path]), paired, 3, 30))
+        found = [record for block in blocks for record in block.records()]
+        assert fault == error, (fault, error)
+        assert [record.id for record in found] == [record.id for record in records]
+        for one, two in zip(found, records, strict=True):
+            for mine, other in zip(one.parts, two.parts, strict=True):
+                assert replace(mine, index=0) == replace(other, index=0)
+                assert mine.quality == other.quality
 
 
 _file = -1

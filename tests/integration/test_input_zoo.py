@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from reading import block_units, object_units
 from support.commands import Done, run_captured
 from support.files import zstd
 
@@ -366,6 +367,14 @@ def test_a_row_of_the_document(run, plain_table, tmp_path, name):
         assert (text == plain_table) == row.usual
         assert errors == []
         assert len(re.findall("^warning: ", checked.out, re.MULTILINE)) == len(row.check)
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if not ZOO[name].stdin and not ZOO[name].bound])
+@pytest.mark.parametrize("paired", [False, True], ids=["single", "interleaved"])
+def test_blocks_say_what_records_say(tmp_path, name, paired):
+    paths = ZOO[name].make(tmp_path)[: 1 if paired else None]
+    expected = object_units(paths, paired)
+    assert block_units(ZOO[name].make(tmp_path)[: len(paths)], paired) == expected
 
 
 def test_check_reports_all_files_and_ends_with_the_code_of_the_first_fault(run, tmp_path):

@@ -44,6 +44,7 @@ def iter_blocks(
         for block in cut_blocks(parts, n_records, n_bases):
             source.advance_by(block)
             yield block
+            del block  # not held while the next one is read
     source.at_end = True
 
 

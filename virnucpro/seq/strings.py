@@ -125,6 +125,9 @@ def interleave(ones: Strings, twos: Strings) -> Strings:
     """
     lengths = np.stack([ones.lengths, twos.lengths], axis=1).reshape(-1)
     starts = borders(lengths)
+    if len(lengths) and (lengths == lengths[0]).all():
+        rows = [column.data.reshape(len(column), lengths[0]) for column in (ones, twos)]
+        return Strings(np.stack(rows, axis=1).reshape(-1), starts)
     is_one = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)
     data = np.empty(starts[-1], np.uint8)
     data[is_one], data[~is_one] = ones.data, twos.data
