@@ -14,10 +14,10 @@ from virnucpro.seq.letters import (
     SLACK_NT,
     Bools,
     ambiguous_places,
-    count_left_out,
     count_read,
     find_ambiguous,
     find_pieces,
+    left_out,
     may_end_in_homopolymer,
     resolve_rows,
 )
@@ -135,7 +135,7 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
     end = np.concatenate((begin[owner] + last, sizes[alone]))[order]
     whole = whole[part]
 
-    status, detail, fill, left_out = _judge(sequences, ambiguous, part, start, end, limits)
+    status, detail, fill, out = _judge(sequences, ambiguous, part, start, end, limits)
     short = failed[part] & (status == _OK)
     status[short] = _TOO_SHORT
     status[whole] = np.where(sizes[part[whole]] == 0, _EMPTY, _TOO_SHORT)
@@ -151,7 +151,7 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
         np.arange(1, len(part) + 1) - np.searchsorted(record, record),
         start,
         end,
-        end - start - np.where(fill, left_out, 0),
+        end - start - np.where(fill, out, 0),
         status,
         detail,
         whole,
@@ -240,22 +240,24 @@ def _judge(
     """
     status = np.full(len(part), _OK)
     detail = np.zeros(len(part))
-    fill, left_out = np.zeros(len(part), np.bool_), np.zeros(len(part), np.int64)
+    fill, out = np.zeros(len(part), np.bool_), np.zeros(len(part), np.int64)
     for begin, stop in _slices(end - start):
         rows = slice(begin, stop)
         letters = _take(sequences, part[rows], start[rows], end[rows])
         if ambiguous[part[rows]].any():
-            counts = np.bincount(find_ambiguous(letters)[1], minlength=len(letters))
+            places, owners = find_ambiguous(letters)
+            counts = np.bincount(owners, minlength=len(letters))
             share = counts / np.maximum(letters.lengths, 1)
             status[rows][share > limits.max_ambiguous] = _AMBIGUOUS
             detail[rows][share > limits.max_ambiguous] = share[share > limits.max_ambiguous]
             if limits.pieces:
-                fill[rows], left_out[rows] = counts > 0, count_left_out(letters)
+                fill[rows] = counts > 0
+                out[rows] = np.bincount(left_out(places, owners), minlength=len(letters))
         if limits.max_repetition < 1:
             repeated = repetitions(letters)
             simple = (repeated > limits.max_repetition) & (status[rows] == _OK)
             status[rows][simple], detail[rows][simple] = _REPETITIVE, repeated[simple]
-    return status, detail, fill, left_out
+    return status, detail, fill, out
 
 
 def _slices(lengths: Ints) -> Iterator[tuple[int, int]]:
