@@ -2,7 +2,7 @@
 
 import numpy as np
 import specification
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from specified_letters import pieces_of
 
@@ -87,7 +87,6 @@ def found(block: RecordBlock, limits: Limits) -> Found:
     return sorted(rows, key=lambda item: item[0])
 
 
-@settings(max_examples=300)
 @given(blocks, limits)
 def test_chunks_are_those_of_the_plain_loop(block: RecordBlock, limits: Limits) -> None:
     assert found(block, limits) == specified(block, limits)
@@ -117,7 +116,6 @@ def test_letters_of_any_chunks_can_be_read(block: RecordBlock, limits: Limits, d
     assert read_letters(block, table, rows).tolist() == [every[row] for row in rows]
 
 
-@settings(max_examples=300)
 @given(st.lists(sequences, max_size=6), rules)
 def test_frames_are_those_of_the_plain_loop(texts: list[bytes], rule: FrameRule) -> None:
     table = find_frames(Strings.of(texts), rule)

@@ -114,11 +114,11 @@ class KmerTokenizer:
             codes, letters = np.full(len(known), _OTHER, np.uint8), codes
             codes[known] = letters
         kmers = codes.reshape(-1, k)
-        numbers, other = np.zeros(len(kmers), np.int32), np.zeros(len(kmers), np.uint8)
+        numbers, other = np.zeros(len(kmers), self._type), np.zeros(len(kmers), np.uint8)
         for column in kmers.T:
             numbers = 4 * numbers + column
             other |= column
-        body = np.where(other >= _OTHER, self.unk_token, numbers + 4).astype(self._type)
+        body = np.where(other >= _OTHER, self.unk_token, numbers + 4)
         return _framed(body, (lengths + filled) // k, self.cls_token, self.eos_token)
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:

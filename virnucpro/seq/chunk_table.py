@@ -14,10 +14,10 @@ from virnucpro.seq.letters import (
     SLACK_NT,
     Bools,
     ambiguous_places,
-    count_left_out,
     count_read,
     find_ambiguous,
     find_pieces,
+    left_out,
     may_end_in_homopolymer,
     resolve_rows,
 )
@@ -125,18 +125,9 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
 
     begun = np.repeat(record_status == _OK, mates)  # parts of records that have chunks, (P,)
     whole, cut = begun & (sizes < limits.min_length), begun & (sizes >= limits.min_length)
-    part, begin, end, failed = _parts_to_cut(pieces, sizes, cut, _least(limits))
-    owner, first, last = spans_of_chunks(end - begin, limits.chunk_length)
-    alone = np.flatnonzero(whole)
-    part = np.concatenate((part[owner], alone))
-    order = np.argsort(part, kind="stable")
-    part = part[order]
-    start = np.concatenate((begin[owner] + first, np.zeros_like(alone)))[order]
-    end = np.concatenate((begin[owner] + last, sizes[alone]))[order]
-    whole = whole[part]
-
-    status, detail, fill, left_out = _judge(sequences, ambiguous, part, start, end, limits)
-    short = failed[part] & (status == _OK)
+    part, start, end, failed = _cut(pieces, sizes, cut, whole, limits)
+    status, detail, fill, out = _judge(sequences, ambiguous, part, start, end, limits)
+    short, whole = failed[part] & (status == _OK), whole[part]
     status[short] = _TOO_SHORT
     status[whole] = np.where(sizes[part[whole]] == 0, _EMPTY, _TOO_SHORT)
     nt = np.zeros(len(sizes), np.int64)  # read of the longest piece of each part
@@ -151,7 +142,7 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
         np.arange(1, len(part) + 1) - np.searchsorted(record, record),
         start,
         end,
-        end - start - np.where(fill, left_out, 0),
+        end - start - np.where(fill, out, 0),
         status,
         detail,
         whole,
@@ -196,7 +187,7 @@ def _count_ambiguous(sequences: Strings) -> Ints:
 
 
 def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_Pieces, Ints]:
-    """Return the pieces of all sequences, not in order, and what was done to the letters, (P, 4)."""
+    """Return the pieces of all sequences, those of each in order, and what was done to its letters, (P, 4)."""
     letters = np.zeros((len(sequences), 4), np.int64)
     letters[:, 0] = ambiguous
     everywhere, sizes = np.arange(len(sequences)), sequences.lengths
@@ -215,20 +206,25 @@ def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_
     return _Pieces(*(np.concatenate(pair) for pair in zip(own, others, strict=True))), letters
 
 
-def _parts_to_cut(pieces: _Pieces, sizes: Ints, cut: Bools, least: int) -> tuple[Ints, Ints, Ints, Bools]:
-    """Return what is cut into chunks, part, begin and end (N,), and of which parts no piece is long enough (P,).
+def _cut(pieces: _Pieces, sizes: Ints, cut: Bools, whole: Bools, limits: Limits) -> tuple[Ints, Ints, Ints, Bools]:
+    """Return part, start and end of each chunk (C,), and of which parts no piece is long enough (P,).
 
-    Of these the whole part is cut. `cut` (P,) are the parts to be cut.
+    Pieces of parts that are `cut` (P,) are cut if they are long enough. Where none is, the part is cut as it is. Parts
+    in `whole` (P,) are one chunk.
     """
-    chosen = cut[pieces.part] & (pieces.nt >= least)
+    chosen = cut[pieces.part] & (pieces.nt >= _least(limits))
     failed = cut.copy()
     failed[pieces.part[chosen]] = False
-    rows = np.flatnonzero(failed)
-    part = np.concatenate((pieces.part[chosen], rows))
-    begin = np.concatenate((pieces.begin[chosen], np.zeros_like(rows)))
-    end = np.concatenate((pieces.end[chosen], sizes[rows]))
-    order = np.argsort(part, kind="stable")  # the pieces of a part are in order
-    return part[order], begin[order], end[order], failed
+    uncut, alone = np.flatnonzero(failed), np.flatnonzero(whole)
+    part = np.concatenate((pieces.part[chosen], uncut))
+    begin = np.concatenate((pieces.begin[chosen], np.zeros_like(uncut)))
+    end = np.concatenate((pieces.end[chosen], sizes[uncut]))
+    owner, first, last = spans_of_chunks(end - begin, limits.chunk_length)
+    part = np.concatenate((part[owner], alone))
+    start = np.concatenate((begin[owner] + first, np.zeros_like(alone)))
+    end = np.concatenate((begin[owner] + last, sizes[alone]))
+    order = np.argsort(part, kind="stable")  # the pieces of a part are in order, and so are the chunks of a piece
+    return part[order], start[order], end[order], failed
 
 
 def _judge(
@@ -240,22 +236,24 @@ def _judge(
     """
     status = np.full(len(part), _OK)
     detail = np.zeros(len(part))
-    fill, left_out = np.zeros(len(part), np.bool_), np.zeros(len(part), np.int64)
+    fill, out = np.zeros(len(part), np.bool_), np.zeros(len(part), np.int64)
     for begin, stop in _slices(end - start):
         rows = slice(begin, stop)
         letters = _take(sequences, part[rows], start[rows], end[rows])
         if ambiguous[part[rows]].any():
-            counts = np.bincount(find_ambiguous(letters)[1], minlength=len(letters))
+            places, owners = find_ambiguous(letters)
+            counts = np.bincount(owners, minlength=len(letters))
             share = counts / np.maximum(letters.lengths, 1)
             status[rows][share > limits.max_ambiguous] = _AMBIGUOUS
             detail[rows][share > limits.max_ambiguous] = share[share > limits.max_ambiguous]
             if limits.pieces:
-                fill[rows], left_out[rows] = counts > 0, count_left_out(letters)
+                fill[rows] = counts > 0
+                out[rows] = np.bincount(left_out(places, owners), minlength=len(letters))
         if limits.max_repetition < 1:
             repeated = repetitions(letters)
             simple = (repeated > limits.max_repetition) & (status[rows] == _OK)
             status[rows][simple], detail[rows][simple] = _REPETITIVE, repeated[simple]
-    return status, detail, fill, left_out
+    return status, detail, fill, out
 
 
 def _slices(lengths: Ints) -> Iterator[tuple[int, int]]:

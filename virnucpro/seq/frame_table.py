@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.config import FrameRule
-from virnucpro.seq.strings import U_AS_T, Ints, Strings, borders, gather, spread, translate
+from virnucpro.seq.strings import U_AS_T, Ints, Strings, borders, gather, join_spans, spread, translate
 
 _BASES = b"TCAG"
 _STANDARD_CODE = b"FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"  # NCBI table 1, in TCAG order
@@ -100,7 +100,7 @@ def find_frames(letters: Strings, rule: FrameRule) -> FrameTable:
 
     >>> table = find_frames(Strings.of([b"ATGGCATAG", b"GATTACA"]), FrameRule("longest_segments", 1, 1))
     >>> table.chunk.tolist(), table.column.tolist(), table.proteins.tolist()
-    ([0, 1], [3, 0], [b'LCH', b'DY'])
+    ([0, 1], [3, 3], [b'LCH', b'CN'])
     """
     find = _stop_free if rule.kind == "stop_free" else _longest_segments
     parts, first = [], []
@@ -165,7 +165,7 @@ def _on_strands(letters: Strings, chunk: Ints, column: Ints, most: Ints) -> Stri
     both = np.concatenate((letters.data, translate(letters.data, COMPLEMENT)[::-1]))
     begins = np.where(column < 3, letters.starts[chunk], 2 * size - letters.starts[chunk + 1])
     offset = column % 3
-    return gather(both, begins + offset, np.minimum(letters.lengths[chunk] - offset, most))
+    return join_spans(both, begins + offset, np.minimum(letters.lengths[chunk] - offset, most))
 
 
 def _longest_runs(letters: Strings) -> _Runs:

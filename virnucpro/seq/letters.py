@@ -200,11 +200,10 @@ def resolve_rows(letters: Strings, wanted: Bools) -> Strings:
     return Strings(data, letters.starts)
 
 
-def count_left_out(letters: Strings) -> Ints:
-    """Return how many letters `resolve_rows` leaves out of each string, (N,)."""
-    places, rows = find_ambiguous(letters)
+def left_out(places: Ints, rows: Ints) -> Ints:
+    """Return the rows of those of the ambiguous letters that `resolve_rows` leaves out; see `find_ambiguous`."""
     size, number = _runs(places, rows)
-    return np.bincount(rows[(size >= 3) & (number >= size % 3)], minlength=len(letters))
+    return rows[(size >= 3) & (number >= size % 3)]
 
 
 def find_ambiguous(letters: Strings) -> tuple[Ints, Ints]:
