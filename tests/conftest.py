@@ -21,7 +21,7 @@ settings.load_profile("virnucpro")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Accept the limit in pyproject.toml where pytest-timeout is not installed, as on a borrowed GPU: no test has one."""
+    """Accept the limit in pyproject.toml where pytest-timeout is not installed: tests run there without one."""
     if not pluginmanager.hasplugin("timeout"):
         parser.addini("timeout", "seconds a test may take; needs pytest-timeout")
 
@@ -66,11 +66,12 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _process_as_before():
-    """Restore the root logger and the number of threads, which commands that run in this process set for themselves."""
+    """Restore logging and the number of threads, which commands set for this process; seed torch's generator."""
     import torch
 
     root, threads = logging.getLogger(), torch.get_num_threads()
     handlers, level = root.handlers[:], root.level
+    torch.manual_seed(0)  # new layers draw from torch's own generator: not from where the tests before left it
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

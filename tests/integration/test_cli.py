@@ -44,11 +44,9 @@ RECORD_COLUMNS = ["seq_name", "length", "n_chunks", "n_frames", *VERDICT[:2], "f
 CHUNK_COLUMNS = ["chunk", "seq_name", "start", "end", "n_frames", *VERDICT]
 FRAME_COLUMNS = ["frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight"]
 
-_letters = random.Random(11)
 
-
-def dna(length: int) -> str:
-    return "".join(_letters.choices("ACGT", k=length))
+def dna(length: int, seed: object = 0) -> str:
+    return "".join(random.Random(f"{seed} {length}").choices("ACGT", k=length))
 
 
 def wrap(text: str, width: int = 70) -> str:
@@ -226,7 +224,7 @@ def test_hits_of_fastq_keep_their_qualities(call, tmp_path):
 
 
 def test_hits_are_those_of_the_table(call, tmp_path):
-    rows = [(f"r{i}", dna(200)) for i in range(12)]
+    rows = [(f"r{i}", dna(200, i)) for i in range(12)]
     path = write(tmp_path / "input.fa", "".join(f">{name}\n{sequence}\n" for name, sequence in rows))
     assert call("predict", path, "-o", tmp_path / "first").code == 0
     ordered = sorted(float(row["virus_score"]) for row in table(tmp_path / "first" / "records.tsv"))
@@ -533,7 +531,7 @@ def test_exit_codes_of_the_entry_point(tmp_path, model):
 
 
 def test_ctrl_c_is_130_and_leaves_no_table(tmp_path):
-    path = write(tmp_path / "input.fa", "".join(f">r{i}\n{dna(500)}\n" for i in range(8000)))
+    path = write(tmp_path / "input.fa", "".join(f">r{i}\n{dna(500, i)}\n" for i in range(8000)))
     arguments = [COMMAND, "predict", path, "-o", tmp_path / "out", "--unit-records", "8"]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
     try:
@@ -706,7 +704,10 @@ def test_train_sample_predict_evaluate(call, tmp_path):
     for split in ("train", "val"):
         (tmp_path / "data" / split).mkdir(parents=True)
         for name in ("virus", "bacteria"):
-            write(tmp_path / "data" / split / f"{name}.fna", "".join(f">{name}{i}\n{dna(900)}\n" for i in range(3)))
+            write(
+                tmp_path / "data" / split / f"{name}.fna",
+                "".join(f">{name}{i}\n{dna(900, (split, name, i))}\n" for i in range(3)),
+            )
     trained = call("train", write(tmp_path / "tiny.toml", SETTINGS), "-o", tmp_path / "model")
     assert trained.code == 0, trained.err
     shown = json.loads(call("models", "show", tmp_path / "model").out)
@@ -753,10 +754,13 @@ def test_a_model_of_host_classes_is_trained_calibrated_and_used(call, tmp_path):
     for split in ("train", "val"):
         (tmp_path / "data" / split).mkdir(parents=True)
         for name in ("virus", "bacteria", "plant"):
-            write(tmp_path / "data" / split / f"{name}.fna", "".join(f">{name}{i}\n{dna(6000)}\n" for i in range(2)))
+            write(
+                tmp_path / "data" / split / f"{name}.fna",
+                "".join(f">{name}{i}\n{dna(6000, (split, name, i))}\n" for i in range(2)),
+            )
     (tmp_path / "more").mkdir()
     write(tmp_path / "more" / "mobile.fna", f">m\n{dna(400)}\n")
-    write(tmp_path / "more" / "erv.fna", f">e\n{dna(400)}\n")
+    write(tmp_path / "more" / "erv.fna", f">e\n{dna(400, 1)}\n")
     hosts = SETTINGS.replace("bacteria = 0.5 }", "bacteria = 0.2, plant = 0.2, mobile = 0.1 }")
     hosts = hosts.replace('name = "tiny"', 'name = "tiny"\nclasses = "hosts"')
     hosts = hosts.replace(

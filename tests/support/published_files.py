@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
+from support.models import seeded
 from virnucpro.cli.main import main
 from virnucpro.models import DNABERT, DNABERTConfig
 
@@ -65,9 +66,9 @@ def write_tokenizer(path: Path, vocabulary: int) -> None:
     tokenizer.save(str(path))
 
 
+@seeded(2)
 def write_dnabert(directory: Path, form: str = "pytorch_model.bin", **settings) -> Path:
     """Write a tiny DNABERT-S as it is published."""
-    torch.manual_seed(2)
     ours = DNABERT(DNABERT_SHAPE).state_dict()
     state = {
         "bert.embeddings.word_embeddings.weight": ours["embedding.weight"],
@@ -89,13 +90,13 @@ def write_dnabert(directory: Path, form: str = "pytorch_model.bin", **settings) 
     return directory
 
 
+@seeded(3)
 def write_esm2(directory: Path, form: str = "safetensors", **settings) -> Path:
     """Write a tiny ESM-2 in one of Hugging Face's forms, or as a checkpoint of fair-esm."""
     if form == "fair-esm":
         return write_fair_esm(directory.with_suffix(".pt"))
     from transformers import EsmConfig, EsmForMaskedLM
 
-    torch.manual_seed(3)
     config = EsmConfig(
         vocab_size=33, hidden_size=ESM2_WIDTH, num_hidden_layers=ESM2_LAYERS, num_attention_heads=ESM2_HEADS,
         intermediate_size=4 * ESM2_WIDTH, pad_token_id=1, mask_token_id=32, max_position_embeddings=1026,
@@ -123,10 +124,10 @@ def write_esm2(directory: Path, form: str = "safetensors", **settings) -> Path:
     return directory
 
 
+@seeded(4)
 def write_fair_esm(path: Path, heads: object = ESM2_HEADS) -> Path:
     from esm.model.esm2 import ESM2 as FairESM2  # noqa: N811
 
-    torch.manual_seed(4)
     state = {}
     for name, value in FairESM2(ESM2_LAYERS, ESM2_WIDTH, ESM2_HEADS, "ESM-1b").state_dict().items():
         head = "encoder." if name.startswith("lm_head.") else "encoder.sentence_encoder."

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.models import seeded
 
 from virnucpro.config import FrameRule
 from virnucpro.data import VarlenCollator
@@ -86,8 +87,8 @@ def test_a_checkpoint_is_in_small_files_and_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("virnucpro.train.checkpoint._SHARD_BYTES", 3000)
 
     def trained() -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
-        torch.manual_seed(1)
-        module = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
+        with seeded(1):
+            module = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
         return module, make_optimizers(module, FitSettings(steps=1, optimizer="muon"))
 
     module, optimizers = trained()
@@ -185,8 +186,8 @@ def test_hidden_tokens_are_masked_in_training_only(monkeypatch):
     with torch.no_grad():
         network.eval()(batch)
         assert torch.equal(seen["protein"], batch.protein.input_ids)
-        torch.manual_seed(1)
-        network.train()(batch)
+        with seeded(1):
+            network.train()(batch)
     for name, packed in (("nucleotide", batch.nucleotide), ("protein", batch.protein)):
         changed = seen[name] != packed.input_ids
         assert 0.3 < changed.float().mean() < 0.7
@@ -199,11 +200,11 @@ def test_the_vote_of_the_network_is_that_of_prediction():
     from virnucpro.types import Record
 
     model = build_model(describe(MODEL, 500, 75), Path("."))
-    torch.manual_seed(2)
-    initialise(model)
-    for part in model.parts().values():
-        for parameter in part.parameters():
-            torch.nn.init.normal_(parameter, std=0.2)
+    with seeded(2):
+        initialise(model)
+        for part in model.parts().values():
+            for parameter in part.parameters():
+                torch.nn.init.normal_(parameter, std=0.2)
     rng = np.random.default_rng(2)
     sequences = ["".join(rng.choice(list("ACGT"), n)).encode() for n in (80, 150, 333, 500, 500)]
     chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences)]
@@ -221,8 +222,8 @@ def test_the_vote_of_the_network_is_that_of_prediction():
 @pytest.mark.filterwarnings("default:The .grad attribute:UserWarning")  # torch's own tracing looks at it
 def test_compiled_kernels_train_alike():
     model = build_model(describe(replace(MODEL, dropout=0.0), 500, 75), Path("."))
-    torch.manual_seed(5)
-    initialise(model)
+    with seeded(5):
+        initialise(model)
     network, training = Network(model).train(), FitSettings(steps=1)
     batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCA" * 30), Chunk("r", 2, 0, b"GCCATG" * 20)], [1, 0]).to(CPU)
 

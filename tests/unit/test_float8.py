@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from support.models import pack_rows, random_rows, seeded
 from torch import nn
 
-from virnucpro.data import TokenSequence, pack
 from virnucpro.errors import ConfigError
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models.dnabert_flash import DNABERT, DNABERTConfig
@@ -55,15 +55,14 @@ def test_layers_are_replaced_and_restored():
 
 
 def batch_of(lengths, vocabulary):
-    generator = torch.Generator().manual_seed(1)
-    rows = [torch.randint(4, vocabulary, (n,), generator=generator).numpy() for n in lengths]
-    return pack([TokenSequence(str(i), row) for i, row in enumerate(rows)])
+    return pack_rows(random_rows(lengths, 4, vocabulary, seed=1))
 
 
 @torch.inference_mode()
 def test_esm2_in_float8_is_near_float32_and_goes_back():
-    torch.manual_seed(0)
-    model, batch = ESM2(ESM2Config(layers=3, width=64, heads=4)).eval(), batch_of([9, 1, 30, 4], 24)
+    with seeded(0):
+        model = ESM2(ESM2Config(layers=3, width=64, heads=4)).eval()
+    batch = batch_of([9, 1, 30, 4], 24)
 
     def run():
         return model.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[model.n_layers]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.models import seeded
 
 from virnucpro.models import ESM2, ESM2Config
 from virnucpro.models.cpu_kernels import CPU
@@ -57,9 +58,9 @@ def test_a_model_has_plain_kernels_until_it_is_placed():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 8e-3)])
 @pytest.mark.parametrize(("tokens", "heads", "head_width"), [(1, 1, 2), (37, 2, 16), (128, 5, 32), (70, 3, 24)])
 def test_kernels_of_the_cpu_equal_their_twins(dtype, tolerance, tokens, heads, head_width):
-    torch.manual_seed(tokens)
-    layer = ESM2(ESM2Config(1, heads * head_width, heads)).place("cpu", dtype).layers[0]
-    x, y = torch.randn(2, tokens, heads * head_width)
+    with seeded(tokens):
+        layer = ESM2(ESM2Config(1, heads * head_width, heads)).place("cpu", dtype).layers[0]
+        x, y = torch.randn(2, tokens, heads * head_width)
     table = rotary_table(torch.arange(tokens), head_width)
 
     def close(found, expected):

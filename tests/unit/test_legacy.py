@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.commands import run
+from support.models import seeded
 from support.published_files import INPUT_DIM, MLPClassifier, pickle_classifier, write_dnabert, write_esm2
 
 from virnucpro.pretrained.import_published import import_model
@@ -63,9 +64,9 @@ def test_the_consensus_compares_the_best_of_each_class_and_sorts_by_id(tmp_path)
 def model(tmp_path_factory):
     """A small model in the published way."""
     path = tmp_path_factory.mktemp("model")
-    torch.manual_seed(5)
-    classifier = MLPClassifier(INPUT_DIM, 16)
-    classifier(torch.randn(64, INPUT_DIM))
+    with seeded(5):
+        classifier = MLPClassifier(INPUT_DIM, 16)
+        classifier(torch.randn(64, INPUT_DIM))
     pickle_classifier(path / "500_model.pth", classifier)
     dnabert, esm2 = write_dnabert(path / "dnabert"), write_esm2(path / "esm2")
     import_model(path / "500_model.pth", 500, path / "model", dnabert, esm2)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.models import seeded
 
 import virnucpro
 from virnucpro.config import FrameRule
@@ -34,7 +36,6 @@ ROUNDING = 1e-5
 
 def tiny_model(rule: FrameRule, vote: str, seed: int = 0) -> Model:
     """Return a model of random weights: a gated classifier for the weighted vote, the published one for max."""
-    torch.manual_seed(seed)
     shape = {"layers": 2, "width": WIDTH, "heads": 2, "token_dropout": False}
     kmers = {"vocabulary": 4**2 + 5, "mask_token": 4**2 + 4}
     gated = vote == "weighted"
@@ -50,7 +51,8 @@ def tiny_model(rule: FrameRule, vote: str, seed: int = 0) -> Model:
         max_ambiguous=0.5,
         max_repetition=0.5,
     )
-    model = build_model(description, directory=None)
+    with seeded(seed):
+        model = build_model(description, directory=None)
     for part in model.parts().values():
         part.eval()
     return model
@@ -62,12 +64,19 @@ def cpu(**changes) -> Options:
 
 
 LONGEST = FrameRule("longest_segments", segments=2, min_aa=5)
-PREDICTORS = {
-    (rule.kind, vote): Predictor(tiny_model(rule, vote), cpu())
-    for rule in (FrameRule("stop_free"), LONGEST)
-    for vote in ("max", "weighted")
-}
-predictors = pytest.mark.parametrize("predictor", PREDICTORS.values(), ids=["-".join(key) for key in PREDICTORS])
+KEYS = [(kind, vote) for kind in ("stop_free", "longest_segments") for vote in ("max", "weighted")]
+predictors = pytest.mark.parametrize("predictor", KEYS, ids="-".join, indirect=True)
+
+
+@cache
+def predictor_of(kind: str, vote: str) -> Predictor:
+    """Return the predictor of a frame rule and a vote."""
+    return Predictor(tiny_model(LONGEST if kind == LONGEST.kind else FrameRule(kind), vote), cpu())
+
+
+@pytest.fixture(scope="module")
+def predictor(request) -> Predictor:
+    return predictor_of(*request.param)
 
 
 STOPS = b"TAATTAATTAA" * 5  # 55 nt, one chunk, with stops in all six frames
@@ -104,7 +113,8 @@ def outline(result: RecordResult) -> tuple:
 
 def test_random_records_meet_every_status():
     records = [*random_records(60), Record("empty", b""), Record("stops", STOPS), Record("simple", b"A" * 50)]
-    for (rule, _), predictor in PREDICTORS.items():
+    for rule, vote in KEYS:
+        predictor = predictor_of(rule, vote)
         found = {result.call.status for result in predictor.run(records)}
         expected = set(Status) - {Status.FAILED}  # which isolation gives
         assert found == expected - (set() if rule == "stop_free" else {Status.NO_FRAME})
@@ -183,18 +193,20 @@ def test_neighbours_and_order_change_nothing(predictor):
 
 
 @pytest.mark.parametrize("changes", [{"packing": False}, {"max_tokens": 1}, {"max_tokens": 100}])
-@pytest.mark.parametrize("key", PREDICTORS, ids="-".join)
+@pytest.mark.parametrize("key", KEYS, ids="-".join)
 def test_batches_change_nothing(key, changes):
     rule = LONGEST if key[0] == "longest_segments" else FrameRule("stop_free")
     other = Predictor(tiny_model(rule, key[1]), cpu(**changes))
     records = random_records(15)
-    np.testing.assert_allclose(scores(list(other.run(records))), scores(list(PREDICTORS[key].run(records))), atol=1e-5)
+    np.testing.assert_allclose(
+        scores(list(other.run(records))), scores(list(predictor_of(*key).run(records))), atol=1e-5
+    )
 
 
 def test_a_chunk_without_a_frame_says_so():
     open_frame = b"GCC" * 20
     records = [Record("a", STOPS), Record("b", open_frame + (STOPS * 2)[:60]), Record("c", open_frame)]
-    results = list(PREDICTORS["stop_free", "max"].run(records))
+    results = list(predictor_of("stop_free", "max").run(records))
     assert [r.call.status for r in results] == [Status.NO_FRAME, Status.OK, Status.OK]
     assert "stop codons" in results[0].call.reason
     assert results[0].chunks[0].call.virus_score is None
@@ -272,7 +284,7 @@ def test_an_error_of_the_input_comes_after_the_records_before_it():
 
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
-        seen.extend(result.record for result in PREDICTORS["longest_segments", "max"].run(stream()))
+        seen.extend(result.record for result in predictor_of("longest_segments", "max").run(stream()))
     assert seen == records
 
 
@@ -309,7 +321,7 @@ def test_a_missing_vector_is_an_error_and_shifts_nothing(encoder, monkeypatch):
 
 def test_vectors_are_paired_with_their_own_frames():
     """Frames of many lengths come out of the two encoders in two orders; each is compared with itself alone."""
-    predictor = PREDICTORS["longest_segments", "weighted"]
+    predictor = predictor_of("longest_segments", "weighted")
     limits = Limits(MIN_LENGTH, CHUNK_LENGTH, max_ambiguous=0.5, max_repetition=0.5)
     for result in predictor.run(random_records(12)):
         cut = [chunk for chunk, _, _ in screened_chunks(result.record, limits) if chunk]
@@ -334,11 +346,10 @@ def test_published_classifier_and_consensus_equal_plain_arithmetic():
 
     Features have the width of the published tool's, 768 of DNABERT-S and 2560 of ESM-2.
     """
-    torch.manual_seed(1)
     rng = np.random.default_rng(1)
     model = tiny_model(FrameRule("stop_free"), "max")
-    classifier = MLPClassifier().eval()
-    with torch.no_grad():
+    with seeded(5), torch.no_grad():
+        classifier = MLPClassifier().eval()
         classifier.bn1.running_mean.normal_()
         classifier.bn1.running_var.uniform_(0.5, 2)
         classifier.bn1.weight.normal_()

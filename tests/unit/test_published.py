@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from support.commands import run
+from support.models import seeded
 from support.published_files import (
     ESM2_HEADS,
     INPUT_DIM,
@@ -37,10 +38,11 @@ from virnucpro.pretrained.verification import verify_model
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory) -> tuple[Path, MLPClassifier]:
     """A published-style classifier on disk, and itself."""
-    torch.manual_seed(1)
-    path, model = tmp_path_factory.mktemp("classifier") / "model.pth", MLPClassifier(INPUT_DIM, 16)
-    for _ in range(3):
-        model(torch.randn(64, INPUT_DIM))
+    path = tmp_path_factory.mktemp("classifier") / "model.pth"
+    with seeded(1):
+        model = MLPClassifier(INPUT_DIM, 16)
+        for _ in range(3):
+            model(torch.randn(64, INPUT_DIM))
     return pickle_classifier(path, model), model.eval()
 
 
