@@ -269,7 +269,7 @@ def test_a_single_record_without_a_score_has_a_page(tmp_path):
 
 def test_memory_does_not_grow_with_the_records(tmp_path):
     peaks = []
-    for number in (30_000, 90_000):
+    for number in (45_000, 135_000):
         directory = write_run(tmp_path / str(number), [("r", 150, 0.3), ("s", 600, 0.8)] * (number // 2))
         tracemalloc.start()
         read_run(directory)

@@ -76,8 +76,13 @@ def predict(
     max_tokens: options.MaxTokens = None,
     packing: Annotated[bool, typer.Option("--packing/--no-packing", help="Packed (fast) or padded batches.")] = True,
     unit_records: Annotated[
-        int, typer.Option("--unit-records", min=1, help="Records done at a time, and lost at most by a kill.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            "--unit-records",
+            min=1,
+            help="Records done at a time, and lost at most by a kill; default: 1024, on a GPU 8192.",
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(

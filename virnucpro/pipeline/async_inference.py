@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 # A batch of a CPU: few enough tokens that the activations of a small model stay in its cache.
 _CPU_TOKENS = 4096
-# Of a GPU: enough work to fill it, for a narrow model more tokens than for a wide one.
-_GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 19, 2560
+# Of a GPU: enough work that computing takes longer than launching, for a narrow model many more tokens.
+_GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 20, 2560
 # Device memory that a token takes at most, for each channel of the residual stream.
 _BYTES_PER_CHANNEL = 80
 _NOT_FINITE = "an empty sequence has none, and damaged weights may be the cause: try `virnucpro models verify`"
@@ -45,7 +45,7 @@ def default_tokens(model: PackedEncoder, device: torch.device) -> int:
     if device.type != "cuda":
         return _CPU_TOKENS
     free, _ = torch.cuda.mem_get_info(device)
-    wanted = min(_MOST_GPU_TOKENS, _GPU_TOKENS * max(1, _GPU_WIDTH // model.width))
+    wanted = min(_MOST_GPU_TOKENS, _GPU_TOKENS * max(1, _GPU_WIDTH // model.width) ** 2)
     return max(1, min(wanted, free // 2 // (_BYTES_PER_CHANNEL * model.width)))  # half is left to the other encoder
 
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from virnucpro.errors import InputError
 from virnucpro.seq.strings import Bytes, Ints, Strings, gather
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 19
 _TAB, _NEWLINE, _ZERO = b"\t\n0"
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,23 +53,36 @@ class Rows:
 
     def numbers(self, column: int) -> npt.NDArray[np.float64]:
         """Return a column of numbers, (N,), NaN where it says NA."""
-        cells = self.cells(column)
-        known, rows = np.unique(_padded(cells), return_inverse=True)
-        return np.array([np.nan if text == b"NA" else float(text) for text in known.tolist()])[rows]
+        lengths = self.ends[:, column] - self.begins[:, column]
+        values = np.full(len(self), np.nan)
+        usual = np.flatnonzero(lengths == len("0.0000"))
+        digits = self.data[self.begins[usual, column, None] + np.arange(len("0.0000"))]  # (N, 6)
+        is_usual = (digits[:, 1] == ord(".")) & (np.delete(digits, 1, axis=1) - _ZERO < 10).all(axis=1)
+        # A whole number divided by a power of ten is the nearest float, as `float` gives it.
+        values[usual] = (digits[:, [0, 2, 3, 4, 5]] - np.int64(_ZERO)) @ [10_000, 1000, 100, 10, 1] / 10_000
+        other = np.concatenate((usual[~is_usual], np.flatnonzero(lengths != len("0.0000"))))
+        for row in other[self.data[self.begins[other, column]] != ord("N")].tolist():
+            values[row] = float(self.data[self.begins[row, column] : self.ends[row, column]].tobytes())
+        return values
 
     def known(self, column: int) -> tuple[list[str], Ints]:
         """Return the different texts of a column, and which of them each row has, (N,)."""
-        known, rows = np.unique(_padded(self.cells(column)), return_inverse=True)
-        return [text.decode(errors="surrogateescape") for text in known.tolist()], rows
-
-
-def _padded(cells: Strings) -> npt.NDArray[np.bytes_]:
-    """Return cells as an array of byte strings of one width, (N,)."""
-    lengths = cells.lengths
-    width = max(1, int(lengths.max(initial=0)))
-    padded = np.zeros((len(cells), width), np.uint8)
-    padded[np.arange(width) < lengths[:, None]] = cells.data
-    return padded.view(f"S{width}")[:, 0]
+        begins, lengths = self.begins[:, column], self.ends[:, column] - self.begins[:, column]
+        known: list[bytes] = []
+        rows = np.zeros(len(self), np.int64)
+        left = np.arange(len(self))
+        while len(left) and len(known) < _FEW:  # most columns hold few texts: each is looked for in all rows
+            text = self.data[begins[left[0]] : self.ends[left[0], column]]
+            alike = left[lengths[left] == len(text)]
+            same = alike[(self.data[begins[alike, None] + np.arange(len(text))] == text).all(axis=1)]
+            rows[same] = len(known)
+            known.append(text.tobytes())
+            left = np.setdiff1d(left, same, assume_unique=True)
+        place = {text: number for number, text in enumerate(known)}
+        for row in left.tolist():
+            rare = self.data[begins[row] : self.ends[row, column]].tobytes()
+            rows[row] = place.setdefault(rare, len(place))
+        return [text.decode(errors="surrogateescape") for text in place], rows
 
 
 def iter_rows(path: Path, file: BinaryIO, columns: int) -> Iterator[Rows]:

@@ -32,6 +32,7 @@ class Predictions:
         self._began = time.perf_counter()
         self._before: Manifest | None = None
         self._manifest = Manifest(RUNNING, {})
+        self._device = "cpu"
 
     @property
     def _expected(self) -> Content | None:
@@ -47,9 +48,10 @@ class Predictions:
             yield
 
     def start(self, setup: PredictSetup) -> RunState[Tally] | None:
+        self._device = setup.options.device
         inputs = tuple(InputFile.describe(path) for path in self.request.inputs)
         same = {"virnucpro": __version__, **fingerprint_inputs(inputs), **setup.fingerprint()}
-        fingerprint = same | self.request.fingerprint()
+        fingerprint = same | self.request.fingerprint(setup.options.device)
         self._manifest = Manifest(RUNNING, fingerprint, __version__, tuple(self.request.command), inputs, setup)
         if self._before is not None:
             require_same(self._before.fingerprint, fingerprint)
@@ -65,7 +67,7 @@ class Predictions:
         return state
 
     def units(self, state: RunState[Tally]) -> Iterator[Unit]:
-        for unit in self.request.units(self.source):
+        for unit in self.request.units(self.source, self._device):
             state.read(unit)
             if self.request.shard is None or self.request.shard.has(unit.number):
                 state.take(unit)
@@ -134,15 +136,15 @@ class Predictions:
             return whole
         if whole or (self.request.shard is None and all(one.bytes is not None for one in inputs)):
             say("the input is read, to compare it with what the run has read")
-            require_same_content(read, _read_content(self.request))
+            require_same_content(read, _read_content(self.request, self._device))
         return whole
 
 
-def _read_content(request: Request) -> Content:
+def _read_content(request: Request, device: str) -> Content:
     """Read the whole input, which nothing else is done with."""
     source, digest = Source(request.inputs), ContentDigest()
     with shown_progress(source) as counter:
-        for unit in request.units(source):
+        for unit in request.units(source, device):
             digest.add(unit.digest, len(unit.records))
             counter.advance(len(unit.records), new=False)
     return digest.content(source.fastq)

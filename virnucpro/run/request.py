@@ -15,7 +15,7 @@ from virnucpro.errors import ConfigError
 from virnucpro.pretrained.registry import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.task import PredictTask
-from virnucpro.run.units import UNIT_BASES, UNIT_RECORDS, Unit, number_units
+from virnucpro.run.units import Unit, number_units, unit_size
 from virnucpro.seq.blocks import iter_blocks
 from virnucpro.seq.pairs import heads_of, hints, watched_blocks
 from virnucpro.seq.reader import as_path, several
@@ -65,7 +65,7 @@ class Request:
     model: str = DEFAULT_MODEL
     options: Options = field(default_factory=Options)
     if_exists: IfExists = IfExists.FAIL
-    unit_records: int = UNIT_RECORDS
+    unit_records: int | None = None
     command: Sequence[str] = ()
     legacy_output: bool = False
     paired: bool = False
@@ -74,7 +74,8 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
-        object.__setattr__(self, "unit_records", number("unit_records", self.unit_records, 1, whole=True))
+        if self.unit_records is not None:
+            object.__setattr__(self, "unit_records", number("unit_records", self.unit_records, 1, whole=True))
         both = ("paired", "interleaved")
         if self.paired and self.interleaved:
             raise ConfigError(
@@ -117,9 +118,9 @@ class Request:
         """What a row of records.tsv stands for, in the plural."""
         return "pairs" if self.in_pairs else "records"
 
-    def units(self, source: Source) -> Iterator[Unit]:
-        """Read the input in a background thread and yield its units; warn where records look like pairs."""
-        blocks = iter_blocks(source, self.in_pairs, self.unit_records, UNIT_BASES)
+    def units(self, source: Source, device: str) -> Iterator[Unit]:
+        """Read the input in a background thread and yield its units for a device; warn where records look like pairs."""
+        blocks = iter_blocks(source, self.in_pairs, *unit_size(device, self.unit_records))
         if not self.in_pairs:
             for hint in hints(heads_of(source.files)):
                 logger.warning(hint)
@@ -127,10 +128,11 @@ class Request:
                 blocks = watched_blocks(blocks, logger.warning)
         return prefetch(number_units(blocks), depth=2)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, device: str) -> dict[str, Any]:
         """Return what of this the files of a run follow from, by name."""
         named = {
-            "--unit-records": self.unit_records, "--legacy-output": self.legacy_output, "--paired": self.in_pairs,
+            "--unit-records": unit_size(device, self.unit_records)[0], "--legacy-output": self.legacy_output,
+            "--paired": self.in_pairs,
         }  # fmt: skip
         named |= {"--interleaved": True} if self.interleaved else {}
         return named | ({"--shard": str(self.shard)} if self.shard else {})

@@ -31,7 +31,7 @@ def run_to_stdout(request: Request) -> None:
     out.flush()  # whoever reads along sees each unit once it is done
     source = Source(request.inputs)
     with shown_progress(source) as counter:
-        for unit in request.units(source):
+        for unit in request.units(source, "cpu"):
             for calls in call_isolated(predictor.call, unit.records):
                 out.write(record_rows(calls))
                 tally += Tally.of(calls)

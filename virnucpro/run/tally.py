@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from virnucpro.pipeline.calls import CallTable
 from virnucpro.scores.composition import evidence, evidence_steps
@@ -125,6 +126,23 @@ class EmbedTally:
         return EmbedTally(self.sequences + other.sequences, self.windowed + other.windowed)
 
 
+def hashes(texts: Strings) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each byte string, (N,): the sum of its bytes, each mixed with its place, mixed again."""
+    places = np.arange(len(texts.data)) - np.repeat(texts.starts[:-1], texts.lengths)
+    mixed = _mix(texts.data + (places.astype(np.uint64) << np.uint64(8)))
+    sums = np.zeros(len(texts.data) + 1, np.uint64)
+    np.cumsum(mixed, out=sums[1:])  # modulo 2 ** 64
+    return _mix(sums[texts.starts[1:]] - sums[texts.starts[:-1]] + texts.lengths.astype(np.uint64))
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return each number with its bits mixed (Steele et al. 2014, the finaliser of SplitMix64)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return values ^ values >> np.uint64(31)
+
+
 class RepeatedIds:
     """How many records repeat the id of an earlier one, among the first `MOST_IDS`, by a 64-bit hash of the id."""
 
@@ -134,7 +152,7 @@ class RepeatedIds:
     def add(self, ids: Strings) -> None:
         """Take note of the ids of some records."""
         if len(self._hashes) < MOST_IDS:
-            self._hashes.extend(map(hash, ids))
+            self._hashes.frombytes(hashes(ids).tobytes())
 
     def count(self) -> int:
         """Return the number of repetitions so far."""

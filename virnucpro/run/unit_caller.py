@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import AbstractContextManager
 from threading import Lock
 
@@ -28,6 +29,9 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
     def __init__(self, predictor: Predictor, legacy: bool) -> None:
         self.predictor, self._legacy = predictor, legacy
         processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
+        if processes:
+            # The thread that launches kernels asks for the interpreter at each; by default others keep it for 5 ms.
+            sys.setswitchinterval(1e-4)
         self.at_a_time = max(1, processes)
         self._processes, self._n_units, self._lock = processes, 0, Lock()
         self._pool: TextPool | None = None

@@ -24,11 +24,11 @@ from virnucpro.run.tables import (
 )
 from virnucpro.run.tally import Tally
 from virnucpro.seq.block import RecordBlock, group_records
-from virnucpro.seq.blocks import BLOCK_BASES, BLOCK_RECORDS
 from virnucpro.types import Record
 
-UNIT_RECORDS = BLOCK_RECORDS
-UNIT_BASES = BLOCK_BASES
+# The records and nt after which a unit is closed, by the kind of the device: on a CPU a unit takes some seconds; a GPU
+# needs as many at a time that computing them takes longer than launching.
+UNIT_SIZES = {"cpu": (1024, 1 << 20), "cuda": (8192, 1 << 22)}
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
 
@@ -81,7 +81,13 @@ def number_units(blocks: Iterable[RecordBlock]) -> Iterator[Unit]:
     return (Unit(number, block, block.digest) for number, block in enumerate(blocks))
 
 
-def iter_units(records: Iterable[Record], n_records: int = UNIT_RECORDS, n_bases: int = UNIT_BASES) -> Iterator[Unit]:
+def unit_size(device: str, n_records: int | None = None) -> tuple[int, int]:
+    """Return the records and nt of a unit for a device, by name; `n_records` are those that the user asked for."""
+    records, bases = UNIT_SIZES[device.partition(":")[0]]
+    return n_records or records, bases
+
+
+def iter_units(records: Iterable[Record], n_records: int, n_bases: int) -> Iterator[Unit]:
     """Cut a stream of records into units: each is closed once it holds `n_records` or `n_bases`.
 
     Which records a unit holds follows from the input alone. A record is never divided.
