@@ -119,7 +119,7 @@ class Request:
         return "pairs" if self.in_pairs else "records"
 
     def units(self, source: Source, device: str) -> Iterator[Unit]:
-        """Read the input in a background thread and yield its units for a device; warn where records look like pairs."""
+        """Read the input in a background thread and yield units for a device; warn where records look like pairs."""
         blocks = iter_blocks(source, self.in_pairs, *unit_size(device, self.unit_records))
         if not self.in_pairs:
             for hint in hints(heads_of(source.files)):
