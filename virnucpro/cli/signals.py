@@ -11,7 +11,7 @@ from virnucpro.errors import StoppedError
 
 # 75 is EX_TEMPFAIL: a batch system may start the command again; 130 is what shells make of Ctrl-C.
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
-# A signal that arrives within an import is heeded after it: so often it is looked whether that is over.
+# Signals during an import are deferred; poll until it ends.
 _AGAIN_SECONDS = 0.05
 
 
