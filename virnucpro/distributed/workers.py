@@ -21,7 +21,7 @@ from virnucpro.run.directory import Directory
 from virnucpro.run.manifest import RunnerReport, WorkerCounts
 from virnucpro.run.progress import PLAIN_LINE_SECONDS, say
 from virnucpro.run.provenance import differences
-from virnucpro.run.task import Done
+from virnucpro.run.runner import Done
 from virnucpro.run.units import Unit
 
 # A unit that has lost so many workers is what kills them.
