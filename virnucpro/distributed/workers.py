@@ -186,7 +186,7 @@ class Workers(AbstractContextManager["Workers"]):
     def _done(self, worker: _Worker, piece: _Piece, reply: Reply) -> Done[Any]:
         worker.units, worker.done, worker.records = worker.units - 1, worker.done + 1, worker.records + piece.records
         worker.busy[reply.process], worker.recovered[reply.process] = reply.busy, reply.recovered
-        return Done(piece.records, reply.counts, worker.name)
+        return Done(piece.records, reply.counts, worker.name, worker.ready)
 
     def _lost(self, worker: _Worker, piece: _Piece | None, error: Exception) -> None:
         reason = str(error).strip().splitlines()

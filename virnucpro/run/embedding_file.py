@@ -41,7 +41,7 @@ def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None
 
 
 def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
-    """Tell whether a shard is there, whole and of these settings, but of other records."""
+    """Return whether a shard is there, whole and of these settings, but of other records."""
     try:
         with safe_open(path, "np") as shard:
             metadata, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
@@ -52,7 +52,7 @@ def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
 
 
 def is_done(path: Path, unit: Unit, settings: str) -> bool:
-    """Tell whether a shard is there, whole, and of these records and settings."""
+    """Return whether a shard is there, whole, and of these records and settings."""
     try:
         with safe_open(path, "np") as shard:
             metadata, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")

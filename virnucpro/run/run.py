@@ -97,4 +97,4 @@ def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[
 def _add(done: Iterable[Done[C]], state: RunState[C], counter: Counter) -> None:
     for unit in done:
         state.add(unit.counts)
-        counter.advance(unit.records, unit.worker)
+        counter.advance(unit.records, unit.worker, unit.ready)

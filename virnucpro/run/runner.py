@@ -13,11 +13,15 @@ from virnucpro.run.units import Unit
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[C_co]):
-    """A unit that is done: its records, its counts, and the worker that did it, if there are several."""
+    """A unit that is done: its number of records, and its counts.
+
+    Where there are several workers, `worker` did it, which is `ready` since then, in monotonic seconds.
+    """
 
     records: int
     counts: C_co
     worker: str | None = None
+    ready: float | None = None
 
 
 class Runner(Protocol[C_co]):
