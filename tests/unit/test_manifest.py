@@ -64,9 +64,12 @@ def test_what_is_written_is_read(tmp_path, manifest):
 
 def test_names_of_the_fingerprint():
     assert (PREDICT.shard, PREDICT.in_pairs, PREDICT.legacy) == ("1/2", True, False)
-    assert (EMBED.shard, EMBED.in_pairs, EMBED.legacy) == (None, False, False)
-    with pytest.raises(ValueError, match="--paired"):
-        _ = Manifest("running", {"--paired": 1}).in_pairs
+    assert EMBED.shard is None
+    for fingerprint in ({"--paired": 1}, {}):
+        with pytest.raises(ValueError, match="--paired"):
+            _ = Manifest("running", fingerprint).in_pairs
+    with pytest.raises(ValueError, match="--shard"):
+        _ = Manifest("running", {"--shard": 3}).shard
 
 
 PARTS = {
