@@ -16,7 +16,7 @@ from virnucpro.run.tally import EmbedTally
 from virnucpro.run.units import Unit, iter_units
 from virnucpro.types import Record
 
-UNITS = list(iter_units([Record(f"r{i}", b"ACGT", index=i) for i in range(12)], 2))
+UNITS = list(iter_units([Record(f"r{i}", b"ACGT", index=i) for i in range(12)], 2, 1000))
 
 
 @dataclass
