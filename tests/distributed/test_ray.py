@@ -248,9 +248,9 @@ def test_a_plan_fills_the_nodes_or_does_what_is_asked(scale, options, plan):
     [
         (Scale(), Options(device="cuda"), "no node has 1 CPU cores and a GPU .*: 8 CPU, 0 GPU"),
         (Scale(), Options(threads=9), "no node has 9 CPU cores for a worker"),
-        (Scale(), Options(device="cuda:1"), "auto, cpu or cuda, got 'cuda:1'"),
+        (Scale(), Options(device="cuda:1"), "device must be auto, cpu or cuda on Ray, got 'cuda:1'"),
         (Scale(gpus=1), Options(device="cpu"), "exclude each other"),
-        (Scale(workers=3, gpus=2), Options(), "do not come out even"),
+        (Scale(workers=3, gpus=2), Options(), "workers must be a multiple of gpus, got 3 and 2"),
     ],
     ids=str,
 )

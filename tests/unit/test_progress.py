@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -135,3 +136,13 @@ def test_on_a_terminal_the_summary_has_a_line_for_each_thing(monkeypatch):
 )
 def test_times_in_words(seconds, words):
     assert in_words(seconds) == words
+
+
+def test_the_rate_of_a_worker_counts_from_when_it_was_ready():
+    counter = progress.Counter()
+    counter.advance(300, "worker 1", time.monotonic() - 10)
+    counter.advance(300, "worker 1", time.monotonic() - 10)
+    counter.advance(50, "worker 2", time.monotonic() - 10)
+    rates = counter.rates()
+    assert rates["worker 1"] == pytest.approx(60, rel=0.5)
+    assert rates["worker 1"] > 5 * rates["worker 2"] > 0

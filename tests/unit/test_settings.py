@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import virnucpro
+from virnucpro.cli.main import with_flags
 from virnucpro.config import CallOptions, ComputeOptions, number
 from virnucpro.errors import ConfigError, InputError, OutputError
 from virnucpro.files import locked
@@ -140,3 +141,18 @@ def test_an_error_keeps_its_fields_in_another_process():
         == (str(caught.value), ("min_score",))
         == ("min_score must lie in 0..1, got 2", ("min_score",))
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConfigError("min_score must lie in 0..1, got 2", "min_score"), "--min-score must lie in 0..1, got 2"),
+        (ConfigError("paired and interleaved differ", "paired", "interleaved"), "--paired and --interleaved differ"),
+        (ConfigError("layer must be 1 for /data/layer/x", "layer"), "--layer must be 1 for /data/layer/x"),
+        (ConfigError("the device is busy; use --device cpu"), "the device is busy; use --device cpu"),
+        (InputError("layer"), "layer"),
+    ],
+    ids=["a field", "two fields", "a path", "no field", "another error"],
+)
+def test_the_command_line_names_flags(error, message):
+    assert with_flags(error) == message

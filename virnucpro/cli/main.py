@@ -107,9 +107,9 @@ def _options(
 
 
 def _fill_closed_streams() -> None:
-    """Open something in the place of standard streams that are closed, lest a file of the run gets their numbers.
+    """Open /dev/null for standard streams that are closed, so that no file of the run gets their numbers.
 
-    Whoever needs standard input or output then gets an error; what is said on stderr is lost.
+    Reading standard input or writing standard output is then an error; messages on stderr are lost.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -135,16 +135,17 @@ def _run(argv: Sequence[str] | None) -> int:
         return int(error.exit_code)
 
 
-def _with_flags(error: VirnucproError) -> str:
+def with_flags(error: VirnucproError) -> str:
     """Return the message of an error, in which the fields of options that it names are flags of the command line.
 
-    >>> _with_flags(ConfigError("min_score must lie in 0..1, got 2", "min_score"))
+    >>> with_flags(ConfigError("min_score must lie in 0..1, got 2", "min_score"))
     '--min-score must lie in 0..1, got 2'
     """
     fields = "|".join(map(re.escape, error.fields)) if isinstance(error, ConfigError) else ""
     if not fields:
         return str(error)
-    return re.sub(rf"\b({fields})\b", lambda match: f"--{match[0].replace('_', '-')}", str(error))
+    # Not within a path or another flag.
+    return re.sub(rf"(?<![\w/.-])({fields})(?![\w/-])", lambda match: f"--{match[0].replace('_', '-')}", str(error))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.flush()  # what fails at exit nobody can tell of
         sys.exit(code)
     except VirnucproError as error:
-        logs.report_error(error, _with_flags(error))
+        logs.report_error(error, with_flags(error))
         sys.exit(error.exit_code)
     except (MemoryError, ImportError, RuntimeError) as error:
         if (lacking := as_memory_error(error)) is None:

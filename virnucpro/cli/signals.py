@@ -11,13 +11,13 @@ from virnucpro.errors import StoppedError
 
 # 75 is EX_TEMPFAIL: a batch system may start the command again; 130 is what shells make of Ctrl-C.
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
-# A signal that arrives within an import is heeded after it: so often it is looked whether that is over.
+# Signals during an import are deferred; poll until it ends.
 _AGAIN_SECONDS = 0.05
 
 
 @contextmanager
 def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[None]:
-    """Raise StoppedError in the block when SIGTERM or SIGINT arrives; the handlers before are put back after.
+    """Raise StoppedError in the block when SIGTERM or SIGINT arrives; restore the earlier handlers after it.
 
     The program then ends within moments; a second Ctrl-C ends it at once, which loses nothing more.
     """
@@ -51,7 +51,7 @@ def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[N
 
 
 def _is_import(frame: FrameType | None) -> bool:
-    """Tell whether a module is being imported: left half-way it breaks what comes after, if an error comes at all."""
+    """Return whether a module is being imported: left half-way it breaks what comes after, if an error comes at all."""
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     return frame is not None

@@ -202,19 +202,21 @@ def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, f
         ConfigError: the cluster has no room for a worker, or the options contradict each other.
     """
     if options.device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"with --engine ray, the device is auto, cpu or cuda, got {options.device!r}; use --gpus")
+        raise ConfigError(
+            f"device must be auto, cpu or cuda on Ray, got {options.device!r}; gpus says how many", "device", "gpus"
+        )
     cores, n_gpus = options.threads or 1, int(sum(node.get("GPU", 0) for node in nodes))
     on_gpus = options.device == "cuda" or (options.device == "auto" and (scale.gpus or (scale.gpus is None and n_gpus)))
     if not on_gpus:
         if scale.gpus:
-            raise ConfigError(f"--gpus {scale.gpus} and --device {options.device} exclude each other")
+            raise ConfigError(f"gpus {scale.gpus} and device {options.device} exclude each other", "gpus", "device")
         room = sum(int(node.get("CPU", 0)) // cores for node in nodes)
         return Plan(_some(scale.workers or room, cores, "", nodes), cores, 0, "cpu")
     room = sum(min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0))) for node in nodes)
     gpus = _some(scale.gpus or scale.workers or room, cores, " and a GPU", nodes)
     workers = scale.workers or gpus
     if workers % gpus:
-        raise ConfigError(f"each GPU has one or more workers: {workers} workers on {gpus} GPUs do not come out even")
+        raise ConfigError(f"workers must be a multiple of gpus, got {workers} and {gpus}", "workers", "gpus")
     return Plan(workers, cores, gpus / workers, "cuda")
 
 

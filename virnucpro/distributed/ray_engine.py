@@ -14,8 +14,9 @@ from virnucpro.distributed.workers import Workers
 from virnucpro.run.directory import Directory
 from virnucpro.run.progress import say
 from virnucpro.run.run import OpenRunner
+from virnucpro.run.runner import Runner
 from virnucpro.run.tally import C
-from virnucpro.run.task import Runner, Task
+from virnucpro.run.task import Task
 
 
 def open_ray(scale: Scale) -> OpenRunner[C]:

@@ -69,7 +69,7 @@ def members(directory: Path) -> Iterator[int]:
 
 
 def _writes_in(process: Path, directory: Path) -> bool:
-    """Tell whether a process, by its folder in /proc, has a file in a directory open for writing; `tail -f` has not."""
+    """Return whether a process, by its folder in /proc, has a file in a directory open for writing."""
     for link in (process / "fd").iterdir():
         with suppress(OSError):  # closed meanwhile
             if os.readlink(link).startswith(f"{directory}/"):

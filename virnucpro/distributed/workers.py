@@ -21,7 +21,7 @@ from virnucpro.run.directory import Directory
 from virnucpro.run.manifest import RunnerReport, WorkerCounts
 from virnucpro.run.progress import PLAIN_LINE_SECONDS, say
 from virnucpro.run.provenance import differences
-from virnucpro.run.task import Done
+from virnucpro.run.runner import Done
 from virnucpro.run.units import Unit
 
 # A unit that has lost so many workers is what kills them.
@@ -186,7 +186,7 @@ class Workers(AbstractContextManager["Workers"]):
     def _done(self, worker: _Worker, piece: _Piece, reply: Reply) -> Done[Any]:
         worker.units, worker.done, worker.records = worker.units - 1, worker.done + 1, worker.records + piece.records
         worker.busy[reply.process], worker.recovered[reply.process] = reply.busy, reply.recovered
-        return Done(piece.records, reply.counts, worker.name)
+        return Done(piece.records, reply.counts, worker.name, worker.ready)
 
     def _lost(self, worker: _Worker, piece: _Piece | None, error: Exception) -> None:
         reason = str(error).strip().splitlines()

@@ -175,11 +175,11 @@ class RunDirectory(Directory):
             return leftovers(self.path, any_of(path.name for path in (self.manifest_path, *self._every_table())))
 
     def has_tables(self, fastq: bool) -> bool:
-        """Tell whether all tables are there, with `fastq` also those of hits that came from FASTQ."""
+        """Return whether all tables are there, with `fastq` also those of hits that came from FASTQ."""
         return all(path.is_file() for path in self._tables(fastq))
 
     def lacks(self, names: Sequence[str]) -> bool:
-        """Tell whether one of these files is not there."""
+        """Return whether one of these files is not there."""
         return not all((self.path / name).is_file() for name in names)
 
     def remove_results(self) -> None:

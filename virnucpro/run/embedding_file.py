@@ -19,11 +19,11 @@ from virnucpro.run.units import Unit
 Vectors = npt.NDArray[np.float32]
 
 
-def _tell(unit: Unit, settings: str, vectors: Vectors) -> dict[str, str]:
-    """Return what a shard says about itself: SHA-256 of its records, of the settings and of its values."""
+def _metadata(unit: Unit, settings: str, vectors: Vectors) -> dict[str, str]:
+    """Return the metadata of a shard: SHA-256 of its records, of the settings and of its values."""
     digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
-    told = {"input_sha256": unit.digest, "settings_sha256": settings, "sha256": digest}
-    return {"virnucpro": json.dumps(told)}  # one entry: safetensors writes several in any order
+    digests = {"input_sha256": unit.digest, "settings_sha256": settings, "sha256": digest}
+    return {"virnucpro": json.dumps(digests)}  # one entry: safetensors writes several in any order
 
 
 def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None:
@@ -34,28 +34,28 @@ def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None
     """
     with atomic_path(path) as temporary:
         try:
-            save_file({"embeddings": vectors}, temporary, metadata=_tell(unit, settings, vectors))
+            save_file({"embeddings": vectors}, temporary, metadata=_metadata(unit, settings, vectors))
         except SafetensorError as error:
             raise OutputError(f"{path} cannot be written: {error}; choose another --output") from error
         temporary.chmod(0o644)  # safetensors writes it readable by its owner alone
 
 
 def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
-    """Tell whether a shard is there, whole and of these settings, but of other records."""
+    """Return whether a shard is there, whole and of these settings, but of other records."""
     try:
         with safe_open(path, "np") as shard:
-            told, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
-            said = json.loads(told["virnucpro"])["input_sha256"]
+            metadata, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
+            found = json.loads(metadata["virnucpro"])["input_sha256"]
     except (OSError, SafetensorError, ValueError, TypeError, LookupError, RecursionError):
         return False
-    return said != unit.digest and told == _tell(replace(unit, digest=said), settings, vectors)
+    return found != unit.digest and metadata == _metadata(replace(unit, digest=found), settings, vectors)
 
 
 def is_done(path: Path, unit: Unit, settings: str) -> bool:
-    """Tell whether a shard is there, whole, and of these records and settings."""
+    """Return whether a shard is there, whole, and of these records and settings."""
     try:
         with safe_open(path, "np") as shard:
-            told, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
+            metadata, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
     except (OSError, SafetensorError):
         return False
-    return told == _tell(unit, settings, vectors)
+    return metadata == _metadata(unit, settings, vectors)

@@ -98,7 +98,7 @@ def _memory(predictor: Predictor, records: int) -> str:
     """Return the peak so far, which a whole block has reached, and what grows with the records."""
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 8 * min(records, MOST_IDS)
-    told = f"{host / 1e9:.1f} GB"
+    memory = f"{host / 1e9:.1f} GB"
     if predictor.device.type == "cuda":
-        told += f", and {torch.cuda.max_memory_reserved(predictor.device) / 1e9:.1f} GB of the GPU's"
-    return told
+        memory += f", and {torch.cuda.max_memory_reserved(predictor.device) / 1e9:.1f} GB of the GPU's"
+    return memory

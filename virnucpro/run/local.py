@@ -10,8 +10,9 @@ from typing import Generic
 
 from virnucpro.run.directory import Directory
 from virnucpro.run.manifest import RunnerReport
+from virnucpro.run.runner import Done, Runner
 from virnucpro.run.tally import C
-from virnucpro.run.task import Done, Runner, Task
+from virnucpro.run.task import Task
 from virnucpro.run.units import Unit
 
 

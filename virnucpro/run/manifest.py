@@ -133,8 +133,15 @@ class Manifest:
 
     @property
     def shard(self) -> str | None:
-        """The shard, as I/N, that this is the run of."""
-        return self.fingerprint.get("--shard")
+        """The shard, as I/N, that this is the run of.
+
+        Raises:
+            ValueError: the fingerprint has something else there.
+        """
+        value = self.fingerprint.get("--shard")
+        if not isinstance(value, str | None):
+            raise ValueError(f"--shard of the fingerprint is {value!a:.40}")
+        return value
 
     @property
     def in_pairs(self) -> bool:
@@ -150,9 +157,9 @@ class Manifest:
         """Return an option of the fingerprint that is true or false.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: it is neither, or missing.
         """
-        value = self.fingerprint.get(name, False)
+        value = self.fingerprint.get(name)
         if not isinstance(value, bool):
             raise ValueError(f"{name} of the fingerprint is neither true nor false")
         return value

@@ -1,9 +1,8 @@
-"""What a run says while it works: progress with rate and time left, and a closing summary."""
+"""Messages of a run while it works: progress with rate and time left, and a closing summary."""
 
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -27,8 +26,6 @@ logging.addLevelName(NOTICE, "NOTICE")
 PLAIN_LINE_SECONDS = 30.0
 # On a terminal, so many workers have a line.
 MOST_LINES = 16
-_RECORDS_A_LOOK = 64
-_NAMED_FASTQ = re.compile(r"\.(fastq|fq)(\.(gz|bz2|xz|zst))?\Z", re.IGNORECASE)
 
 
 def say(*parts: str, event: str = "message", **fields: object) -> None:
@@ -49,28 +46,23 @@ def in_words(seconds: float) -> str:
 
 
 class Counter:
-    """Counts records as they are done, in all and for each worker where there are several, and how fast that goes.
+    """Counts the records that are done, in total and for each worker, and how fast.
 
-    Those kept of an earlier run are no `new` ones and tell nothing about the pace.
+    Those kept of an earlier run are not `new` and do not count for the pace.
     """
 
     def __init__(self, source: Source | None = None, unit: str = "records") -> None:
         self.source, self.unit, self.began = source, unit, time.monotonic()
         self.records = self.new = 0
         self._said = self.began
-        self._workers: dict[str, tuple[float, int]] = {}  # when each began, in monotonic seconds, and its records
+        self._workers: dict[str, tuple[float, int]] = {}  # since when each is ready, monotonic seconds, and its records
 
-    def begin(self, worker: str) -> None:
-        """Take note that a worker is ready."""
-        self._workers.setdefault(worker, (time.monotonic(), 0))
-
-    def advance(self, records: int, worker: str | None = None, new: bool = True) -> None:
-        """Count records, of a worker where one is named."""
+    def advance(self, records: int, worker: str | None = None, ready: float | None = None, new: bool = True) -> None:
+        """Count records, of a worker that is `ready` since then (monotonic seconds; None: the beginning), if named."""
         self.records += records
         self.new += records if new else 0
         if worker is not None:
-            self.begin(worker)
-            since, before = self._workers[worker]
+            since, before = self._workers.get(worker, (self.began if ready is None else ready, 0))
             self._workers[worker] = since, before + records
         self._show(worker)
 
@@ -90,7 +82,7 @@ class Counter:
         return None if self.total is None or not self.new else (self.total - self.records) / self.pace
 
     def rate(self, worker: str) -> float:
-        """Return records per second of a worker since it began."""
+        """Return records per second of a worker since it is ready."""
         since, records = self._workers[worker]
         return records / max(time.monotonic() - since, 1e-6)
 
@@ -145,7 +137,7 @@ def shown_progress(source: Source | None = None, unit: str = "records") -> Itera
 
 
 def writes_json() -> bool:
-    """Tell whether --json-log was asked for."""
+    """Return whether --json-log was asked for."""
     return any(getattr(handler.formatter, "json_lines", False) for handler in logging.getLogger().handlers)
 
 

@@ -48,7 +48,7 @@ class Shard:
         return f"{self.number}/{self.all}"
 
     def has(self, unit: int) -> bool:
-        """Tell whether this shard does the unit of that number."""
+        """Return whether this shard does the unit of that number."""
         return unit % self.all == self.number - 1
 
 

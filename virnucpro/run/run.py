@@ -1,6 +1,6 @@
 """The main loop of a run: units of an input are kept or done, then the files of the run are finished.
 
-What is done with a unit is a task (`run/task.py`), where it is done a runner (`run/local.py`, `distributed/`), what
+What is done with a unit is a task (`run/task.py`), where it is done a runner (`run/local.py`, `distributed/`), and what
 becomes of the units an output (`run/predictions.py`, `run/embeddings.py`).
 """
 
@@ -16,9 +16,10 @@ from virnucpro.run.directory import Directory
 from virnucpro.run.local import open_local
 from virnucpro.run.manifest import RunnerReport
 from virnucpro.run.progress import Counter, shown_progress
+from virnucpro.run.runner import Done, Runner
 from virnucpro.run.state import RunState
 from virnucpro.run.tally import C
-from virnucpro.run.task import Done, Runner, Task
+from virnucpro.run.task import Task
 from virnucpro.run.units import Unit
 from virnucpro.seq.source import Source
 
@@ -96,4 +97,4 @@ def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[
 def _add(done: Iterable[Done[C]], state: RunState[C], counter: Counter) -> None:
     for unit in done:
         state.add(unit.counts)
-        counter.advance(unit.records, unit.worker)
+        counter.advance(unit.records, unit.worker, unit.ready)

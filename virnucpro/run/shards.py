@@ -103,11 +103,11 @@ def _read_shard(path: Path) -> _Done:
     advice = "give the output directories of `predict --shard`"
     try:
         manifest = read_manifest(path / "run.json")
+        shard = manifest.shard
     except OSError as error:
         raise ConfigError(f"{path} holds no run: run.json: {error.strerror}; {advice}") from error
     except ValueError as error:
         raise _damaged(path, str(error)) from error
-    shard = manifest.shard
     if shard is None:
         raise ConfigError(f"{path} holds a whole run, no shard; {advice}")
     if manifest.status != COMPLETE:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -32,7 +32,6 @@ from virnucpro.pretrained.registry import (
 )
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
-from virnucpro.run.manifest import RunnerReport
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
 from virnucpro.run.tally import C_co, EmbedTally, Tally
 from virnucpro.run.unit_caller import MOST_PROCESSES, UnitCaller
@@ -188,30 +187,6 @@ class OpenEmbedTask:
 
     def stop(self) -> None:
         self._embedder.runner.stopped = True
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[C_co]):
-    """A unit that is done: its records, its counts, and the worker that did it, if there are several."""
-
-    records: int
-    counts: C_co
-    worker: str | None = None
-
-
-class Runner(Protocol[C_co]):
-    """Does the units of a task, here or elsewhere. A unit that is done has its file written."""
-
-    setup: Any
-
-    def submit(self, unit: Unit) -> Sequence[Done[C_co]]:
-        """Hand a unit over as soon as there is room; return what was done meanwhile, in any order."""
-
-    def finish(self) -> Iterator[Done[C_co]]:
-        """Yield the rest of what was handed over, as it is done."""
-
-    def report(self) -> RunnerReport:
-        """Return what the manifest says of the work at the end."""
 
 
 def load_predictor(model: str, options: Options, legacy: bool = False) -> Predictor:
