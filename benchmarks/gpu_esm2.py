@@ -43,7 +43,7 @@ from virnucpro.models import ESM2_SHAPES, ESM2Config
 WORKLOADS = ("equal", "proteins", "reads")
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense half precision, FLOP/s, from the data sheets
 PARTS = 5
-PEERS = ("triton", "flash-attn", "fa3-fwd", "transformers", "fair-esm")
+PEERS = ("triton", "flash-attn", "transformers", "fair-esm")
 
 
 def draw(workload: str, tokens: int) -> list[TokenSequence]:

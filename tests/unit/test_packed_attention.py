@@ -241,7 +241,7 @@ def test_the_cpu_gets_sdpa(dtype, alibi):
 
 def test_explanations_name_every_backend():
     reasons = dict(module.explain_backends(CPU, torch.float32, 64))
-    names = ["triton", "torch-varlen", "flash-attn", "fa3", "sdpa"]
+    names = ["triton", "torch-varlen", "flash-attn", "sdpa"]
     assert list(reasons) == [backend.name for backend in module.BACKENDS] == names
     assert reasons["sdpa"] == ""
     assert all(reasons[name] for name in names[:-1])
@@ -251,8 +251,8 @@ def test_explanations_name_every_backend():
 @pytest.mark.parametrize("flash", [False, True])
 def test_refusals_say_what_is_needed(monkeypatch, flash):
     monkeypatch.setattr(module, "FLASH_ATTN_AVAILABLE", flash)
-    reason = dict(module.explain_backends(CPU, torch.bfloat16, 64))["flash-attn"]
-    assert ("needs a CUDA GPU, the model is on cpu" if flash else "pip install 'virnucpro[flash]'") in reason
+    reasons = dict(module.explain_backends(CPU, torch.bfloat16, 64))
+    assert reasons["flash-attn"] == reasons["torch-varlen"] == "needs a CUDA GPU, the model is on cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert module.choose_backend(torch.device("cuda"), torch.bfloat16, 64).name == "sdpa"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -265,8 +265,11 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
     }
     for (dtype, width), word in explain.items():
         found = dict(module.explain_backends(torch.device("cuda"), dtype, width))
-        for name in ("torch-varlen", "flash-attn") if flash else ("torch-varlen",):
-            assert (word in found[name]) if word else not found[name]
+        assert (word in found["torch-varlen"]) if word else not found["torch-varlen"]
+        if word or flash:
+            assert found["flash-attn"] == found["torch-varlen"]
+        else:
+            assert "is not installed: pip install 'virnucpro[flash]'" in found["flash-attn"]
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
     assert "8.0" in dict(module.explain_backends(torch.device("cuda"), torch.float16, 64))["torch-varlen"]
 
@@ -274,7 +277,7 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ("fastest", "one of triton, torch-varlen, flash-attn, fa3, sdpa, got 'fastest'"),
+        ("fastest", "one of triton, torch-varlen, flash-attn, sdpa, got 'fastest'"),
         ("torch-varlen", "cannot be used: it needs"),
     ],
 )
