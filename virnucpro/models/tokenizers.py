@@ -6,7 +6,7 @@ A tokenizer is called on a list of sequences and returns one int64 array a seque
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Protocol
@@ -88,11 +88,6 @@ class KmerTokenizer:
         codes = self._code[np.frombuffer(joined, dtype=np.uint8)].reshape(-1, k) @ self._powers
         body = np.where(codes < 0, self.unk_token, codes + 4)
         return _framed(body, rows, self.cls_token, self.eos_token)
-
-    def vocabulary_text(self) -> list[str]:
-        """Return the tokens as text, in the order of their ids."""
-        kmers = ("".join(letters) for letters in product("ACGT", repeat=self.k))
-        return ["<cls>", "<pad>", "<eos>", "<unk>", *kmers, "<mask>"]
 
 
 class BPETokenizer:
