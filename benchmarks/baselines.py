@@ -266,9 +266,9 @@ def figures(score: Score, genomes: Genomes) -> dict[str, Any]:
         low, high = Bootstrap().intervals([(everything, sample)], classes, taxa)[0][MACRO, "auroc"]
         result = evaluate(scores, classes)
         found |= {
-            f"macro_auroc_{length}": round(result.macro_auroc, 4),
+            f"macro_auroc_{length}": result["macro_auroc"],
             f"interval_{length}": [round(low, 4), round(high, 4)],
-            f"recall_at_5_percent_fpr_{length}": round(result.recall_at_5_percent, 4),
+            f"recall_at_5_percent_fpr_{length}": result["recall_at_5_percent_fpr"],
         }
     return found
 
