@@ -11,8 +11,6 @@ contenders (--contenders)
             numbers that are quantised already
     ours    forward_packed with each attention backend that the device offers
     plain   ours without the fused kernels, with the preferred backend
-    variants  ours with the first half of the feed-forward part done by so many tokens at a time, or a float16 residual
-    fused   ours with the feed-forward layer of fused_gelu.py, in two tilings
     hf      transformers EsmModel with sdpa, padded, in file order and, where lengths differ, sorted by length
     fair    fair-esm: float32 at 2 k tokens a batch in file order, and float16 autocast sorted by length
 workloads (--workloads)
