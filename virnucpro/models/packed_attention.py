@@ -122,26 +122,7 @@ def flash_attn_varlen_wrapper(
         found = ", ".join(str(t.device) for t in (q, k, v, cu_seqlens))
         raise RuntimeError(f"q, k, v and cu_seqlens must be on a CUDA device, got {found}; use .to('cuda')")
     check_packed(q, k, v, cu_seqlens, max_seqlen)
-    return _flash_attn(q, k, v, cu_seqlens, max_seqlen, dropout_p, causal, softmax_scale)
-
-
-def _flash_attn(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens: Tensor,
-    max_seqlen: int,
-    dropout_p: float = 0.0,
-    causal: bool = False,
-    softmax_scale: float | None = None,
-    alibi_slopes: Tensor | None = None,
-) -> Tensor:
-    assert _flash_attn_varlen_func is not None  # for the type checker: callers have looked
-    out: Tensor = _flash_attn_varlen_func(
-        q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen,
-        dropout_p=dropout_p, causal=causal, softmax_scale=softmax_scale, alibi_slopes=alibi_slopes,
-    )  # fmt: skip
-    return out
+    return _flash(q, k, v, cu_seqlens, max_seqlen, dropout_p=dropout_p, causal=causal, softmax_scale=softmax_scale)
 
 
 class AttentionBackend(Protocol):
@@ -208,8 +189,14 @@ def _torch_varlen(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: 
     return out
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, slopes: Tensor | None) -> Tensor:
-    return _flash_attn(q, k, v, cu_seqlens, longest, alibi_slopes=slopes)
+def _flash(
+    q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, slopes: Tensor | None = None, **options: Any
+) -> Tensor:
+    assert _flash_attn_varlen_func is not None  # for the type checker: callers have looked
+    out: Tensor = _flash_attn_varlen_func(
+        q, k, v, cu_seqlens, cu_seqlens, longest, longest, alibi_slopes=slopes, **options
+    )
+    return out
 
 
 def _torch_varlen_fault(device: torch.device, dtype: torch.dtype) -> str:
