@@ -274,6 +274,28 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
     assert "8.0" in dict(module.explain_backends(torch.device("cuda"), torch.float16, 64))["torch-varlen"]
 
 
+def test_flash_attn_gets_the_borders_twice_and_the_options(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        module, "_flash_attn_varlen_func", lambda *given, **named: calls.append((given, named)) or given[0]
+    )
+    q, k, v = torch.zeros(3, 10, 2, 8, dtype=torch.float16)
+    slopes, cu_seqlens = torch.tensor([0.5, 0.25]), borders(0, 3, 10)
+    backend = next(backend for backend in module.BACKENDS if backend.name == "flash-attn")
+    plan = backend.prepare(cu_seqlens, 7)
+    assert backend.attend(q, k, v, plan, slopes) is q
+    monkeypatch.setattr(module, "FLASH_ATTN_AVAILABLE", True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    wrapper_call(max_seqlen=8, dropout_p=0.1, causal=True, softmax_scale=0.3)
+    (first, named), (second, options) = calls
+    assert first[:3] == (q, k, v)
+    assert first[3] is first[4] is cu_seqlens
+    assert first[5:] == (7, 7)
+    assert named == {"alibi_slopes": slopes}
+    assert second[5:] == (8, 8)
+    assert options == {"alibi_slopes": None, "dropout_p": 0.1, "causal": True, "softmax_scale": 0.3}
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
