@@ -43,7 +43,7 @@ help:
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make docs       build the documentation into site/; open site/index.html"
 	@echo "make build      make sdist and wheel in dist/, install the wheel in an empty environment and run it"
-	@echo "make bench      run every benchmarks/bench_*.py; JSON goes to benchmarks/results/"
+	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
 	@echo "make lock       make requirements.lock and $(BUILD_LOCK) anew from pyproject.toml and constraints.txt"
 	@echo "make audit      look up known vulnerabilities of what is in both locks (needs a network)"

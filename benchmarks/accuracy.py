@@ -61,7 +61,7 @@ def main() -> None:
             "hosts": np.mean([is_virus[of_class == name].mean() for name in classes]),
             "shuffled": np.mean([bool(result.call.is_virus) for result in shuffled]),
         }
-        figures = evaluate(scores, [window.class_name for window in windows]).to_json()
+        figures = evaluate(scores, [window.class_name for window in windows])
         rows.append({
             "split": arguments.split, "virus_split": virus_split, "length": length, "precision": predictor.precision,
             **figures, "called": {name: round(float(share), 4) for name, share in called.items()},

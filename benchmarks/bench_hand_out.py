@@ -23,7 +23,7 @@ from virnucpro.distributed.cluster import Scale, connected, import_ray
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.directory import RunDirectory
-from virnucpro.run.units import UNIT_RECORDS, Unit, iter_units
+from virnucpro.run.units import UNIT_RECORDS, ContentDigest, Unit, iter_units
 from virnucpro.seq import read_records
 
 READS, LENGTH, REPEATS = 32 * UNIT_RECORDS, 150, 7
@@ -104,10 +104,12 @@ def main() -> None:
         directory = RunDirectory(folder)
         write = cpu_seconds(lambda: directory.write_unit(unit, results), REPEATS)
         add("write a unit file", write, n, directory.unit_path(0).stat().st_size)
-        for other in units[1:]:
+        digest = ContentDigest()
+        for other in units:
             directory.write_unit(other, results)  # as many bytes as its own
-        paths = [directory.unit_path(number) for number in range(len(units))]
-        add("merge", cpu_seconds(lambda: directory.merge(paths), REPEATS), sum(len(u.records) for u in units))
+            digest.add(other.digest, len(other.records))
+        paths, content = [directory.unit_path(number) for number in range(len(units))], digest.content(fastq=True)
+        add("merge", cpu_seconds(lambda: directory.merge(paths, content), REPEATS), content.records)
     add("driver with Ray: pickle and hand out", through_ray(unit), n)
     write_results("hand_out", rows, device, ("ray", "dnaio"))
 

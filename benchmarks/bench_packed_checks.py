@@ -6,7 +6,7 @@ import torch
 from timing import cpu_name, median_seconds, write_results
 
 from virnucpro.models import create_position_ids_packed
-from virnucpro.models.packed_attention import check_packed
+from virnucpro.models.packed_checks import check_packed
 
 TOKENS, SEQUENCES = 16384, 100
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from virnucpro.models.float8 import FLOAT8, Float8Linear, quantise
 from virnucpro.models.kernels import PLAIN
 from virnucpro.models.packed_attention import explain_backends
 
-CONTENDERS = ("bound", "ours", "plain", "hf", "fair")  # and "variants" and "fused", of what was tried
+CONTENDERS = ("bound", "ours", "plain", "hf", "fair")
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": FLOAT8}  # fp8: of ours and the bound alone
 BUDGETS = (4096, 8192, 16384, 32768, 65536, 131072, 262144)  # tokens a batch
 MOST_WORK = 8e12  # tokens x layers x width^2 in a batch: 32 k tokens of 3B, whose batches then take a third of a second
@@ -93,37 +92,18 @@ def gemm_bound(config: ESM2Config, dtype: torch.dtype, device: torch.device) -> 
     return Contender(step, batches, budgets_for(config))
 
 
-class HalfResidual(ESM2):
-    """ESM-2 whose residual stream is in float16: three more bits than bfloat16, and a sum that is far from 65 504."""
-
-    def embed_tokens(self, *arguments: Tensor) -> Tensor:
-        return super().embed_tokens(*arguments).half()
-
-
 def ours(
     config: ESM2Config,
     dtype: torch.dtype,
     device: torch.device,
     attention: str = "auto",
     plain: bool = False,
-    rows: int | None = None,
-    half_residual: bool = False,
-    product: Any = None,
 ) -> Contender:
     with torch.device(device):
-        model = (HalfResidual if half_residual else ESM2)(config)
+        model = ESM2(config)
     model.eval().place(device, dtype, attention)
     if plain:
         model.kernels = PLAIN
-    if rows:
-        from virnucpro.models.triton_kernels import feed_forward
-
-        model.kernels = replace(model.kernels, feed_forward=partial(feed_forward, rows=rows))
-
-    if product:
-        from fused_gelu import fuse
-
-        fuse(model, product)
 
     def step(batch: Any) -> object:
         return model.forward_packed(
@@ -192,23 +172,6 @@ def entries(
                 yield f"ours {name}", precision, lambda name=name, dtype=dtype: ours(config, dtype, device, name)
         if dtype == FLOAT8:
             continue
-        if "variants" in kinds and device.type == "cuda":
-            for rows, half in ((1024, False), (2048, False), (4096, False), (None, True), (2048, True)):
-                name = f"ours, up and GELU by {rows or 'batch'}, {'float16' if half else 'float32'} residual"
-                yield (
-                    name, precision,
-                    lambda rows=rows, half=half, dtype=dtype: ours(
-                        config, dtype, device, rows=rows, half_residual=half
-                    ),
-                )  # fmt: skip
-        if "fused" in kinds and device.type == "cuda":
-            from fused_gelu import TILES as PRODUCTS
-
-            for product in PRODUCTS[:2]:
-                yield (
-                    f"ours, GELU in the product ({product})", precision,
-                    lambda product=product, dtype=dtype: ours(config, dtype, device, product=product),
-                )  # fmt: skip
         if "plain" in kinds:
             yield "ours, plain kernels", precision, lambda dtype=dtype: ours(config, dtype, device, plain=True)
         if "hf" in kinds and importable("transformers"):

@@ -11,8 +11,6 @@ contenders (--contenders)
             numbers that are quantised already
     ours    forward_packed with each attention backend that the device offers
     plain   ours without the fused kernels, with the preferred backend
-    variants  ours with the first half of the feed-forward part done by so many tokens at a time, or a float16 residual
-    fused   ours with the feed-forward layer of fused_gelu.py, in two tilings
     hf      transformers EsmModel with sdpa, padded, in file order and, where lengths differ, sorted by length
     fair    fair-esm: float32 at 2 k tokens a batch in file order, and float16 autocast sorted by length
 workloads (--workloads)
@@ -43,7 +41,7 @@ from virnucpro.models import ESM2_SHAPES, ESM2Config
 WORKLOADS = ("equal", "proteins", "reads")
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense half precision, FLOP/s, from the data sheets
 PARTS = 5
-PEERS = ("triton", "flash-attn", "fa3-fwd", "transformers", "fair-esm")
+PEERS = ("triton", "flash-attn", "transformers", "fair-esm")
 
 
 def draw(workload: str, tokens: int) -> list[TokenSequence]:

@@ -71,7 +71,7 @@ def scores(data: Path, split: str, name: str, lower: list[str], device: str) -> 
             found = np.array([np.nan if call.virus_score is None else call.virus_score for call in calls])
             virus = np.array([call.is_virus for call in calls])
             classes = [w.class_name for w in drawn]
-            accuracy = evaluate([None if np.isnan(s) else s for s in found], classes).macro_auroc
+            accuracy = evaluate([None if np.isnan(s) else s for s in found], classes)["macro_auroc"]
             row = {"what": "scores", "model": name, "precision": precision, "length": length, "macro_auroc": accuracy}
             if precision == "fp32":
                 exact[length] = found, virus

@@ -42,10 +42,9 @@ class OptionalPackage:
 
 
 FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varlen attention on GPUs, with ALiBi")
-FA3_FWD = OptionalPackage("fa3-fwd", "fa3_fwd_interface", "0.0.3", "fa3", "varlen attention on Hopper GPUs in bf16")
 TRITON = OptionalPackage("triton", "triton", "3.2", "triton", "fused inference kernels; comes with torch for CUDA")
 MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "report", "figures of `virnucpro scan` and `evaluate`")
 PYARROW = OptionalPackage("pyarrow", "pyarrow", "15.0", "parquet", "Parquet tables of `virnucpro predict --parquet`")
 RAY = OptionalPackage("ray", "ray", "2.30", "ray", "`--engine ray`: many devices and machines")
 
-LEDGER = (FLASH_ATTN, FA3_FWD, TRITON, MATPLOTLIB, PYARROW, RAY)
+LEDGER = (FLASH_ATTN, TRITON, MATPLOTLIB, PYARROW, RAY)

@@ -15,7 +15,7 @@ from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError
 from virnucpro.models import DNABERTConfig
 from virnucpro.models.encoder import PackedEncoder
-from virnucpro.models.pooling import ALL_TOKENS
+from virnucpro.models.pooling import PoolingWindow
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.pretrained.registry import Encoder, Model
@@ -100,7 +100,7 @@ def model(golden, monkeypatch) -> Model:
     )  # fmt: skip
     assert DNABERTConfig().width == WIDTH
     encoders = [
-        Encoder(Lookup(part.contiguous()), Vocabulary(sequences), ALL_TOKENS)
+        Encoder(Lookup(part.contiguous()), Vocabulary(sequences), PoolingWindow())
         for part, sequences in zip(vectors.split((WIDTH, PROTEIN_WIDTH), 1), texts.values(), strict=True)
     ]
     return Model(description, *encoders, Scores(vectors, logits))

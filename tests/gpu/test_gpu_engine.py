@@ -22,12 +22,15 @@ from virnucpro.models import (
     flash_attn_varlen_wrapper,
 )
 from virnucpro.models.packed_attention import BACKENDS
-from virnucpro.models.pooling import ALL_TOKENS, RESIDUES, mean_pool_packed
+from virnucpro.models.pooling import PoolingWindow, mean_pool_packed
 from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.registry import Encoder, load_model
 from virnucpro.types import Record
+
+ALL_TOKENS = PoolingWindow()
+RESIDUES = PoolingWindow(skip_first=1, skip_last=1, limit=1024)
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,10 +16,13 @@ from virnucpro.data import VarlenCollator, pad, unpad
 from virnucpro.errors import NumericalError
 from virnucpro.models import DNABERT, ESM2, DNABERTConfig, ESM2Config
 from virnucpro.models.packed_attention import BACKENDS, create_position_ids_packed
-from virnucpro.models.pooling import ALL_TOKENS, RESIDUES
+from virnucpro.models.pooling import PoolingWindow
 from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pretrained.registry import Encoder
+
+ALL_TOKENS = PoolingWindow()
+RESIDUES = PoolingWindow(skip_first=1, skip_last=1, limit=1024)
 
 # Three layers of float32 sums in another order; the fault of a wrong mask or position is above 1e-2.
 FP32 = 1e-5

@@ -10,7 +10,7 @@ from support.models import pack_rows, row_error
 from virnucpro.data import pad, unpad
 from virnucpro.errors import ModelError
 from virnucpro.models import ESM2, ESM2_SHAPES, ESM2Config
-from virnucpro.models.pooling import RESIDUES, mean_pool_packed
+from virnucpro.models.pooling import PoolingWindow, mean_pool_packed
 from virnucpro.pretrained.weights import ESM2_FAIR, ESM2_HUGGING_FACE, fill, load_fair_esm, load_tensors, map_keys
 
 # Float32 sums of up to 512 terms in another order, three layers deep.
@@ -142,7 +142,7 @@ def test_pooled_residues(pair):
     hidden = reference(pad(batch, PAD))[ours.n_layers]
     expected = torch.stack([row[1 : length - 1].mean(0) for row, length in zip(hidden, LENGTHS, strict=True)])
     found = ours.forward_packed(batch.input_ids, batch.cu_seqlens, batch.max_seqlen)[ours.n_layers]
-    assert row_error(mean_pool_packed(found, batch.cu_seqlens, RESIDUES), expected) <= PARITY
+    assert row_error(mean_pool_packed(found, batch.cu_seqlens, PoolingWindow(1, 1, 1024)), expected) <= PARITY
     with_eos = torch.stack([row[1:length].mean(0) for row, length in zip(hidden, LENGTHS, strict=True)])
     assert row_error(with_eos, expected) > FAULT  # the test would see <eos> in the mean
 

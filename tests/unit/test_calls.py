@@ -99,7 +99,10 @@ def test_deepmicroclass_pieces_are_normalised_and_zeros_are_no_score(tmp_path):
         (("name score", "a 1"), r"columns are name, score; known by .* virnucpro \(seq_name, virus_score\)"),
         ((), "columns are none; known by"),
         (("seq_name virus_score", "a 0.1", "a 0.2"), "more than one row for 'a'"),
-        (("seq_name virus_score", "a high"), "score of 'a' must be a number or NA: .*'high'"),
+        (
+            ("seq_name virus_score", "a high"),
+            "row of 'a' is not what virnucpro writes: virus_score must be a number, got 'high'",
+        ),
         (("seq_name virus_score", "a 1.5"), "must lie between 0 and 1, got 1.5"),
         (("seq_name virus_score", "a nan"), "must lie between 0 and 1, got nan"),
         (("seq_name virus_score length", "a 0.5 long"), "length must be a whole number of bases, got 'long'"),
@@ -152,16 +155,16 @@ DAMAGED = {
     "cut": (OURS[:-4], "line 3: the row of 'b' has 2 columns, the header has 3"),
     "an id twice": (OURS + "a\t9\t0.1\n", "more than one row for 'a', on lines 2 and 4"),
     "no id": (OURS.replace("\nb", "\n"), "line 3: no id in the column seq_name"),
-    "no number": (OURS.replace("0.5", "0.5x"), "line 2: the score of 'a' must be a number or NA: .*'0.5x'"),
+    "no number": (OURS.replace("0.5", "0.5x"), "line 2: the row of 'a' is not what virnucpro writes: .*'0.5x'"),
     "infinite": (OURS.replace("0.5", "inf"), "line 2: .*must lie between 0 and 1, got inf"),
-    "another writing of numbers": (OURS.replace("0.5", "0_5"), "line 2: the score of 'a' must be a number or NA"),
+    "another writing of numbers": (OURS.replace("0.5", "0_5"), "line 2: the row of 'a' is not what virnucpro writes"),
     "length": (OURS.replace("b\t9", "b\t\u0669"), "line 3: length must be a whole number of bases"),
     "a length beyond all": (OURS.replace("b\t9", "b\t" + 5000 * "9"), "line 3: length must be a whole number of bases"),
     "FASTA": (">a\nACGT\n", "line 1: this is FASTA"),
     "NUL": (OURS.replace("0.5", "0.5\0"), "line 2: this is no text"),
     "empty": ("", "is empty: its columns are none"),
-    "a report of Kraken2": (" 9.00\t1\t1\tU\t0\tunclassified\n", "is no table of calls that is known"),
-    "an output of Kraken2": ("C\ta\t1\t9\t1:5\n", "is no table of calls that is known"),
+    "a report of Kraken2": (" 9.00\t1\t1\tU\t0\tunclassified\n", "is of no known tool"),
+    "an output of Kraken2": ("C\ta\t1\t9\t1:5\n", "is of no known tool"),
     "escapes": ("\x1b[31m\tb\n", r"its columns are \\x1b\[31m, b"),
 }
 
@@ -185,7 +188,7 @@ def test_each_score_of_genomad_is_a_probability(tmp_path, column, cell):
     names = ["seq_name", "chromosome_score", "plasmid_score", "virus_score"]
     cells = ["a", *(cell if name == column else "0.1" for name in names[1:])]
     (tmp_path / "calls").write_text("\t".join(names) + "\n" + "\t".join(cells) + "\n")
-    with pytest.raises(InputError, match=f"line 2: the score of 'a' must be a number: {column} must"):
+    with pytest.raises(InputError, match=f"line 2: the row of 'a' is not what geNomad writes: {column} must"):
         read_calls(tmp_path / "calls")
 
 
@@ -201,7 +204,7 @@ def test_each_score_of_genomad_is_a_probability(tmp_path, column, cell):
 def test_scores_of_jaeger_are_checked(tmp_path, energy, scores, words):
     header = JAEGER.format(energy=energy, classes="bacteria_score phage_score")
     row = f"a 500 phage 0.3 {'2.0' if energy else ''} 0.9 False False 0.4 0.0 {scores} 1V LTR 3"
-    with pytest.raises(InputError, match=f"line 2: the score of 'a' must be a number: {words}"):
+    with pytest.raises(InputError, match=f"line 2: the row of 'a' is not what Jaeger writes: {words}"):
         read_calls(written(tmp_path, header, row))
 
 
@@ -211,5 +214,5 @@ def test_scores_of_deepmicroclass_are_sums(tmp_path, cell):
         "Sequence Name\tEukaryote\tEukaryoteVirus\tPlasmid\tProkaryote\tProkaryoteVirus\n"
         f"a\t2.5\t0\t0\t0\t7\nb\t1\t0\t{cell}\t0\t0\n"
     )
-    with pytest.raises(InputError, match="line 3: the score of 'b' must be a number: Plasmid must be"):
+    with pytest.raises(InputError, match="line 3: the row of 'b' is not what DeepMicroClass writes: Plasmid must be"):
         read_calls(tmp_path / "calls")

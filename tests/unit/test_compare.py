@@ -6,7 +6,7 @@ import re
 import pytest
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
-from virnucpro.evaluate.agreement import compare, read_tables, read_verdicts, summary
+from virnucpro.evaluate.agreement import compare, read_tables, summary
 
 OURS = (
     "seq_name\tlength\tprediction\tvirus_score\tstatus\n"
@@ -51,6 +51,10 @@ def written(folder, text, name="table.tsv"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
     return path
+
+
+def read_verdicts(path, report=None):
+    return read_tables([path], report)[0]
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.seq.inspect import Inspection, SeenIds
+from virnucpro.seq.inspect import Inspection
 from virnucpro.seq.reader import SequenceFile
 from virnucpro.seq.screen import Limits
 
 LIMITS = Limits(min_length=4, chunk_length=8)
 
 
-def inspected(folder: Path, data: bytes) -> tuple[Inspection, list[str]]:
+def inspected(folder: Path, data: bytes, ids: set[int] | None = None) -> tuple[Inspection, list[str]]:
     """Return the inspection of a file, and the messages of its faults without the file's name."""
     path = folder / "input"
     path.write_bytes(data)
-    inspection = Inspection(SequenceFile(path), LIMITS)
+    inspection = Inspection(SequenceFile(path), LIMITS, set() if ids is None else ids)
     return inspection, [str(fault).removeprefix(f"{path}: ").split(";")[0] for fault in inspection.faults()]
 
 
@@ -101,12 +101,14 @@ def test_a_file_without_records(tmp_path: Path) -> None:
     assert inspection.summary().endswith(": empty, plain; records: 0; nt: 0; errors: 0; warnings: 1")
 
 
-def test_seen_ids_are_a_set() -> None:
-    names, seen, known = random.Random(3), SeenIds(), set()
-    for _ in range(20_000):
-        name = str(names.randrange(8000))
-        assert seen.add(name) == (name in known)
-        known.add(name)
+def test_ids_are_compared_across_files_and_as_many_as_are_kept(tmp_path: Path, monkeypatch) -> None:
+    ids: set[int] = set()
+    inspected(tmp_path, b">a\nACGT\n>b\nACGT\n", ids)
+    second, _ = inspected(tmp_path, b">b\nACGT\n>c\nACGT\n>c\nACGT\n", ids)
+    assert any("line 1: record 'b' repeats an id (2 such records)" in remark for remark in second.remarks())
+    monkeypatch.setattr("virnucpro.seq.inspect._MOST_IDS", 3)
+    third, _ = inspected(tmp_path, b">d\nACGT\n>d\nACGT\n>c\nACGT\n", ids)
+    assert any("line 5: record 'c' repeats an id" in r and "such" not in r for r in third.remarks())
 
 
 LONG = 100_000_000

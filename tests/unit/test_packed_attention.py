@@ -241,7 +241,7 @@ def test_the_cpu_gets_sdpa(dtype, alibi):
 
 def test_explanations_name_every_backend():
     reasons = dict(module.explain_backends(CPU, torch.float32, 64))
-    names = ["triton", "torch-varlen", "flash-attn", "fa3", "sdpa"]
+    names = ["triton", "torch-varlen", "flash-attn", "sdpa"]
     assert list(reasons) == [backend.name for backend in module.BACKENDS] == names
     assert reasons["sdpa"] == ""
     assert all(reasons[name] for name in names[:-1])
@@ -251,8 +251,8 @@ def test_explanations_name_every_backend():
 @pytest.mark.parametrize("flash", [False, True])
 def test_refusals_say_what_is_needed(monkeypatch, flash):
     monkeypatch.setattr(module, "FLASH_ATTN_AVAILABLE", flash)
-    reason = dict(module.explain_backends(CPU, torch.bfloat16, 64))["flash-attn"]
-    assert ("needs a CUDA GPU, the model is on cpu" if flash else "pip install 'virnucpro[flash]'") in reason
+    reasons = dict(module.explain_backends(CPU, torch.bfloat16, 64))
+    assert reasons["flash-attn"] == reasons["torch-varlen"] == "needs a CUDA GPU, the model is on cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert module.choose_backend(torch.device("cuda"), torch.bfloat16, 64).name == "sdpa"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -263,18 +263,46 @@ def test_refusals_say_what_is_needed(monkeypatch, flash):
         (torch.bfloat16, 264): "multiple of 8 up to 256, got 264",
         (torch.float16, 64): "",
     }
+    this = f"this is {torch.__version__}"
     for (dtype, width), word in explain.items():
         found = dict(module.explain_backends(torch.device("cuda"), dtype, width))
-        for name in ("torch-varlen", "flash-attn") if flash else ("torch-varlen",):
-            assert (word in found[name]) if word else not found[name]
+        if word:
+            assert word in found["torch-varlen"]
+            assert word in found["flash-attn"]
+            continue
+        assert found["torch-varlen"] == ("" if module._torch_varlen_attn() else f"needs torch 2.10 or newer, {this}")
+        assert found["flash-attn"].startswith("" if flash else "is not installed: pip install 'virnucpro[flash]'")
+        assert bool(found["flash-attn"]) != flash
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
     assert "8.0" in dict(module.explain_backends(torch.device("cuda"), torch.float16, 64))["torch-varlen"]
+
+
+def test_flash_attn_gets_the_borders_twice_and_the_options(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        module, "_flash_attn_varlen_func", lambda *given, **named: calls.append((given, named)) or given[0]
+    )
+    q, k, v = torch.zeros(3, 10, 2, 8, dtype=torch.float16)
+    slopes, cu_seqlens = torch.tensor([0.5, 0.25]), borders(0, 3, 10)
+    backend = next(backend for backend in module.BACKENDS if backend.name == "flash-attn")
+    plan = backend.prepare(cu_seqlens, 7)
+    assert backend.attend(q, k, v, plan, slopes) is q
+    monkeypatch.setattr(module, "FLASH_ATTN_AVAILABLE", True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    wrapper_call(max_seqlen=8, dropout_p=0.1, causal=True, softmax_scale=0.3)
+    (first, named), (second, options) = calls
+    assert first[:3] == (q, k, v)
+    assert first[3] is first[4] is cu_seqlens
+    assert first[5:] == (7, 7)
+    assert named == {"alibi_slopes": slopes}
+    assert second[5:] == (8, 8)
+    assert options == {"alibi_slopes": None, "dropout_p": 0.1, "causal": True, "softmax_scale": 0.3}
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ("fastest", "one of triton, torch-varlen, flash-attn, fa3, sdpa, got 'fastest'"),
+        ("fastest", "one of triton, torch-varlen, flash-attn, sdpa, got 'fastest'"),
         ("torch-varlen", "cannot be used: it needs"),
     ],
 )

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from virnucpro.models.pooling import ALL_TOKENS, RESIDUES, PoolingWindow, mean_pool_packed
+from virnucpro.models.pooling import PoolingWindow, mean_pool_packed
 from virnucpro.models.positions import position_ids_unchecked
+
+ALL_TOKENS = PoolingWindow()
+RESIDUES = PoolingWindow(skip_first=1, skip_last=1, limit=1024)
 
 # Two float32 sums of up to 2 000 terms in another order.
 SUM_ORDER = 1e-6

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 from support.run_directories import random_records, write_run
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.report.html import element, table, text
+from virnucpro.report.html import Table, environment
 from virnucpro.report.load import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run, second_mate
 from virnucpro.report.origin import plain_command
 from virnucpro.report.write import multiqc, sample_name, write_report
@@ -25,7 +27,7 @@ HOSTILE = [
     "\u202egnp.exe",
     "nul\x00esc\x1b[31m",
     "na\udcefve\udcff",
-    "$title",
+    "{{ 7*7 }}{% raw %}",
     "x" * 5000,
 ]
 
@@ -186,7 +188,7 @@ def test_names_are_text_whatever_they_are(tmp_path):
         name for _, given in plain.tags for name in given
     } | {"title"}
     assert "<script>alert(1)</script>" in hostile.text
-    assert "$title" in hostile.text
+    assert "{{ 7*7 }}{% raw %}" in hostile.text
     assert r"\u202egnp.exe" in hostile.text
     assert r"na\xefve\xff" in hostile.text
     assert r"nul\x00esc\x1b[31m" in hostile.text
@@ -210,8 +212,12 @@ def test_an_input_of_any_name_has_a_report(tmp_path, name, shown):
 
 
 def test_markup_is_escaped_unless_it_is_markup():
-    assert element("a", "<", element("b", "&"), href='"') == '<a href="&quot;">&lt;<b>&amp;</b></a>'
-    assert text("<") == text(text("<")) == "&lt;"
+    made = environment().from_string('<a href="{{ text }}">{{ text }}{{ markup }}{{ 0 }}</a>')
+    assert made.render(text="<'\"\x1b", markup=Markup("<b>&amp;</b>")) == (
+        r'<a href="&lt;&#39;&#34;\x1b">&lt;&#39;&#34;\x1b<b>&amp;</b>0</a>'
+    )
+    with pytest.raises(UndefinedError, match="'texts' is undefined"):
+        environment().from_string("{{ texts }}").render(text="")
 
 
 def test_the_page_asks_for_nothing_and_allows_no_script_but_its_own(tmp_path):
@@ -357,8 +363,13 @@ def test_pairs_are_called_pairs(tmp_path):
     assert "or run with --preset strict" in told
 
 
-def test_a_column_of_numbers_aligns_right():
-    made = table("t", ["name", "share", "word", "least"], [("1", "5.9%", "a", "none"), ("2", "10%", "b", "0.7954")])
-    cells = [(tag, given.get("class")) for tag, given in Reader(made).tags if tag in ("th", "td")]
-    assert [tag for tag, _ in cells] == ["th"] * 4 + 2 * ["th", "td", "td", "td"]
-    assert [kind for _, kind in cells] == 3 * [None, "n", None, "n"]
+def test_a_column_of_numbers_aligns_right(tmp_path):
+    rows = [("1", "5.9%", "a", "none"), ("2", "10%", "b", "0.7954")]
+    assert Table("t", ["name", "share", "word", "least"], rows).numeric == [False, True, False, True]
+    made = Reader(page(write_run(tmp_path / "run", [("a", 300, 0.9), ("b", 3000, 0.2)]))).tags
+    begin = next(
+        i for i, (_, given) in enumerate(made) if given.get("aria-label") == "Records with a score, by length."
+    )
+    cells = [(tag, given.get("class")) for tag, given in made[begin:] if tag in ("th", "td")][:15]
+    assert [tag for tag, _ in cells] == ["th"] * 5 + 2 * ["th", "td", "td", "td", "td"]
+    assert [kind for _, kind in cells] == 3 * [None, "n", "n", "n", "n"]

@@ -5,11 +5,12 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.evaluate.bootstrap import Bootstrap
-from virnucpro.evaluate.metrics import MACRO, evaluate
+from virnucpro.evaluate.metrics import MACRO, Sample
 from virnucpro.evaluate.truth import evaluate_tables
 
 TRUTH = "seq_name\tclass\ttaxon\nv\tvirus\tx\nb\tbacteria\ty\n"
@@ -62,11 +63,10 @@ def test_figures_are_given_by_length_and_class(evaluated):
     found = {(f.length, f.hosts, f.name): f for f in evaluated.figures}
     assert list(dict.fromkeys(f.length for f in evaluated.figures)) == ["all", "0-149", "150-299", "300-499", "5000-"]
     for length, names in (("all", list(SCORES)), ("0-149", ["v1", "b1"]), ("150-299", ["v2", "v3", "b2", "f1"])):
-        expected = evaluate([SCORES[name] for name in names], [NAMES[name[0]] for name in names])
-        assert found[length, "all", "auroc"].value == expected.auroc
-        assert found[length, MACRO, "auroc"].value == expected.macro_auroc
-        assert found[length, "all", "calibration_error"].value == expected.calibration_error
-        assert found[length, "bacteria", "auroc"].value == expected.auroc_by_class["bacteria"]
+        expected = Sample.of([SCORES[name] for name in names], [NAMES[name[0]] for name in names])
+        figures = expected.figures(np.ones((1, len(names))))
+        assert {key[1:] for key in found if key[0] == length} == figures.keys()
+        assert all(found[(length, *key)].value == value for key, (value,) in figures.items())
     middle = found["150-299", "bacteria", "recall_at_1_percent_fpr"]
     assert (middle.value, middle.n_virus, middle.n_host) == (0.5, 2, 1)
     assert (found["150-299", MACRO, "auroc"].n_virus, found["150-299", MACRO, "auroc"].n_host) == (2, 2)
@@ -109,7 +109,7 @@ def test_borders_must_rise(tmp_path, edges):
     ("changes", "message"),
     [
         ({"truth": TRUTH.replace("class", "kind")}, "truth.tsv has no column 'class'"),
-        ({"calls": CALLS.replace("virus_score", "score")}, "records.tsv is no table of calls that is known"),
+        ({"calls": CALLS.replace("virus_score", "score")}, "records.tsv is of no known tool"),
         ({"calls": CALLS.replace("v\t9\t0.7\n", "")}, "no row for 1 sequences of .*, the first is 'v'"),
         ({"truth": TRUTH + "v\tbacteria\tx\n"}, "3 rows for 2 names"),
         ({"calls": CALLS.replace("\t0.7", "")}, "row of 'v' has 2 columns, the header has 3"),

@@ -29,7 +29,7 @@ def check(
     """
     from virnucpro.errors import InputError
     from virnucpro.run.replacement import refuse_stdout
-    from virnucpro.seq.inspect import Inspection, SeenIds
+    from virnucpro.seq.inspect import Inspection
     from virnucpro.seq.pairs import hints
     from virnucpro.seq.reader import SequenceFile, refuse_repeated_pipes
     from virnucpro.seq.screen import Limits
@@ -37,7 +37,7 @@ def check(
     refuse_stdout(inputs)
     all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # else --quiet: errors only
     limits = Limits() if min_length is None else Limits(min_length=min_length)
-    ids = SeenIds()
+    ids: set[int] = set()
     code = 0
     files = [SequenceFile(name) for name in inputs]
     try:

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from datetime import datetime, timezone
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from virnucpro.errors import VirnucproError
 from virnucpro.printable import PrintableFormatter, printable, printable_json
@@ -48,7 +48,13 @@ class JsonLines(logging.Formatter):
         return printable_json(json.dumps(event))
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler  # Python 3.10 has no type arguments here
+
+
+class _Stderr(_StreamHandler):
     """Writes to what is stderr at the moment, which a progress bar replaces while it is drawn."""
 
     def __init__(self) -> None:

@@ -79,7 +79,7 @@ def download(
 
     Example: virnucpro models download published-500
     """
-    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars
 
     from virnucpro.pretrained.catalogue import CATALOGUE
     from virnucpro.pretrained.download import download_model

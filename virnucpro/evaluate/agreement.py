@@ -9,91 +9,18 @@ its tool adds to parts of a sequence: `|provirus_1_700` of geNomad, `||full` and
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from virnucpro.errors import ConfigError, InputError
-from virnucpro.evaluate.calls import DEEPMICROCLASS_CLASSES
-from virnucpro.evaluate.columns import (
-    Row,
-    finite,
-    first_word,
-    listed,
-    quoted,
-    read_first_line,
-    read_table,
-    without_suffix,
-)
+from virnucpro.errors import ConfigError
+from virnucpro.evaluate.columns import read_first_line
 from virnucpro.evaluate.kraken import is_output, read_output
+from virnucpro.evaluate.tools import KRAKEN2, Tool, Verdict, read_verdicts
 
-Verdicts = dict[str, "bool | None"]
+Verdicts = dict[str, Verdict]
 Named = tuple[str, Verdicts, bool]  # the tool, its verdicts, whether it lists viruses only
-
-
-def _highest(names: Sequence[str], viral: Sequence[str], most: float) -> Callable[[Row], bool | None]:
-    """Return a verdict by the highest of several scores from 0 to `most`; without any, none."""
-
-    def verdict(row: Row) -> bool | None:
-        scores = {name: finite(row, name, 0, most) for name in names}
-        return max(scores, key=lambda name: scores[name]) in viral if any(scores.values()) else None
-
-    return verdict
-
-
-def _ours(row: Row) -> bool | None:
-    prediction, score = row["prediction"], row["virus_score"]
-    if prediction not in ("virus", "other", "NA"):
-        raise ValueError(f"prediction must be virus, other or NA, got {quoted(prediction)}")
-    if score != "NA":
-        finite(row, "virus_score", 0, 1)
-    if (prediction == "NA") != (score == "NA"):
-        raise ValueError(f"prediction {prediction} with virus_score {score}; expected NA in both or in none")
-    return None if prediction == "NA" else prediction == "virus"
-
-
-def _genomad_summary(row: Row) -> bool:
-    finite(row, "virus_score", 0, 1)
-    finite(row, "n_hallmarks", 0)
-    return True
-
-
-def _jaeger(row: Row) -> bool:
-    if not row["prediction"].strip():
-        raise ValueError("prediction is empty; expected the name of a class")
-    finite(row, "entropy", 0)
-    return row["prediction"].lower() in ("phage", "virus")
-
-
-def _virsorter(row: Row) -> bool:
-    if row["max_score"] != "nan":  # as of a sequence with too few genes for a score, found by a hallmark gene
-        finite(row, "max_score", 0, 1)
-    finite(row, "hallmark", 0)
-    return True
-
-
-_Tool = tuple[str, tuple[str, ...], Callable[[Row], "bool | None"], bool]
-
-# Tool, the columns that tell its table from others (the first holds the names), verdict, whether it lists viruses only.
-_TOOLS: tuple[_Tool, ...] = (
-    ("virnucpro", ("seq_name", "prediction", "virus_score", "status"),
-     _ours, False),
-    ("geNomad", ("seq_name", "chromosome_score", "plasmid_score", "virus_score"),
-     _highest(("chromosome_score", "plasmid_score", "virus_score"), ("virus_score",), 1), False),
-    ("geNomad", ("seq_name", "virus_score", "n_hallmarks", "taxonomy"), _genomad_summary, True),
-    ("Jaeger", ("contig_id", "prediction", "entropy", "window_summary"),
-     _jaeger, False),
-    ("DeepMicroClass", ("Sequence Name", *DEEPMICROCLASS_CLASSES),
-     _highest(DEEPMICROCLASS_CLASSES, ("EukaryoteVirus", "ProkaryoteVirus"), math.inf), False),
-    ("VirSorter2", ("seqname", "max_score", "max_score_group", "hallmark"), _virsorter, True),
-)  # fmt: skip
-
-
-def read_verdicts(path: Path, kraken_report: Path | None = None) -> Named:
-    """Return the verdicts of one table alone, see `read_tables`."""
-    return read_tables([path], kraken_report)[0]
 
 
 def read_tables(paths: Sequence[Path], kraken_report: Path | None = None) -> list[Named]:
@@ -109,54 +36,33 @@ def read_tables(paths: Sequence[Path], kraken_report: Path | None = None) -> lis
     return _joined([_read(path, kraken_report) for path in paths])
 
 
-def _read(path: Path, kraken_report: Path | None) -> Named:
-    """Return a table by its ids as they are given."""
-    if is_output(read_first_line(path)):
-        if kraken_report is None:
-            raise ConfigError(f"{path} is of Kraken2, which names taxa by number; give its report with --kraken-report")
-        return "Kraken2", dict(read_output(path, kraken_report)), False
-    table = read_table(path, check=lambda columns: _tool_of(columns, path))
-    tool, columns, verdict, viruses_only = _tool_of(table.columns, path)
-    verdicts: Verdicts = {}
-    # Others than we may keep the description.
-    for place, name in enumerate(table.names(columns[0], str if tool == "virnucpro" else first_word)):
-        try:
-            verdicts[name] = verdict(table.rows[place])
-        except ValueError as error:
-            what = f"the row of {quoted(name)} is not what {tool} writes"
-            raise InputError(f"{table.line(place)}: {what}: {error}") from None
-    return tool, verdicts, viruses_only
+def _read(path: Path, kraken_report: Path | None) -> tuple[Tool, Verdicts]:
+    """Return the verdicts of a table by its ids as they are given."""
+    if not is_output(read_first_line(path)):
+        return read_verdicts(path)
+    if kraken_report is None:
+        raise ConfigError(f"{path} is of Kraken2, which names taxa by number; give its report with --kraken-report")
+    return KRAKEN2, dict(read_output(path, kraken_report))
 
 
-def _tool_of(columns: Sequence[str], path: Path) -> _Tool:
-    found = next((tool for tool in _TOOLS if set(tool[1]) <= set(columns)), None)
-    if found is None:
-        known = "; ".join(f"{tool} ({', '.join(named)})" for tool, named, _, _ in _TOOLS)
-        raise InputError(
-            f"{path} is {'of no known tool' if columns else 'empty'}: its columns are {listed(columns)}; "
-            f"known by their columns are {known}; and Kraken2's output, which has no header"
-        )
-    return found
-
-
-def _either(a: bool | None, b: bool | None) -> bool | None:
+def _either(a: Verdict, b: Verdict) -> Verdict:
     """Return whether one of two verdicts on parts of a sequence is virus."""
     return b if a is None else a if b is None else a or b
 
 
-def _joined(tables: Sequence[Named]) -> list[Named]:
-    known = Counter(name for _, verdicts, _ in tables for name in verdicts)  # how many tables have an id
+def _joined(tables: Sequence[tuple[Tool, Verdicts]]) -> list[Named]:
+    known = Counter(name for _, verdicts in tables for name in verdicts)  # how many tables have an id
     joined: list[Named] = []
-    for tool, verdicts, viruses_only in tables:
+    for tool, verdicts in tables:
         own: Verdicts = {}
         for given, verdict in verdicts.items():
-            name = given if known[given] > 1 else without_suffix(tool, given)
+            name = given if known[given] > 1 else tool.without_suffix(given)
             own[name] = _either(own.get(name), verdict)
-        joined.append((tool, own, viruses_only))
+        joined.append((tool.name, own, tool.lists == "viruses"))
     return joined
 
 
-def compare(tables: Sequence[Named]) -> tuple[list[str], dict[str, list[bool | None]]]:
+def compare(tables: Sequence[Named]) -> tuple[list[str], dict[str, list[Verdict]]]:
     """Return the names of the tools, made unique, and for every sequence of any table the verdict of each tool."""
     tools: list[str] = []
     for tool, _, _ in tables:
@@ -169,7 +75,7 @@ def compare(tables: Sequence[Named]) -> tuple[list[str], dict[str, list[bool | N
     }
 
 
-def summary(tools: Sequence[str], calls: dict[str, list[bool | None]]) -> Iterator[str]:
+def summary(tools: Sequence[str], calls: dict[str, list[Verdict]]) -> Iterator[str]:
     """Yield two tables: of each tool, and of each pair with both, one, neither and Cohen's kappa, NA if undefined."""
     yield "tool\tcalled\tvirus\tvirus_by_it_alone"
     for number, tool in enumerate(tools):

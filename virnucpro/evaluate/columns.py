@@ -20,12 +20,6 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _LENGTH = re.compile(r"\d{1,15}", re.ASCII)
 _BLANK = re.compile("[ \v\f]+")  # what ends an id in a header line, beside the tab, which ends the cell
-# Suffixes that a tool adds to the id of a sequence for a part of it.
-_ADDED = {
-    "geNomad": re.compile(r"\|provirus_\d+_\d+$", re.ASCII),
-    "geNomad summary": re.compile(r"\|provirus_\d+_\d+$", re.ASCII),
-    "VirSorter2": re.compile(r"\|\|(full|\d+_partial|lt2gene)$", re.ASCII),
-}
 _MOST_COLUMNS = 12  # that a message lists
 _short = reprlib.Repr()
 _short.maxstring = 60
@@ -174,16 +168,6 @@ def finite(row: Row, column: str, least: float = -math.inf, most: float = math.i
 def first_word(name: str) -> str:
     """Return the id in a name that may have a description: up to the first blank, as ids are read from FASTA."""
     return _BLANK.split(name.lstrip(" \v\f"), maxsplit=1)[0]
-
-
-def without_suffix(tool: str, name: str) -> str:
-    """Return the id of the sequence that a tool took `name` from.
-
-    >>> without_suffix("VirSorter2", "a||full||0_partial"), without_suffix("Jaeger", "a||full")
-    ('a||full', 'a||full')
-    """
-    added = _ADDED.get(tool)
-    return added.sub("", name) if added else name
 
 
 def quoted(text: str) -> str:

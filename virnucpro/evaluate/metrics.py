@@ -153,6 +153,18 @@ class Sample:
         found[MACRO, "auroc"] = np.mean(per_class, axis=0) if per_class else np.full(len(weights), np.nan)
         return found
 
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of all hosts together and AUROC by class: four decimals, None where a side is lacking."""
+        found = {key: rounded(values[0]) for key, values in self.figures(np.ones((1, len(self.scores)))).items()}
+        return {
+            "n": len(self.scores),
+            "n_unscored": int((~self.scored).sum()),
+            "auroc": found[ALL_HOSTS, "auroc"],
+            "macro_auroc": found[MACRO, "auroc"],
+            **{name: found[ALL_HOSTS, name] for name in (*_RATES, "calibration_error")},
+            "auroc_by_class": {hosts: found[hosts, "auroc"] for hosts in self.hosts},
+        }
+
 
 def _compare(sample: Sample, weights: Floats) -> dict[str, Floats]:
     """Return the figures of all viruses against all hosts of a sample, (R,) each."""
@@ -167,59 +179,18 @@ def _compare(sample: Sample, weights: Floats) -> dict[str, Floats]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Figures of one set of scored sequences; `macro_auroc` is the mean over host classes."""
-
-    n: int
-    n_unscored: int
-    auroc: float
-    macro_auroc: float
-    auroc_by_class: dict[str, float]
-    recall_at_5_percent: float
-    recall_at_1_percent: float
-    calibration_error: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures with four decimals, None where there is nothing to compare."""
-        return {
-            "n": self.n,
-            "n_unscored": self.n_unscored,
-            "auroc": rounded(self.auroc),
-            "macro_auroc": rounded(self.macro_auroc),
-            "recall_at_5_percent_fpr": rounded(self.recall_at_5_percent),
-            "recall_at_1_percent_fpr": rounded(self.recall_at_1_percent),
-            "calibration_error": rounded(self.calibration_error),
-            "auroc_by_class": {name: rounded(value) for name, value in self.auroc_by_class.items()},
-        }
-
-
 def rounded(value: float) -> float | None:
     """Return a figure with four decimals, None for NaN."""
     return None if np.isnan(value) else round(float(value), 4)
 
 
-def evaluate(scores: Sequence[float | None], classes: Sequence[str]) -> Evaluation:
-    """Evaluate scores of sequences of known classes; class `virus` is positive, all others are hosts.
+def evaluate(scores: Sequence[float | None], classes: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of scores of sequences of known classes, see `Sample.summary`.
 
-    A sequence without a score counts as score 0, and is left out of the calibration error.
+    Class `virus` is positive, all others are hosts. A sequence without a score counts as score 0, and is left out of
+    the calibration error.
     """
-    return evaluate_sample(Sample.of(scores, classes))
-
-
-def evaluate_sample(sample: Sample) -> Evaluation:
-    """Return the figures of a sample, see `evaluate`."""
-    found = {key: float(values[0]) for key, values in sample.figures(np.ones((1, len(sample.scores)))).items()}
-    return Evaluation(
-        n=len(sample.scores),
-        n_unscored=int((~sample.scored).sum()),
-        auroc=found[ALL_HOSTS, "auroc"],
-        macro_auroc=found[MACRO, "auroc"],
-        auroc_by_class={hosts: found[hosts, "auroc"] for hosts in sample.hosts},
-        recall_at_5_percent=found[ALL_HOSTS, "recall_at_5_percent_fpr"],
-        recall_at_1_percent=found[ALL_HOSTS, "recall_at_1_percent_fpr"],
-        calibration_error=found[ALL_HOSTS, "calibration_error"],
-    )
+    return Sample.of(scores, classes).summary()
 
 
 def joined(parts: Iterable[Figures]) -> Figures:

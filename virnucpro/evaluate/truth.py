@@ -17,7 +17,7 @@ from virnucpro.evaluate.bootstrap import Bootstrap
 from virnucpro.evaluate.calls import Calls, read_calls
 from virnucpro.evaluate.columns import quoted, read_table
 from virnucpro.evaluate.genomes import VIRUS
-from virnucpro.evaluate.metrics import ALL_HOSTS, CALIBRATION_BINS, MACRO, Sample, evaluate_sample, rounded
+from virnucpro.evaluate.metrics import ALL_HOSTS, CALIBRATION_BINS, MACRO, Sample, rounded
 from virnucpro.files import (
     atomic_writer,
     write_json,
@@ -104,7 +104,7 @@ class TableEvaluation:
         settings = self.bootstrap
         return {
             "tool": self.tool,
-            **evaluate_sample(self.sample).to_json(),
+            **self.sample.summary(),
             "calibration_bins": CALIBRATION_BINS,
             "bootstrap": {
                 "unit": self.unit,

@@ -2,22 +2,24 @@
 
 Sequences lie end to end. `cu_seqlens` (N+1,) int32 holds the cumulative lengths, first 0, last T.
 T total tokens, N sequences, H heads, Dh head width, L length of one sequence.
-This is the only module that names flash-attn, fa3-fwd or torch's varlen operators.
+This is the only module that names flash-attn or torch's varlen operator.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from virnucpro._optional import FA3_FWD, FLASH_ATTN
+from virnucpro._optional import FLASH_ATTN
 from virnucpro.errors import ConfigError, PackedFormatError
 from virnucpro.models.grouped_sdpa import GroupedSDPA
+from virnucpro.models.packed_checks import HALVES, INTEGERS, check_borders, check_packed, format_error
 from virnucpro.models.positions import position_ids_unchecked
 
 logger = logging.getLogger(__name__)
@@ -51,41 +53,6 @@ def _torch_varlen_attn() -> Callable[..., Any] | None:
     return varlen_attn
 
 
-@cache
-def _fa3_varlen_attn() -> Callable[..., Any] | None:
-    """Return FlashAttention 3's varlen function, None where fa3-fwd is not installed or cannot be loaded."""
-    try:
-        from fa3_fwd_interface import flash_attn_varlen_func
-    except Exception as error:  # as for flash-attn
-        if not (isinstance(error, ModuleNotFoundError) and error.name == "fa3_fwd_interface"):
-            logger.warning("fa3-fwd is installed but cannot be imported (%s: %s)", type(error).__name__, error)
-        return None
-    return flash_attn_varlen_func  # type: ignore[no-any-return]
-
-
-_FORMAT = "cu_seqlens holds cumulative lengths, [0, len1, len1+len2, ...]: N+1 elements for N sequences"
-_INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
-_HALVES = (torch.float16, torch.bfloat16)
-
-
-def _format_error(what: str) -> NoReturn:
-    raise PackedFormatError(f"{what}; {_FORMAT}")
-
-
-def _check_borders(cu_seqlens: Tensor) -> None:
-    """Raise PackedFormatError unless cu_seqlens is 1-D, starts with 0 and is strictly increasing."""
-    if cu_seqlens.dim() != 1:
-        _format_error(f"cu_seqlens must be 1-D, got {cu_seqlens.dim()} dimensions")
-    if cu_seqlens.numel() < 2:
-        _format_error(f"cu_seqlens needs at least 2 elements, got {cu_seqlens.numel()}")
-    if cu_seqlens[0] != 0:
-        _format_error(f"cu_seqlens must start with 0, got {int(cu_seqlens[0])}")
-    if cu_seqlens.diff().min() < 1:
-        at = int((cu_seqlens[1:] <= cu_seqlens[:-1]).nonzero()[0, 0])
-        pair = f"{int(cu_seqlens[at])} is followed by {int(cu_seqlens[at + 1])} at index {at + 1}"
-        _format_error(f"cu_seqlens must be strictly increasing (no empty sequences), got {pair}")
-
-
 def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
     """Return position ids that restart at 0 at every border of a packed batch.
 
@@ -103,39 +70,14 @@ def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
         PackedFormatError: cu_seqlens has another form or is not of an integer dtype. The class is both
             AssertionError and ValueError.
     """
-    if cu_seqlens.dtype not in _INTEGERS:
-        _format_error(f"cu_seqlens must have an integer dtype, got {cu_seqlens.dtype}")
+    if cu_seqlens.dtype not in INTEGERS:
+        format_error(f"cu_seqlens must have an integer dtype, got {cu_seqlens.dtype}")
     borders = cu_seqlens.cpu().long()  # one synchronisation, then all checks are host work
-    _check_borders(borders)
+    check_borders(borders)
     position_ids = position_ids_unchecked(cu_seqlens, int(borders[-1]))
     if position_ids.index_select(0, cu_seqlens[:-1].int()).any():
         raise PackedFormatError("internal fault: position ids do not restart at 0 at every border of cu_seqlens")
     return position_ids
-
-
-def check_packed(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> None:
-    """Raise unless half-precision q, k, v (T, H, Dh), int32 cu_seqlens (N+1,) and max_seqlen fit together.
-
-    Raises:
-        ValueError: cu_seqlens is not int32, or q, k, v are not alike and half precision.
-        PackedFormatError: cu_seqlens or max_seqlen does not describe q.
-    """
-    if cu_seqlens.dtype != torch.int32:
-        raise ValueError(f"cu_seqlens must be int32, got {cu_seqlens.dtype}; use cu_seqlens.to(torch.int32)")
-    if q.dtype not in _HALVES or k.dtype != q.dtype or v.dtype != q.dtype:
-        raise ValueError(
-            f"q, k and v must all be float16 or all bfloat16, got {q.dtype}, {k.dtype}, {v.dtype}; "
-            "use q.to(torch.bfloat16), and k and v likewise"
-        )
-    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
-    _check_borders(borders)
-    if q.dim() != 3 or k.shape != q.shape or v.shape != q.shape:
-        raise ValueError(f"q, k and v must be alike, (T, H, Dh), got {[tuple(t.shape) for t in (q, k, v)]}")
-    if borders[-1] != q.shape[0]:
-        _format_error(f"cu_seqlens must end at T = {q.shape[0]}, the rows of q, got {int(borders[-1])}")
-    longest = int(borders.diff().max())
-    if max_seqlen < longest:
-        _format_error(f"max_seqlen must be at least the longest sequence, {longest}, got {max_seqlen}")
 
 
 def flash_attn_varlen_wrapper(
@@ -180,26 +122,7 @@ def flash_attn_varlen_wrapper(
         found = ", ".join(str(t.device) for t in (q, k, v, cu_seqlens))
         raise RuntimeError(f"q, k, v and cu_seqlens must be on a CUDA device, got {found}; use .to('cuda')")
     check_packed(q, k, v, cu_seqlens, max_seqlen)
-    return _flash_attn(q, k, v, cu_seqlens, max_seqlen, dropout_p, causal, softmax_scale)
-
-
-def _flash_attn(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cu_seqlens: Tensor,
-    max_seqlen: int,
-    dropout_p: float = 0.0,
-    causal: bool = False,
-    softmax_scale: float | None = None,
-    alibi_slopes: Tensor | None = None,
-) -> Tensor:
-    assert _flash_attn_varlen_func is not None  # for the type checker: callers have looked
-    out: Tensor = _flash_attn_varlen_func(
-        q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen,
-        dropout_p=dropout_p, causal=causal, softmax_scale=softmax_scale, alibi_slopes=alibi_slopes,
-    )  # fmt: skip
-    return out
+    return _flash(q, k, v, cu_seqlens, max_seqlen, dropout_p=dropout_p, causal=causal, softmax_scale=softmax_scale)
 
 
 class AttentionBackend(Protocol):
@@ -210,8 +133,11 @@ class AttentionBackend(Protocol):
     tells whether autograd can go through `attend`.
     """
 
-    name: str
-    differentiable: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def differentiable(self) -> bool: ...
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str: ...
 
@@ -227,7 +153,7 @@ def _half_on_gpu(device: torch.device, dtype: torch.dtype, head_width: int) -> s
         return "needs a CUDA GPU, and torch sees none"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "needs a GPU of compute capability 8.0 or newer"
-    if dtype not in _HALVES:
+    if dtype not in HALVES:
         return f"needs float16 or bfloat16, the model computes in {str(dtype).removeprefix('torch.')}"
     if head_width % 8 or head_width > 256:
         return f"needs a head width that is a multiple of 8 up to 256, got {head_width}"
@@ -248,13 +174,57 @@ def _triton_fault(device: torch.device, dtype: torch.dtype) -> str:
     return ""
 
 
-class TritonAttention:
-    """The kernel of `triton_attention`, whose tiles suit short sequences, with ALiBi; for inference alone."""
+def _triton(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, slopes: Tensor | None) -> Tensor:
+    from virnucpro.models.triton_attention import attention
 
-    name, differentiable = "triton", False
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+        return attention(q, k, v, cu_seqlens, longest, slopes)
+
+
+def _torch_varlen(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, _: Tensor | None) -> Tensor:
+    varlen_attn = _torch_varlen_attn()
+    assert varlen_attn is not None  # for the type checker: `refusal` has looked
+    # Positional arguments only: the keywords changed between torch 2.10 and 2.11, their defaults are ours.
+    out: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
+    return out
+
+
+def _flash(
+    q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, slopes: Tensor | None = None, **options: Any
+) -> Tensor:
+    assert _flash_attn_varlen_func is not None  # for the type checker: callers have looked
+    out: Tensor = _flash_attn_varlen_func(
+        q, k, v, cu_seqlens, cu_seqlens, longest, longest, alibi_slopes=slopes, **options
+    )
+    return out
+
+
+def _torch_varlen_fault(device: torch.device, dtype: torch.dtype) -> str:
+    return "" if _torch_varlen_attn() else f"needs torch 2.10 or newer, this is {torch.__version__}"
+
+
+def _flash_fault(device: torch.device, dtype: torch.dtype) -> str:
+    return "" if FLASH_ATTN_AVAILABLE else f"is not installed: {FLASH_ATTN.install_command}"
+
+
+@dataclass(frozen=True, slots=True)
+class VarlenBackend:
+    """A kernel that reads cu_seqlens itself, on CUDA in half precision.
+
+    `function` takes q, k, v, cu_seqlens, the longest length and the ALiBi slopes (None: no bias). `fault` returns why
+    the kernel cannot be loaded for a device and dtype, "" if it can; it may import or compile, so it is called last.
+    """
+
+    name: str
+    function: Callable[[Tensor, Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
+    fault: Callable[[torch.device, torch.dtype], str]
+    alibi: bool
+    differentiable: bool
 
     def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        return _half_on_gpu(device, dtype, head_width) or _triton_fault(device, dtype)
+        if alibi and not self.alibi:
+            return "has no ALiBi"
+        return _half_on_gpu(device, dtype, head_width) or self.fault(device, dtype)
 
     def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
         return cu_seqlens, max_seqlen
@@ -262,86 +232,14 @@ class TritonAttention:
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
     ) -> Tensor:
-        from virnucpro.models.triton_attention import attention
-
-        with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
-            return attention(q, k, v, *plan, alibi_slopes)
+        return self.function(q, k, v, *plan, alibi_slopes)
 
 
-class TorchVarlen:
-    """`torch.nn.attention.varlen.varlen_attn`: in torch itself from 2.10."""
-
-    name, differentiable = "torch-varlen", True
-
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        if reason := "has no ALiBi" if alibi else _half_on_gpu(device, dtype, head_width):
-            return reason
-        return "" if _torch_varlen_attn() else f"needs torch 2.10 or newer, this is {torch.__version__}"
-
-    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
-        return cu_seqlens, max_seqlen
-
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
-    ) -> Tensor:
-        cu_seqlens, longest = plan
-        varlen_attn = _torch_varlen_attn()
-        assert varlen_attn is not None  # for the type checker: `refusal` has looked
-        # Positional arguments only: the keywords changed between torch 2.10 and 2.11, their defaults are ours.
-        out: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
-        return out
-
-
-class FlashAttention:
-    """flash-attn 2, with ALiBi by `alibi_slopes`."""
-
-    name, differentiable = "flash-attn", True
-
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        if not FLASH_ATTN_AVAILABLE:
-            return f"is not installed: {FLASH_ATTN.install_command}"
-        return _half_on_gpu(device, dtype, head_width)
-
-    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
-        return cu_seqlens, max_seqlen
-
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
-    ) -> Tensor:
-        return _flash_attn(q, k, v, *plan, alibi_slopes=alibi_slopes)
-
-
-class FlashAttention3:
-    """FlashAttention 3's forward pass from fa3-fwd: Hopper GPUs, bfloat16."""
-
-    name, differentiable = "fa3", False
-
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_width: int, alibi: bool) -> str:
-        if reason := "has no ALiBi" if alibi else _half_on_gpu(device, dtype, head_width):
-            return reason
-        if torch.cuda.get_device_capability(device)[0] != 9 or dtype != torch.bfloat16:
-            return "needs a Hopper GPU and bfloat16"
-        return "" if _fa3_varlen_attn() else f"is not installed: {FA3_FWD.install_command}"
-
-    def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> tuple[Tensor, int]:
-        return cu_seqlens, max_seqlen
-
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, plan: tuple[Tensor, int], alibi_slopes: Tensor | None = None
-    ) -> Tensor:
-        cu_seqlens, longest = plan
-        varlen_attn = _fa3_varlen_attn()
-        assert varlen_attn is not None  # for the type checker: `refusal` has looked
-        out: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
-        return out
-
-
-# In order of preference.
+# In order of preference: the tiles of our own kernel suit short sequences, and GroupedSDPA runs everywhere.
 BACKENDS: tuple[AttentionBackend, ...] = (
-    TritonAttention(),
-    TorchVarlen(),
-    FlashAttention(),
-    FlashAttention3(),
+    VarlenBackend("triton", _triton, _triton_fault, alibi=True, differentiable=False),
+    VarlenBackend("torch-varlen", _torch_varlen, _torch_varlen_fault, alibi=False, differentiable=True),
+    VarlenBackend("flash-attn", _flash, _flash_fault, alibi=True, differentiable=True),
     GroupedSDPA(),
 )
 

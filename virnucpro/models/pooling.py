@@ -20,10 +20,6 @@ class PoolingWindow:
     limit: int | None = None
 
 
-ALL_TOKENS = PoolingWindow()  # DNABERT-S: [CLS] and [SEP] included
-RESIDUES = PoolingWindow(skip_first=1, skip_last=1, limit=1024)  # ESM-2: without <cls> and <eos>
-
-
 def mean_pool_packed(
     hidden: Tensor, cu_seqlens: Tensor, window: PoolingWindow, position_ids: Tensor | None = None
 ) -> Tensor:

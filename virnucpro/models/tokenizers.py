@@ -7,7 +7,7 @@ holds its vocabulary. Called on a list of sequences, it returns one int64 array 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise, product
+from itertools import chain, pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,11 +123,6 @@ class KmerTokenizer:
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:
         return _rows(self.encode(Strings.of(sequences)))
-
-    def vocabulary_text(self) -> list[str]:
-        """Return the tokens as text, in the order of their ids."""
-        kmers = ("".join(letters) for letters in product("ACGT", repeat=self.k))
-        return ["<cls>", "<pad>", "<eos>", "<unk>", *kmers, "<mask>"]
 
 
 class BPETokenizer:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from virnucpro.models.float8 import FLOAT8, LARGEST, SMALLEST_SCALE, Float8Linear, Quantised
 from virnucpro.models.kernels import Dense, Kernels, Normed
 
-PART_BYTES = 1 << 40
 _LARGEST = tl.constexpr(LARGEST)
 _SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
 
@@ -147,21 +146,13 @@ def quantise(x: Tensor, gelu_bias: Tensor | None = None) -> Quantised:
     return out
 
 
-def feed_forward(x: Normed, up: Dense, down: Dense, rows: int | None = None) -> Tensor:
-    """Return down(gelu(up(x))) of x (T, D): the first product without bias, one pass over it, the second product.
-
-    The first two are done for `rows` tokens at a time, so that the pass finds its numbers in the L2 cache: by default
-    as many as make PART_BYTES of them.
-    """
+def feed_forward(x: Normed, up: Dense, down: Dense) -> Tensor:
+    """Return down(gelu(up(x))) of x (T, D): the first product without bias, one pass over it, the second product."""
     if isinstance(up, Float8Linear):
         return down(quantise(up.product(x, None), up.bias))  # type: ignore[no-any-return]
     assert isinstance(x, Tensor)
-    tokens = x.flatten(0, -2)
-    wide = tokens.new_empty(len(tokens), up.out_features)
-    rows = rows or max(128, PART_BYTES // wide.element_size() // up.out_features // 128 * 128)
-    for part, result in zip(tokens.split(rows), wide.split(rows), strict=True):
-        bias_gelu(torch.mm(part, up.weight.T, out=result), up.bias)
-    return down(wide).view(x.shape)  # type: ignore[no-any-return]
+    wide = torch.mm(x.flatten(0, -2), up.weight.T)
+    return down(bias_gelu(wide, up.bias)).view(x.shape)  # type: ignore[no-any-return]
 
 
 TRITON = Kernels("triton", add_layer_norm, rotary_qk, feed_forward, quantise)

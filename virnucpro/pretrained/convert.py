@@ -1,24 +1,23 @@
-"""Read a published classifier: a `.pth` that holds a whole pickled module, without unpickling it.
+"""Read a published classifier: a `.pth` that holds a whole pickled module, without running what is in it.
 
 Such a file is a zip archive of `data.pkl`, a pickle, and one file of raw values for each tensor. A pickle is a program
-whose instructions may import and call anything. Here they are interpreted by a reader of our own that knows those
-which torch.save writes; a name stays text and a call stays a note of its arguments, so nothing is ever imported, looked
-up or called. What then stands in the note must be the published class with exactly the tensors that it has.
+that may import and call anything. Torch's restricted unpickler (`weights_only=True`) makes tensors, and for the classes
+of the module, stubs that only keep their state. It can still be made to fill the memory or never to end, so the
+pickle's instructions and names are checked before. The result must be the published class with exactly its tensors.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import pickletools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
+from pickle import UnpicklingError
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile, ZipInfo, is_zipfile
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,44 +28,38 @@ from virnucpro.pretrained.weights import State, check_fit, shapes_only
 
 # The published classifiers have 7 MB, and their data.pkl 3 kB.
 _MOST_BYTES = 1 << 26
-_MOST_PICKLE_BYTES = 1 << 16
+_MOST_PICKLE_BYTES = 1 << 14
 _MEMBER = re.compile(
     r"data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id"
 )
-
-_CLASSIFIER = "__main__ MLPClassifier"
-_LAYERS = {
-    "hidden_layer": "torch.nn.modules.linear Linear",
-    "bn1": "torch.nn.modules.batchnorm BatchNorm1d",
-    "dropout": "torch.nn.modules.dropout Dropout",
-    "output_layer": "torch.nn.modules.linear Linear",
-}
-_PARAMETER, _TENSOR = "torch._utils _rebuild_parameter", "torch._utils _rebuild_tensor_v2"
-_STORAGES: dict[str, np.dtype[Any]] = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
-_ORDERED_DICT = "collections OrderedDict"
-_NAMES = {
-    _CLASSIFIER, *_LAYERS.values(), _PARAMETER, _TENSOR, *_STORAGES, _ORDERED_DICT, "__builtin__ set", "builtins set",
-}  # fmt: skip
+_INSTRUCTION = re.compile(
+    r"PROTO|NONE|NEWTRUE|NEWFALSE|BININT[12]?|LONG1|BINFLOAT|BINUNICODE|EMPTY_(TUPLE|LIST|DICT)|MARK|TUPLE[123]?|"
+    r"SETITEMS?|(LONG_)?BIN(PUT|GET)|GLOBAL|NEWOBJ|REDUCE|BINPERSID|BUILD|STOP"
+)
 
 
 class _FormatError(Exception):
     """The file is not what it should be; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """What a pickle calls by module and name."""
+class _Stub:
+    """Stands for a class of the pickle and keeps the state of an instance."""
 
-    text: str
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class _Call:
-    """A call that a pickle asks for and nobody makes; `state` is what its result should then be given."""
+def _stub(module: str, name: str) -> type[_Stub]:
+    return type(name, (_Stub,), {"__module__": module})
 
-    name: str
-    arguments: tuple[Any, ...]
-    state: Any = None
+
+_CLASSIFIER, _LINEAR = _stub("__main__", "MLPClassifier"), _stub("torch.nn.modules.linear", "Linear")
+_NORM, _DROPOUT = _stub("torch.nn.modules.batchnorm", "BatchNorm1d"), _stub("torch.nn.modules.dropout", "Dropout")
+_LAYERS = {"hidden_layer": _LINEAR, "bn1": _NORM, "dropout": _DROPOUT, "output_layer": _LINEAR}
+_NAMES = {f"{stub.__module__} {stub.__name__}" for stub in (_CLASSIFIER, *_LAYERS.values())} | {
+    "torch._utils _rebuild_parameter", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch LongStorage",
+    "collections OrderedDict", "__builtin__ set", "builtins set",
+}  # fmt: skip
 
 
 def load_published_classifier(path: Path) -> State:
@@ -79,17 +72,18 @@ def load_published_classifier(path: Path) -> State:
         raise ModelError(f"{path}: no such file")
     plain_file(path)
     try:
-        with path.open("rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
-                raise _FormatError(f"it has {size} bytes, a published one has 7 million")
-            if not is_zipfile(file):
-                raise _FormatError("it is not a zip archive, which torch.save writes since version 1.6")
-            archive = _Archive(ZipFile(file))
-            state = _state(_interpret(archive.read("data.pkl", _MOST_PICKLE_BYTES)), archive)
+        parts = _read_parts(path)
+        _check_program(parts["data.pkl"])
+        state = _state(_unpickle(parts))
+        size = sum(len(data) for name, data in parts.items() if name.startswith("data/"))
+        if size != (used := sum(value.nbytes for value in state.values())):
+            raise _FormatError(f"its tensors have {used} bytes, its files of values {size}")
         if bad := [name for name, value in state.items() if not value.isfinite().all()]:
             raise _FormatError(f"{bad[0]!r} has values that are not finite")
         hidden_dim, input_dim = state["hidden_layer.weight"].shape
-    except Exception as error:  # a damaged file leads to whatever it likes
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file leads to any error
         reason = str(error) if isinstance(error, _FormatError) else repr(error)
         raise ModelError(
             f"{path} is not a published classifier: {reason[:300]}; nothing in it was run; get the file again"
@@ -99,145 +93,109 @@ def load_published_classifier(path: Path) -> State:
     return state
 
 
-class _Archive:
-    """A zip archive whose members are all such as torch.save writes: known names in one folder, not compressed."""
-
-    def __init__(self, file: ZipFile) -> None:
-        self.file = file
-        self.members: dict[str, ZipInfo] = {}
-        folder = file.infolist()[0].filename.partition("/")[0]
-        for member in file.infolist():
+def _read_parts(path: Path) -> dict[str, bytes]:
+    """Return the members of the archive, which must be those that torch.save writes: in one folder, not compressed."""
+    parts: dict[str, bytes] = {}
+    with path.open("rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
+            raise _FormatError(f"it has {size} bytes, a published one has 7 million")
+        if not is_zipfile(file):
+            raise _FormatError("it is not a zip archive, which torch.save writes since version 1.6")
+        archive = ZipFile(file)
+        members = archive.infolist()
+        folder = members[0].filename.partition("/")[0]
+        for member in members:
             name = member.filename.removeprefix(f"{folder}/")
-            if not _MEMBER.fullmatch(name) or name == member.filename or name in self.members:
+            if not _MEMBER.fullmatch(name) or name == member.filename or name in parts:
                 raise _FormatError(f"its member {member.filename!r} is unknown or stands there twice")
             if member.compress_type != ZIP_STORED or member.compress_size != member.file_size:
                 raise _FormatError(f"its member {member.filename!r} is compressed, which torch.save never does")
-            self.members[name] = member
-
-    def read(self, name: str, most_bytes: int) -> bytes:
-        if name not in self.members:
-            raise _FormatError(f"it lacks {name!r}")
-        if (size := self.members[name].file_size) > most_bytes:
-            raise _FormatError(f"its {name!r} has {size} bytes, more than the {most_bytes} expected")
-        return self.file.read(self.members[name])
+            if name == "data.pkl" and member.file_size > _MOST_PICKLE_BYTES:
+                raise _FormatError(f"its {name!r} has {member.file_size} bytes, more than {_MOST_PICKLE_BYTES}")
+            parts[name] = archive.read(member)
+    if "data.pkl" not in parts:
+        raise _FormatError("it lacks 'data.pkl'")
+    return parts
 
 
-def _interpret(program: bytes) -> Any:
-    """Return what a pickle describes, in plain values, `_Name` and `_Call`."""
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[int, Any] = {}
+def _check_program(program: bytes) -> None:
+    """Refuse a pickle with other instructions or names than a classifier's.
 
-    def pop_to_mark() -> list[Any]:
-        begin = marks.pop()
-        items = stack[begin:]
-        del stack[begin:]
-        return items
-
-    def pop(kind: type) -> Any:
-        value = stack.pop()
-        if not isinstance(value, kind):
-            raise _FormatError(f"its pickle has a {type(value).__name__} where a {kind.__name__} belongs")
-        return value
-
-    instructions: Iterator[tuple[Any, Any, Any]] = pickletools.genops(program)
-    for opcode, argument, position in instructions:
-        match opcode.name:
-            case "PROTO":
-                pass
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
-                stack.append(argument)
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "MARK":
-                marks.append(len(stack))
-            case "TUPLE":
-                stack.append(tuple(pop_to_mark()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                size = int(opcode.name[-1])
-                stack[-size:] = [tuple(stack[-size:])]
-            case "SETITEM" | "SETITEMS":
-                items = pop_to_mark() if opcode.name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                container = pop(dict)
-                container.update(zip(map(_key, items[::2]), items[1::2], strict=True))
-                stack.append(container)
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "GLOBAL":
-                if argument not in _NAMES:
-                    raise _FormatError(f"its pickle asks for {argument.replace(' ', '.')!r}, which no classifier needs")
-                stack.append(_Name(argument))
-            case "NEWOBJ" | "REDUCE":
-                arguments, name = pop(tuple), pop(_Name).text
-                stack.append({} if name == _ORDERED_DICT and not arguments else _Call(name, arguments))
-            case "BINPERSID":
-                stack.append(_Call("storage", pop(tuple)))
-            case "BUILD":
-                state, call = stack.pop(), pop(_Call)
-                call.state = state
-                stack.append(call)
-            case "STOP":
-                if position != len(program) - 1:
-                    raise _FormatError("its pickle goes on after its end")
-                return stack.pop()
-            case other:
-                raise _FormatError(f"its pickle has the instruction {other}, which torch.save does not write")
+    A list or tuple that is used twice could double at each use, so only text and names may be recalled.
+    """
+    instructions: list[tuple[Any, Any, Any]] = list(pickletools.genops(program))
+    before, kept = "", {}
+    for opcode, argument, _ in instructions:
+        if not _INSTRUCTION.fullmatch(opcode.name):
+            raise _FormatError(f"its pickle has the instruction {opcode.name}, which torch.save does not write")
+        if opcode.name == "GLOBAL" and argument not in _NAMES:
+            raise _FormatError(f"its pickle asks for {argument.replace(' ', '.')!r}, which no classifier needs")
+        if opcode.name in ("BINPUT", "LONG_BINPUT"):
+            kept[argument] = before
+        if opcode.name in ("BINGET", "LONG_BINGET") and kept.get(argument) not in ("BINUNICODE", "GLOBAL"):
+            raise _FormatError("its pickle uses an object twice that is neither text nor a name")
+        before = opcode.name
+    if instructions[-1][2] != len(program) - 1:
+        raise _FormatError("its pickle goes on after its end")
 
 
-def _key(key: Any) -> str:
-    if not isinstance(key, str):
-        raise _FormatError(f"its pickle has a {type(key).__name__} for a key")
-    return key
+def _unpickle(parts: dict[str, bytes]) -> Any:
+    """Return what the pickle describes: tensors mapped from a temporary copy, stubs and plain values.
+
+    Torch reads a copy of the parts that were checked, as it may find other parts in a file than zipfile does. Of a file
+    that is mapped it reads nothing beyond the end, whatever the pickle says of a tensor's length.
+    """
+    with NamedTemporaryFile(suffix=".pth") as copy:
+        try:
+            with ZipFile(copy, "w") as archive:
+                for name, data in parts.items():
+                    archive.writestr(f"classifier/{name}", data)
+        except OSError as error:
+            raise ModelError(
+                f"a temporary file cannot be written in {gettempdir()}: {error}; make room there"
+            ) from error
+        try:
+            with warnings.catch_warnings(), torch.serialization.safe_globals([_CLASSIFIER, *_LAYERS.values(), set]):
+                warnings.simplefilter("ignore")  # about pickles that it then refuses
+                return torch.load(copy.name, map_location="cpu", weights_only=True, mmap=True)
+        except UnpicklingError as error:  # its text advises to unpickle the file without restriction
+            raise _FormatError("its pickle does what torch's restricted unpickler refuses") from error
+        except Exception as error:  # whatever a damaged pickle leads to
+            reason = str(error).partition("\n")[0]
+            raise _FormatError(f"torch cannot make its tensors ({type(error).__name__}: {reason})") from error
 
 
-def _state(root: Any, archive: _Archive) -> State:
-    """Return the tensors of the module that a pickle describes."""
-    layers = _expect(root, _CLASSIFIER).state["_modules"]
+def _state(root: Any) -> State:
+    """Return the tensors of the module that a pickle describes, in memory."""
+    layers = _expect(root, _CLASSIFIER)["_modules"]
     if layers.keys() != _LAYERS.keys() or any(root.state[kind] for kind in ("_parameters", "_buffers")):
         raise _FormatError(f"it has the layers {', '.join(map(repr, layers))}, needs {', '.join(map(repr, _LAYERS))}")
     state = {}
     for layer, kind in _LAYERS.items():
-        values = _expect(layers[layer], kind).state
+        values = _expect(layers[layer], kind)
         if values["_modules"] or values.get("eps", 1e-5) != 1e-5:
-            raise _FormatError(f"its {layer!r} is not an ordinary {kind.split()[1]}: parts of its own, or eps not 1e-5")
+            raise _FormatError(f"its {layer!r} is not an ordinary {kind.__name__}: parts of its own, or eps not 1e-5")
         for name, value in {**values["_parameters"], **values["_buffers"]}.items():
             if value is not None:
-                state[f"{layer}.{name}"] = _tensor(value, archive, f"{layer}.{name}")
+                state[f"{layer}.{name}"] = _tensor(value, f"{layer}.{name}")
     return state
 
 
-def _expect(call: Any, name: str) -> _Call:
-    if not isinstance(call, _Call) or call.name != name:
-        found = call.name if isinstance(call, _Call) else type(call).__name__
-        raise _FormatError(f"it has {found.replace(' ', '.')!r} where {name.replace(' ', '.')!r} belongs")
-    return call
+def _expect(value: Any, kind: type[_Stub]) -> dict[str, Any]:
+    """Return the state of an instance of a stub."""
+    if type(value) is not kind:
+        raise _FormatError(f"it has a {type(value).__name__} where a {kind.__name__} belongs")
+    if type(value.state) is not dict:
+        raise _FormatError(f"it has a {kind.__name__} whose state is a {type(value.state).__name__}")
+    return value.state
 
 
-def _tensor(call: Any, archive: _Archive, name: str) -> Tensor:
-    """Read one tensor, given as the call that would make it."""
-    if isinstance(call, _Call) and call.name == _PARAMETER:
-        call = call.arguments[0]
-    storage, offset, shape, strides = _expect(call, _TENSOR).arguments[:4]
-    _, kind, key, _, length = _expect(storage, "storage").arguments
-    dtype = _STORAGES.get(kind.text)
-    if dtype is None:
-        raise _FormatError(f"{name!r} is a {kind.text!r}, needs one of {', '.join(map(repr, _STORAGES))}")
-    whole = [offset, length, *shape, *strides]
-    if len(shape) > 2 or not isinstance(key, str) or not all(type(n) is int and 0 <= n <= _MOST_BYTES for n in whole):
-        raise _FormatError(f"{name!r} has a shape, a place or a length that cannot be")
-    count, size = math.prod(shape), length * dtype.itemsize
-    if strides != tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))):
-        raise _FormatError(f"{name!r} of shape {shape} has strides {strides}, which leave gaps or overlap")
-    data = archive.read(f"data/{key}", size)
-    if len(data) != size or offset + count > length:
-        raise _FormatError(f"{name!r} needs {count} values from {offset} on, of {length} in {len(data)} bytes")
-    values = np.frombuffer(data, dtype, count, offset * dtype.itemsize)
-    return torch.from_numpy(values.astype(dtype.newbyteorder("="))).reshape(shape)
+def _tensor(value: Any, name: str) -> Tensor:
+    """Return a copy in memory of a tensor that has a file of its own and fills it."""
+    if not isinstance(value, Tensor):
+        raise _FormatError(f"{name!r} is a {type(value).__name__}, needs a tensor")
+    if not value.is_contiguous():
+        raise _FormatError(f"{name!r} of shape {tuple(value.shape)} has strides {value.stride()}: gaps or overlap")
+    if (size := value.untyped_storage().nbytes()) != value.nbytes:
+        raise _FormatError(f"{name!r} has {value.nbytes} bytes in a storage of {size}")
+    return value.detach().clone()

@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +291,7 @@ def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
 @contextmanager
 def _shown(name: str, size: int) -> Iterator[Callable[[int], object]]:
     """Show on a terminal how much of a file has come; give a function that counts bytes."""
-    hub: Any = import_module("huggingface_hub.utils")
-    with hub.tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+    from huggingface_hub.utils import tqdm
+
+    with tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None) as bar:  # type: ignore[no-untyped-call]
         yield bar.update

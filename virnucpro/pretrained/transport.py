@@ -3,6 +3,9 @@
 The user's tokens are sent to nobody. A redirect is followed to the same server, from http to https of the same host,
 and to the hosts of the Hugging Face hub over https, where the hub keeps large files. Every other one is refused: it
 could make this machine ask addresses of its own network. Sizes are stated before anything is read, and hold.
+
+The hub's own `get_hf_file_metadata` and `hf_hub_download` do not serve here: which redirects they follow differs
+between versions, and they limit neither what a server sends nor how long it takes.
 """
 
 from __future__ import annotations
@@ -14,8 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from virnucpro.errors import ModelError, VirnucproError
@@ -205,12 +207,14 @@ def _read(
 @contextmanager
 def _answer(method: str, url: str, headers: dict[str, str]) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
     """Give status, headers and body of an answer; nothing is followed."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers
+
     from virnucpro import __version__
 
-    hub: Any = import_module("huggingface_hub.utils")
     try:
-        client = hub.get_session()  # with the user's proxies and certificates
-        agent = hub.build_hf_headers(token=False, library_name="virnucpro", library_version=__version__)
+        client = get_session()  # with the user's proxies and certificates
+        agent = build_hf_headers(token=False, library_name="virnucpro", library_version=__version__)
         headers = {**agent, "accept-encoding": "identity", **headers}
         request = client.build_request(method, url, headers=headers, timeout=PIECE_SECONDS)
         response = _within(HEAD_SECONDS, lambda: client.send(request, stream=True, follow_redirects=False))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
-from virnucpro.report.html import Html, element, join
 from virnucpro.report.load import BINS, LENGTHS, SCORE_BINS, Entry
 
 LANES = ("F1", "F2", "F3", "R1", "R2", "R3")
@@ -27,7 +28,7 @@ def length_class(number: int) -> str:
     return f"{begin:,}–{LENGTHS[number + 1] - 1:,} nt" if number + 1 < len(LENGTHS) else f"{begin:,} nt and longer"
 
 
-def histogram(counts: npt.NDArray[np.int64], label: str) -> Html:
+def histogram(counts: npt.NDArray[np.int64], label: str) -> Markup:
     """Draw others and viruses (SCORE_BINS, 2) as stacked bars over the score."""
     highest = max(int(counts.sum(axis=1).max()), 1)
     bars = []
@@ -39,31 +40,30 @@ def histogram(counts: npt.NDArray[np.int64], label: str) -> Html:
             bars += [_rect(place * _BAR + 1, y, _BAR - 2, height, name)] if number else []
             below += height
     width = SCORE_BINS * _BAR
-    axis = element("path", d=f"M0 {_HEIGHT}H{width}", class_="axis")
     ticks = (
-        element("text", mark, x=x, y=_HEIGHT + 13, text_anchor=anchor)
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, _HEIGHT + 13, anchor, mark)
         for mark, x, anchor in (("0", 0, "start"), ("0.5", width / 2, "middle"), ("1", width, "end"))
     )
-    return _svg(width, _HEIGHT + 16, label, join(*bars, axis, *ticks), "histogram")
+    return _svg(width, _HEIGHT + 16, label, [*bars, _path(f"M0 {_HEIGHT}H{width}", "axis"), *ticks], "histogram")
 
 
-def frames(entry: Entry) -> Html:
+def frames(entry: Entry) -> Markup:
     """Draw the frames of a record, a lane for each of the six, coloured by their virus score."""
     best = ", ".join(
         f"{name} {lane.max():.2f}" for name, lane in zip(LANES, entry.lanes, strict=True) if lane.max() >= 0
     )
-    rails = element("path", d="".join(f"M0 {4 * lane + 2.5}H{BINS}" for lane in range(6)), class_="rail")
+    rails = _path("".join(f"M0 {4 * lane + 2.5}H{BINS}" for lane in range(6)), "rail")
     drawn = _runs([(4 * lane + 1, 3, levels) for lane, levels in enumerate(_levels(entry.lanes))])
-    return _svg(BINS, 25, f"best virus score of frames: {best or 'none'}", join(rails, *drawn), "frames")
+    return _svg(BINS, 25, f"best virus score of frames: {best or 'none'}", [rails, *drawn], "frames")
 
 
-def strip(entry: Entry) -> Html:
+def strip(entry: Entry) -> Markup:
     """Draw the mean score of the chunks along a record."""
     drawn = _runs([(0, 10, _levels(np.nan_to_num(entry.strip[None], nan=-1))[0])])
-    return _svg(BINS, 10, "scores along the record, see the columns beside", join(*drawn), "strip")
+    return _svg(BINS, 10, "scores along the record, see the columns beside", drawn, "strip")
 
 
-def share_bar(parts: list[tuple[str, int]]) -> Html:
+def share_bar(parts: list[tuple[str, int]]) -> Markup:
     """Draw one bar divided into parts: class of colour -> count."""
     total = sum(number for _, number in parts) or 1
     drawn, x = [], 0.0
@@ -71,15 +71,14 @@ def share_bar(parts: list[tuple[str, int]]) -> Html:
         drawn += [_rect(x, 0, number / total * 100, 4, name)] if number else []
         x += number / total * 100
     label = ", ".join(f"{number:,} {name}" for name, number in parts)
-    return element(
-        "svg", *drawn, viewBox="0 0 100 4", preserveAspectRatio="none", role="img", aria_label=label, class_="share"
-    )
+    return _svg(100, 4, label, drawn, "share")
 
 
-def scale() -> Html:
+def scale() -> Markup:
     """Draw the scale of colours from score 0 to 1."""
-    boxes = (element("i", class_=f"s{level}") for level in range(_LEVELS))
-    return element("span", "0 ", *boxes, " 1", class_="scale", role="img", aria_label="colours from score 0 to score 1")
+    boxes = Markup().join(Markup('<i class="s{}"></i>').format(level) for level in range(_LEVELS))
+    label = "colours from score 0 to score 1"
+    return Markup('<span class="scale" role="img" aria-label="{}">0 {} 1</span>').format(label, boxes)
 
 
 def _levels(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -87,7 +86,7 @@ def _levels(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return np.where(scores < 0, -1, np.minimum(scores * _LEVELS, _LEVELS - 1)).astype(np.int64)
 
 
-def _runs(lanes: list[tuple[float, float, npt.NDArray[np.int64]]]) -> list[Html]:
+def _runs(lanes: list[tuple[float, float, npt.NDArray[np.int64]]]) -> list[Markup]:
     """Return a path for each class of colour; a lane is y, height and levels (BINS,)."""
     paths = [""] * _LEVELS
     for y, height, levels in lanes:
@@ -97,14 +96,21 @@ def _runs(lanes: list[tuple[float, float, npt.NDArray[np.int64]]]) -> list[Html]
             if level >= 0:
                 paths[level] += f"M{x} {y}h{width}v{height}h-{width}z"
             x += width
-    return [element("path", d=path, class_=f"s{level}") for level, path in enumerate(paths) if path]
+    return [_path(path, f"s{level}") for level, path in enumerate(paths) if path]
 
 
-def _rect(x: float, y: float, width: float, height: float, name: str) -> Html:
-    return element("rect", x=f"{x:.4g}", y=f"{y:.4g}", width=f"{width:.4g}", height=f"{height:.4g}", class_=name)
+def _path(steps: str, name: str) -> Markup:
+    return Markup('<path d="{}" class="{}"></path>').format(steps, name)
 
 
-def _svg(width: int, height: int, label: str, content: Html, name: str) -> Html:
-    shape = "none" if name == "strip" else None  # fills its cell
-    box = f"0 0 {width} {height}"
-    return element("svg", content, viewBox=box, preserveAspectRatio=shape, role="img", aria_label=label, class_=name)
+def _rect(x: float, y: float, width: float, height: float, name: str) -> Markup:
+    rect = Markup('<rect x="{:.4g}" y="{:.4g}" width="{:.4g}" height="{:.4g}" class="{}"></rect>')
+    return rect.format(x, y, width, height, name)
+
+
+def _svg(width: int, height: int, label: str, parts: Iterable[Markup], name: str) -> Markup:
+    shape = Markup(' preserveAspectRatio="none"') if name in ("strip", "share") else ""  # fills its cell or line
+    opening = Markup('<svg viewBox="0 0 {} {}"{} role="img" aria-label="{}" class="{}">').format(
+        width, height, shape, label, name
+    )
+    return opening + Markup().join(parts) + Markup("</svg>")

@@ -1,22 +1,20 @@
-"""Markup that cannot forget to escape: text is escaped unless it is `Html`."""
+"""Values as markup: what is text gets escaped, and characters that cannot be shown become codes."""
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 # Characters that HTML does not allow, or that change the order of what stands around them.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that stand for no byte either
 _NUMBER = re.compile(r"\d+(\.\d+)?%?")
 _LONGEST_NAME = 120
-
-
-class Html(str):
-    """Text that is markup already."""
-
-    __slots__ = ()
 
 
 def readable(value: object) -> str:
@@ -33,66 +31,43 @@ def _code(found: re.Match[str]) -> str:
     return ascii(found[0])[1:-1]
 
 
-def text(value: object) -> Html:
-    """Return a value as markup, see `readable`."""
-    return value if isinstance(value, Html) else Html(html.escape(readable(value)))
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the page: its caption, the names of the columns, and rows whose first cell names them."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns have numbers and are aligned right."""
+        return [i > 0 and any(_NUMBER.fullmatch(str(row[i])) for row in self.rows) for i in range(len(self.head))]
 
 
-def join(*parts: object) -> Html:
-    """Return the parts, one after the other."""
-    return Html("".join(map(text, parts)))
-
-
-def element(tag: str, /, *children: object, **attributes: object) -> Html:
-    """Return an element. Of an attribute's name, _ becomes - and a last one is left out; None leaves out the attribute.
-
-    >>> element("td", "<a>", class_="n", data_v=1)
-    '<td class="n" data-v="1">&lt;a&gt;</td>'
-    """
-    given = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
-    opening = "".join(f' {key}="{text(value)}"' for key, value in given)
-    return Html(f"<{tag}{opening}>" if tag == "input" else f"<{tag}{opening}>{join(*children)}</{tag}>")
-
-
-def record_name(name: str) -> Html:
+def record_name(name: str) -> Markup:
     """Return a record's id, shortened if it is long and kept from changing the direction of the line."""
-    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-    return element("bdi", shown, title=name[:1000] if shown != name else None)
+    if len(name) <= _LONGEST_NAME:
+        return Markup("<bdi>{}</bdi>").format(readable(name))
+    return Markup('<bdi title="{}">{}…</bdi>').format(readable(name[:1000]), readable(name[:_LONGEST_NAME]))
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
-    """Return a table with its caption, in a box that scrolls sideways and can be reached by keyboard.
-
-    The first cell of a row names it; a column with numbers aligns right.
-    """
-    body = [list(row) for row in rows]
-    numbers = [i > 0 and any(_NUMBER.fullmatch(str(row[i])) for row in body) for i in range(len(head))]
-    heads = (
-        element("th", name, scope="col", class_="n" if number else None)
-        for name, number in zip(head, numbers, strict=True)
+def environment() -> Environment:
+    """Return Jinja's environment: whatever is not `Markup` is made readable and escaped; what is undefined raises."""
+    made = Environment(
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else readable(value),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    firsts = [True] + [False] * (len(head) - 1)
-    lines = join(*(element("tr", *map(_cell, row, numbers, firsts)) for row in body))
-    return wide(caption, element("tr", *heads), lines)
+    made.filters |= {"commas": _commas, "percent": _percent, "record_name": record_name}
+    return made
 
 
-def wide(caption: str, head: Html, rows: Html) -> Html:
-    """Return a table of rows that are markup already, see `table`."""
-    made = element("table", element("caption", caption), element("thead", head), element("tbody", rows))
-    return element("div", made, class_="wide", tabindex=0, role="region", aria_label=caption)
+def _commas(value: Any) -> Any:
+    return f"{value:,}" if isinstance(value, int) else value
 
 
-def _cell(value: object, number: bool, first: bool) -> Html:
-    shown = f"{value:,}" if isinstance(value, int) else value
-    return element("th" if first else "td", shown, scope="row" if first else None, class_="n" if number else None)
-
-
-def section(name: str, heading: str, *content: object) -> Html:
-    """Return a part of the page that links lead to by its name."""
-    title = element("h2", heading, id=f"{name}-title")
-    return element("section", title, *content, id=name, aria_labelledby=f"{name}-title")
-
-
-def paragraph(*content: object, class_: str | None = None) -> Html:
-    """Return a paragraph."""
-    return element("p", *content, class_=class_)
+def _percent(share: float, digits: int) -> str:
+    return f"{share:.{digits}%}"

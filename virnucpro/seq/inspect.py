@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,44 +13,17 @@ from virnucpro.seq.reader import SequenceFile
 from virnucpro.seq.screen import Limits, screened_chunks
 from virnucpro.types import Record, Status
 
-
-class SeenIds:
-    """A set of ids, by 64-bit hashes in 16 to 32 bytes each: a quarter of what a Python set takes."""
-
-    def __init__(self) -> None:
-        self._slots = array("Q", [0]) * 1024
-        self._number = 0
-
-    def add(self, name: str) -> bool:
-        """Add an id; return whether it was there."""
-        if 2 * self._number >= len(self._slots):
-            hashes, self._slots = self._slots, array("Q", [0]) * (2 * len(self._slots))
-            for value in filter(None, hashes):
-                self._slots[self._slot(value)] = value
-        value = hash(name) % (1 << 64) or 1  # 0 is a free slot
-        slot = self._slot(value)
-        if self._slots[slot]:
-            return True
-        self._slots[slot] = value
-        self._number += 1
-        return False
-
-    def _slot(self, value: int) -> int:
-        """Return where `value` is, or the free slot where it belongs."""
-        slots, last = self._slots, len(self._slots) - 1
-        slot = value & last
-        while slots[slot] not in (0, value):
-            slot = (slot + 1) & last
-        return slot
+# Ids that later ones are compared with, by 64-bit hashes: a set of so many takes 1.5 GB.
+_MOST_IDS = 1 << 24
 
 
 @dataclass(slots=True)
 class Inspection:
-    """Goes through one file by the rules of `predict` and counts what is in it; `ids` may be shared by several."""
+    """Goes through one file by the rules of `predict` and counts what is in it; files may share `ids` (hashes)."""
 
     file: SequenceFile
     limits: Limits = field(default_factory=Limits)
-    ids: SeenIds = field(default_factory=SeenIds)
+    ids: set[int] = field(default_factory=set)
     records: int = 0
     bases: int = 0
     errors: int = 0
@@ -89,8 +61,11 @@ class Inspection:
         self.head.add(record)
         if not record.id:
             self._remark(entry, "has no id")
-        if self.ids.add(record.id):
+        key = hash(record.id)
+        if key in self.ids:
             self._remark(entry, "repeats an id")
+        elif len(self.ids) < _MOST_IDS:
+            self.ids.add(key)
         if entry[2] != record.sequence:
             self._remark(entry, "has lower-case letters, which are read as upper-case ones")
         if b"U" in record.sequence:

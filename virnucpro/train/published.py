@@ -142,11 +142,7 @@ def frame_figures(classifier: Classifier, frames: FrameSet) -> dict[str, Any]:
         "recall": rounded(right / max(1, right + missed)),
         "f1": rounded(2 * right / max(1, 2 * right + wrong + missed)),
         "auroc": rounded(auroc(scores[virus, 1], scores[~virus, 1])),
-        "windows": {
-            "n": len(frames.classes),
-            "auroc": rounded(windows.auroc),
-            "macro_auroc": rounded(windows.macro_auroc),
-        },
+        "windows": {name: windows[name] for name in ("n", "auroc", "macro_auroc")},
     }
 
 

@@ -40,12 +40,12 @@ def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Val
 
 @torch.no_grad()
 def validate(network: Network, validation: Validation, device: torch.device) -> dict[str, Any]:
-    """Return the figures of `evaluate` for each length, as JSON-able values."""
+    """Return the figures of `evaluate` for each length."""
     network.eval()
     figures = {}
     for length, (batches, classes) in validation.items():
         margins = [margins_of(network(batch.to(device))[0]).sigmoid().cpu().numpy() for batch in batches]
         scores: list[float | None] = np.concatenate(margins).tolist()
-        figures[str(length)] = evaluate(scores, classes).to_json()
+        figures[str(length)] = evaluate(scores, classes)
     network.train()
     return figures
