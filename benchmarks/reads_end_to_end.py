@@ -30,9 +30,11 @@ import torch
 from timing import cpu_name, write_results
 from xopen import xopen
 
+from virnucpro.seq.strings import Strings, join_columns
+
 HERE = Path(__file__).resolve().parents[1]
 VIRUS_SHARE = 0.2
-BATCH = 10_000
+BATCH = 50_000
 
 
 def genome_text(path: Path) -> np.ndarray:
@@ -44,21 +46,25 @@ def genome_text(path: Path) -> np.ndarray:
 def write_reads(genomes: Path, path: Path, number: int, length: int, fastq: bool) -> None:
     """Write reads of one length, `VIRUS_SHARE` of them virus, with one error in 200 bases."""
     rng = np.random.default_rng(0)
-    classes = {path.name.split(".")[0]: genome_text(path) for path in sorted(genomes.glob("*.fna.xz"))}
-    hosts = [name for name in classes if name != "virus"]
+    texts = {file.name.split(".")[0]: genome_text(file) for file in sorted(genomes.glob("*.fna.xz"))}
+    hosts = [text for name, text in texts.items() if name != "virus"]
     bases = np.frombuffer(b"ACGT", np.uint8)
+    mark, rest = (b"@r", b"\n+\n" + b"F" * length + b"\n") if fastq else (b">r", b"\n")
     with xopen(path, "wb", compresslevel=1, threads=4) as out:
         for begin in range(0, number, BATCH):
-            entries = []
-            for i in range(begin, min(begin + BATCH, number)):
-                name = "virus" if rng.random() < VIRUS_SHARE else hosts[rng.integers(len(hosts))]
-                start = rng.integers(len(classes[name]) - length)
-                read = classes[name][start : start + length].copy()
-                wrong = rng.integers(length, size=rng.poisson(length / 200))
-                read[wrong] = bases[rng.integers(4, size=len(wrong))]
-                text = read.tobytes()
-                entries.append(b"@r%d\n%b\n+\n%b\n" % (i, text, b"F" * length) if fastq else b">r%d\n%b\n" % (i, text))
-            out.write(b"".join(entries))
+            n = min(BATCH, number - begin)
+            reads = np.empty((n, length), np.uint8)
+            kinds = np.where(rng.random(n) < VIRUS_SHARE, len(hosts), rng.integers(len(hosts), size=n))
+            for kind, text in enumerate([*hosts, texts["virus"]]):
+                rows = np.flatnonzero(kinds == kind)
+                starts = rng.integers(len(text) - length, size=len(rows))
+                reads[rows] = text[starts[:, None] + np.arange(length)]
+            wrong = np.flatnonzero(rng.random(n * length) < 1 / 200)
+            reads.reshape(-1)[wrong] = bases[rng.integers(4, size=len(wrong))]
+            numbers = Strings.of([b"%d\n" % row for row in range(begin, begin + n)])
+            sequences = Strings(reads.reshape(-1), np.arange(n + 1) * length)
+            columns = [Strings.repeat(mark, n), numbers, sequences, Strings.repeat(rest, n)]
+            out.write(join_columns(columns).data)
 
 
 @contextmanager
