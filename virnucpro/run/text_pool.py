@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
@@ -32,13 +33,18 @@ class TextPool(AbstractContextManager["TextPool"]):
         context = multiprocessing.get_context("spawn")  # a copy of a process with threads and a GPU would not work
         self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._processes = []
-        for _ in range(processes):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, stage, legacy), daemon=True)
-            process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._free.put(ours)
+        # Signals that the terminal or a batch system sends to all processes are for this one, which ends the others.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            for _ in range(processes):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs, stage, legacy), daemon=True)
+                process.start()
+                theirs.close()
+                self._processes.append(process)
+                self._free.put(ours)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -46,7 +52,7 @@ class TextPool(AbstractContextManager["TextPool"]):
     def close(self) -> None:
         """Stop all processes."""
         for process in self._processes:
-            process.terminate()
+            process.kill()  # they have nothing to lose
         for process in self._processes:
             process.join()
 
