@@ -12,21 +12,27 @@ import statistics
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from timing import cpu_name, write_results
 
+from virnucpro.config import Options
 from virnucpro.distributed.cluster import Scale, connected, import_ray
-from virnucpro.pipeline.predict import Options, Predictor
+from virnucpro.pipeline.predict import Predictor
+from virnucpro.pipeline.text import drive
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.directory import RunDirectory
-from virnucpro.run.units import UNIT_RECORDS, ContentDigest, Unit, iter_units
-from virnucpro.seq import read_records
+from virnucpro.run.rows import UnitTables
+from virnucpro.run.tally import Tally
+from virnucpro.run.units import ContentDigest, Unit, number_units
+from virnucpro.scores.composition import Composition
+from virnucpro.seq.blocks import iter_blocks
+from virnucpro.seq.source import Source
 
-READS, LENGTH, REPEATS = 32 * UNIT_RECORDS, 150, 7
+UNIT = 1024  # records
+READS, LENGTH, REPEATS = 32 * UNIT, 150, 7
 
 
 def cpu_seconds(function: Callable[[], object], repeats: int, warmup: int = 2) -> float:
@@ -87,31 +93,40 @@ def main() -> None:
         folder = Path(name)
         reads = folder / "reads.fq"
         write_reads(reads)
-        cut = cpu_seconds(lambda: sum(1 for _ in iter_units(read_records([reads]))), REPEATS, 1)
-        add("read FASTQ and cut into units", cut, READS)
-        units = list(islice(iter_units(read_records([reads])), 32))
+
+        def units_of(path: Path) -> Iterator[Unit]:
+            return number_units(iter_blocks(Source([str(path)]), n_records=UNIT))
+
+        add("read FASTQ and cut into units", cpu_seconds(lambda: sum(1 for _ in units_of(reads)), REPEATS, 1), READS)
+        units = list(units_of(reads))
         unit, n = units[0], len(units[0].records)
         sent = pickle.dumps(unit, 5)
         add("pickle records", cpu_seconds(lambda: pickle.dumps(unit, 5), 50), n, len(sent))
         add("unpickle records", cpu_seconds(lambda: pickle.loads(sent), 50), n)
         predictor = Predictor(load_model(), Options(device="cpu", threads=1))
-        frames = list(predictor._prepared(unit.records))
-        add("text stage", cpu_seconds(lambda: list(predictor._prepared(unit.records)), REPEATS), n)
-        sent = pickle.dumps(frames, 5)
-        add("pickle frames", cpu_seconds(lambda: pickle.dumps(frames, 5), REPEATS), n, len(sent))
-        add("unpickle frames", cpu_seconds(lambda: pickle.loads(sent), REPEATS), n)
-        results = list(predictor.run(unit.records))
+        tokens = next(predictor.text.call(unit.records))
+        scores = predictor.score(tokens)
+        add("text to tokens", cpu_seconds(lambda: next(predictor.text.call(unit.records)), REPEATS), n)
+        sent = pickle.dumps(tokens, 5)
+        add("pickle tokens", cpu_seconds(lambda: pickle.dumps(tokens, 5), REPEATS), n, len(sent))
+        calls = cpu_seconds(lambda: drive(predictor.text.call(unit.records), lambda _: scores), REPEATS)
+        add("text to tokens, scores to calls", calls, n)
+        called = drive(predictor.text.call(unit.records), lambda _: scores)
+        tables = UnitTables.of(called)
+        add("calls to rows", cpu_seconds(lambda: UnitTables.of(called), REPEATS), n)
         directory = RunDirectory(folder)
-        write = cpu_seconds(lambda: directory.write_unit(unit, results), REPEATS)
+        write = cpu_seconds(lambda: directory.write_unit(unit, tables), REPEATS)
         add("write a unit file", write, n, directory.unit_path(0).stat().st_size)
         digest = ContentDigest()
         for other in units:
-            directory.write_unit(other, results)  # as many bytes as its own
+            directory.write_unit(other, tables)  # as many bytes as its own
             digest.add(other.digest, len(other.records))
         paths, content = [directory.unit_path(number) for number in range(len(units))], digest.content(fastq=True)
-        add("merge", cpu_seconds(lambda: directory.merge(paths, content), REPEATS), content.records)
+        composition = Composition.of(Tally.of(called).evidence)
+        merge = cpu_seconds(lambda: directory.merge(paths, content, composition), REPEATS)
+        add("merge", merge, content.records)
     add("driver with Ray: pickle and hand out", through_ray(unit), n)
-    write_results("hand_out", rows, device, ("ray", "dnaio"))
+    write_results("hand_out", rows, device, ("ray", "numpy"))
 
 
 if __name__ == "__main__":
