@@ -230,17 +230,22 @@ GPU_NODE, CPU_NODE = {"CPU": 16, "GPU": 4}, {"CPU": 8}
 @pytest.mark.parametrize(
     ("scale", "options", "plan"),
     [
-        (Scale(), Options(), Plan(8, 1, 1, "cuda")),
+        (Scale(), Options(), Plan(8, 3, 1, "cuda")),
         (Scale(gpus=0), Options(), Plan(40, 1, 0, "cpu")),
         (Scale(), Options(device="cpu", threads=3), Plan(12, 3, 0, "cpu")),
         (Scale(gpus=2), Options(threads=4), Plan(2, 4, 1, "cuda")),
         (Scale(workers=12, gpus=4), Options(), Plan(12, 1, 1 / 3 * 1, "cuda")),
-        (Scale(workers=100), Options(), Plan(100, 1, 1, "cuda")),
+        (Scale(workers=100), Options(), Plan(100, 3, 1, "cuda")),
     ],
     ids=str,
 )
 def test_a_plan_fills_the_nodes_or_does_what_is_asked(scale, options, plan):
     assert make_plan(scale, options, [GPU_NODE, CPU_NODE, GPU_NODE]) == plan
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 7), (64, 10)])
+def test_a_gpu_has_the_cores_that_it_can_use(cores, threads):
+    assert make_plan(Scale(), Options(), [{"CPU": cores, "GPU": 1}]) == Plan(1, threads, 1, "cuda")
 
 
 @pytest.mark.parametrize(

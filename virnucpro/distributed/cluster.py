@@ -25,6 +25,7 @@ from virnucpro.environment import (
 )
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.run.progress import say
+from virnucpro.run.text_pool import MOST_CORES
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,8 @@ def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, f
 
     `nodes` are the resources CPU and GPU of each node.
 
-    `options.threads` is the number of CPU cores of a worker, by default 1.
+    `options.threads` is the number of CPU cores of a worker: by default 1, beside a GPU its share of the node's cores,
+    one of which is left to the driver, and no more than it can use.
 
     Raises:
         ConfigError: the cluster has no room for a worker, or the options contradict each other.
@@ -212,6 +214,10 @@ def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, f
             raise ConfigError(f"gpus {scale.gpus} and device {options.device} exclude each other", "gpus", "device")
         room = sum(int(node.get("CPU", 0)) // cores for node in nodes)
         return Plan(_some(scale.workers or room, cores, "", nodes), cores, 0, "cpu")
+    if options.threads is None:
+        shares = [int(node.get("CPU", 0) // node["GPU"]) - 1 for node in nodes if node.get("GPU", 0) >= 1]
+        workers_of_gpu = max(1, (scale.workers or 1) // (scale.gpus or scale.workers or 1))
+        cores = max(1, min(MOST_CORES, *shares) // workers_of_gpu) if shares else 1
     room = sum(min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0))) for node in nodes)
     gpus = _some(scale.gpus or scale.workers or room, cores, " and a GPU", nodes)
     workers = scale.workers or gpus

@@ -34,7 +34,8 @@ from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
 from virnucpro.run.tally import C_co, EmbedTally, Tally
-from virnucpro.run.unit_caller import MOST_PROCESSES, UnitCaller
+from virnucpro.run.text_pool import MOST_PROCESSES
+from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
 
 logger = logging.getLogger(__name__)

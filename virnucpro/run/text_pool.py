@@ -16,12 +16,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
 
+from virnucpro.environment import default_threads
 from virnucpro.errors import VirnucproError
 from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.text import TextStage
 from virnucpro.run.rows import UnitTables
 from virnucpro.seq.block import RecordBlock
+
+MOST_PROCESSES = 8
+# Cores that a GPU can use at most: one for each process, one for the thread that launches kernels, one for reading.
+MOST_CORES = MOST_PROCESSES + 2
 
 Score = Callable[[FrameTokens], FrameScores]
 
@@ -110,3 +115,8 @@ def _answer(
         return UnitTables.of(calls, legacy)
     except (MemoryError, RuntimeError) as error:  # as in `pipeline.isolation`: the block is tried record by record
         return error
+
+
+def text_processes(threads: int | None) -> int:
+    """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
+    return min(MOST_PROCESSES, (threads or default_threads()) - (MOST_CORES - MOST_PROCESSES))

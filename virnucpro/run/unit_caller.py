@@ -7,16 +7,13 @@ import sys
 from contextlib import AbstractContextManager
 from threading import Lock
 
-from virnucpro.environment import default_threads
 from virnucpro.pipeline.isolation import FAULTS, call_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.run.rows import UnitTables
-from virnucpro.run.text_pool import TextPool
+from virnucpro.run.text_pool import TextPool, text_processes
 from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
-
-MOST_PROCESSES = 8  # for text beside a GPU
 
 
 class UnitCaller(AbstractContextManager["UnitCaller"]):
@@ -59,8 +56,3 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
                 logger.info("%d records failed, which are now tried here: %s", len(block), error)
         parts = call_isolated(self.predictor.call, block)
         return UnitTables.concat([UnitTables.of(calls, self._legacy) for calls in parts])
-
-
-def text_processes(threads: int | None) -> int:
-    """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
-    return min(MOST_PROCESSES, (threads or default_threads()) - 2)
