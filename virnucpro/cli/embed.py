@@ -9,7 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def embed(
@@ -59,7 +59,7 @@ def embed(
         raise typer.BadParameter("--resume and --restart exclude each other")
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
-        make_sums_reproducible()
+        prepare_for_torch()
         from virnucpro.pipeline.predict import Options
         from virnucpro.run.directory import Begin
         from virnucpro.run.embed import EmbedRequest

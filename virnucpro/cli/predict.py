@@ -11,7 +11,7 @@ import typer
 from virnucpro.cli import options
 from virnucpro.cli.print_tables import print_line
 from virnucpro.cli.signals import stoppable
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def predict(
@@ -122,7 +122,7 @@ def predict(
         raise typer.BadParameter("--shard and --engine ray need an output directory, for the files of units")
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
-        make_sums_reproducible()
+        prepare_for_torch()
         from virnucpro.pipeline.predict import Options
         from virnucpro.report.parquet import require_pyarrow, write_parquet
         from virnucpro.report.write import write_report

@@ -1,6 +1,6 @@
 """What runs on the nodes: a process that holds a model and does the units it is handed.
 
-Nothing here imports torch before `make_sums_reproducible`, and the settings are plain values, so that a node with
+Nothing here imports torch before `prepare_for_torch`, and the settings are plain values, so that a node with
 another version of this package can say so.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from virnucpro import __version__
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 from virnucpro.errors import ConfigError, OutputError, VirnucproError
 from virnucpro.files import fingerprint
 from virnucpro.printable import PrintableFormatter
@@ -53,7 +53,7 @@ def make_job(settings: dict[str, Any], writer: str) -> Job:
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=settings["level"], handlers=[handler], force=True)
-    make_sums_reproducible()
+    prepare_for_torch()
     if not Path(settings["output"], ".lock").exists():
         raise OutputError(f"{settings['output']} is not here; the run directory must be on a file system of all nodes")
     from virnucpro.distributed.jobs import JOBS
