@@ -9,7 +9,7 @@ import torch
 
 # In a process of its own, since MKL must be told before its first product.
 SCRIPT = """
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 
 make_sums_reproducible()
 import random

@@ -21,7 +21,7 @@ ZYGOTE = """
 import json, os, signal, sys
 
 from virnucpro.cli.main import main
-from virnucpro.config import make_sums_reproducible
+from virnucpro.environment import make_sums_reproducible
 
 make_sums_reproducible()
 import matplotlib.figure
