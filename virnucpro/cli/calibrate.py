@@ -9,7 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.print_tables import print_line, print_progress
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def calibrate(
@@ -34,7 +34,7 @@ def calibrate(
 
     Example: virnucpro calibrate MODEL --data DATA -o CALIBRATED
     """
-    make_sums_reproducible()
+    prepare_for_torch()
     import shutil
     from dataclasses import replace
 

@@ -9,7 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def embed(
@@ -57,7 +57,7 @@ def embed(
     """
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
-        make_sums_reproducible()
+        prepare_for_torch()
         if_exists = options.if_exists(resume, restart)
         from virnucpro.config import ComputeOptions
         from virnucpro.run.embeddings import Embeddings, EmbedRequest

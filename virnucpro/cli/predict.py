@@ -11,7 +11,7 @@ import typer
 from virnucpro.cli import options
 from virnucpro.cli.print_tables import print_line
 from virnucpro.cli.signals import stoppable
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def predict(
@@ -117,7 +117,7 @@ def predict(
         )
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
-        make_sums_reproducible()
+        prepare_for_torch()
         if_exists = options.if_exists(resume, restart)
         from virnucpro.config import Options
         from virnucpro.report.parquet import require_pyarrow

@@ -60,9 +60,9 @@ def scan(
     from contextlib import ExitStack
     from dataclasses import replace
 
-    from virnucpro.environment import make_sums_reproducible
+    from virnucpro.environment import prepare_for_torch
 
-    make_sums_reproducible()
+    prepare_for_torch()
     from virnucpro.config import Options
     from virnucpro.files import locked
     from virnucpro.pipeline.regions import REMNANTS, Landscape

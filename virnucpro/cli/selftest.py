@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 from virnucpro.printable import printable
 
 
@@ -29,7 +29,7 @@ def selftest(
 
     Example: virnucpro selftest --model published-500 --golden golden --precision fp32
     """
-    make_sums_reproducible()
+    prepare_for_torch()
     from virnucpro.config import Options
     from virnucpro.errors import ModelError
     from virnucpro.pipeline.predict import Predictor

@@ -1,6 +1,6 @@
 """What runs on the nodes: a process that holds a model and does the units it is handed.
 
-Nothing here imports torch before `make_sums_reproducible`, and an order has plain values, so that a node with another
+Nothing here imports torch before `prepare_for_torch`, and an order has plain values, so that a node with another
 version of this package can say so.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from virnucpro import __version__
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 from virnucpro.errors import ConfigError, OutputError, VirnucproError
 from virnucpro.files import LOCK, fingerprint
 from virnucpro.printable import PrintableFormatter
@@ -53,7 +53,7 @@ def open_task(order: Order) -> Any:
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=order.level, handlers=[handler], force=True)
-    make_sums_reproducible()
+    prepare_for_torch()
     task = pickle.loads(order.task)  # of our own driver, by way of Ray, which unpickles all else here, too
     directory = task.directory()
     if not (directory.path / LOCK).exists():

@@ -95,7 +95,9 @@ class DNABERT(PackedEncoder):
     def embed_tokens(self, input_ids: Tensor, sequence: Tensor, lengths: Tensor) -> Tensor:
         return self.embedding_norm(self.embedding(input_ids) + self.token_type[0])  # type: ignore[no-any-return]
 
-    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]:
+    def _run(
+        self, x: Tensor, input_ids: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]:
         hidden = {0: x} if 0 in wanted else {}
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, attend)

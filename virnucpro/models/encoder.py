@@ -128,7 +128,7 @@ class PackedEncoder(nn.Module, ABC):
             output_size=input_ids.shape[0],
         )
         x = self.embed_tokens(input_ids, sequence, cu_seqlens.diff())
-        hidden = self._run(x, position_ids, attend, self._wanted(repr_layers))
+        hidden = self._run(x, input_ids, position_ids, attend, self._wanted(repr_layers))
         return {layer: states[:total] for layer, states in hidden.items()}
 
     def forward(self, input_ids: Tensor, repr_layers: Collection[int] | None = None) -> dict[int, Tensor]:
@@ -157,7 +157,7 @@ class PackedEncoder(nn.Module, ABC):
         x = self.embed_tokens(input_ids, sequence, real.sum(-1))
         x = x * real[..., None]
         position_ids = torch.arange(padded, device=input_ids.device).expand(rows, padded)
-        return self._run(x, position_ids, attend, self._wanted(repr_layers))
+        return self._run(x, input_ids, position_ids, attend, self._wanted(repr_layers))
 
     def _wanted(self, repr_layers: Collection[int] | None) -> frozenset[int]:
         wanted = frozenset({self.n_layers} if repr_layers is None else repr_layers)
@@ -175,4 +175,6 @@ class PackedEncoder(nn.Module, ABC):
         `lengths` (N,) counts the real tokens of each."""
 
     @abstractmethod
-    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]: ...
+    def _run(
+        self, x: Tensor, input_ids: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]: ...

@@ -40,12 +40,19 @@ def choose_precision(name: str, device: torch.device) -> str:
         ConfigError: there is no such precision, or the device cannot do it.
     """
     if name == "auto":
-        return "bf16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "fp32"
+        return "bf16" if device.type == "cuda" or _cpu_multiplies_bf16() else "fp32"
     if name not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, got {name!r}")
     if name == "fp8" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9)):
         raise ConfigError(f"precision fp8 needs a GPU of compute capability 8.9 or later, not {device}; take bf16")
     return name
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Return whether the CPU has bf16 instructions, and oneDNN may use them (ONEDNN_MAX_CPU_ISA can forbid that)."""
+    if not torch.cpu._is_avx512_bf16_supported():
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def divide_threads(models: Sequence[PackedEncoder], threads: int | None) -> int:
