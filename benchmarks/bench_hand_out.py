@@ -111,7 +111,7 @@ def main() -> None:
         paths, content = [directory.unit_path(number) for number in range(len(units))], digest.content(fastq=True)
         add("merge", cpu_seconds(lambda: directory.merge(paths, content), REPEATS), content.records)
     add("driver with Ray: pickle and hand out", through_ray(unit), n)
-    write_results("hand_out", rows, device, ("ray", "dnaio"))
+    write_results("hand_out", rows, device, ("ray",))
 
 
 if __name__ == "__main__":
