@@ -16,14 +16,12 @@ if TYPE_CHECKING:
     from virnucpro.pipeline.predict import Predictor, predict
     from virnucpro.pretrained.registry import load_model
     from virnucpro.seq import read_pairs, read_records
-    from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
+    from virnucpro.types import Call, Prediction, Record, Status
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Call",
-    "Chunk",
-    "Frame",
     "Options",
     "Prediction",
     "Predictor",
@@ -44,7 +42,7 @@ _HOMES = {
     "virnucpro.pretrained.registry": ("load_model",),
     "virnucpro.pipeline.predict": ("Predictor", "predict"),
     "virnucpro.seq": ("read_pairs", "read_records"),
-    "virnucpro.types": ("Call", "Chunk", "Frame", "Prediction", "Record", "Status"),
+    "virnucpro.types": ("Call", "Prediction", "Record", "Status"),
 }
 
 

@@ -1,7 +1,6 @@
 """The frozen types that travel between stages. Nothing here imports torch.
 
-Record -> Chunk -> Frame -> EmbeddingBatch -> Prediction -> Call; lengths are in nucleotides (nt)
-unless the name says amino acids (aa).
+Lengths are in nucleotides (nt) unless the name says amino acids (aa).
 """
 
 from __future__ import annotations
@@ -62,49 +61,6 @@ class Record:
     def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
         # Several times as fast to send to another process as by the fields' names.
         return Record, (self.id, self.sequence, self.source, self.index, self.description, self.quality, self.mates)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A window of a record: `index` counts from 1, `start` is 0-based in the record.
-
-    `sequence` is what is read of it; `skipped` letters of the window are not in it (runs of N).
-    """
-
-    record_id: str
-    index: int
-    start: int
-    sequence: bytes
-    skipped: int = 0
-
-    @property
-    def end(self) -> int:
-        """Where the window ends in the record, half-open."""
-        return self.start + len(self.sequence) + self.skipped
-
-    @property
-    def id(self) -> str:
-        return f"{self.record_id}_chunk_{self.index}"
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One of the six reading frames of a chunk, with what it gives to the two encoders.
-
-    `strand` is +1 or -1, `offset` 0, 1 or 2 nt from the 5' end of that strand; `nucleotide` is read on
-    that strand; `protein` is its translation (or the part of it that the frame rule keeps).
-    """
-
-    chunk_id: str
-    strand: int
-    offset: int
-    nucleotide: bytes
-    protein: bytes
-
-    @property
-    def id(self) -> str:
-        """Chunk id with F1..F3 or R1..R3 appended, with no separator, as the published tool does."""
-        return f"{self.chunk_id}{'F' if self.strand > 0 else 'R'}{self.offset + 1}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from specified_rows import evidence
 
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
 from virnucpro.pretrained.registry import Model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
-from virnucpro.scores.composition import Composition, evidence
+from virnucpro.scores.composition import Composition
 
 POINTS = (OperatingPoint(50, -0.5, 0.5, 0.05), OperatingPoint(400, 0.5, 0.5, 0.05))
 PLAIN = Calibration(0.5, (Knot(1, 1.0, 0.0, 0.4),), dict.fromkeys(PRESETS, POINTS))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
-from virnucpro.seq import read_pairs, read_records
+from virnucpro.seq import read_pairs
 from virnucpro.seq.inspect import Inspection
-from virnucpro.seq.pairs import Head, heads_of, hints, watched
+from virnucpro.seq.pairs import Head, heads_of, hints
 from virnucpro.seq.reader import SequenceFile
 from virnucpro.types import Record
 
@@ -191,20 +191,6 @@ def test_contigs_and_copies_are_not_taken_for_pairs(tmp_path):
         "".join(f">{name}\n{'ACGT' * 300}{name.count('1') * 'A'}\n" for name in ("a/1", "a/2", "b/1", "b/2"))
     )
     assert said(long) == []
-
-
-def test_a_stream_is_watched_as_it_passes(tmp_path):
-    both = fastq(tmp_path / "both.fq", *(f"r{i}/{mate}" for i in range(300) for mate in (1, 2)))
-    heard: list[str] = []
-    stream = watched(read_records(both), heard.append)
-    assert [next(stream).id for _ in range(200)][-1] == "r99/2"
-    assert heard == []
-    assert [record.id for record in stream][-1] == "r299/2"
-    assert [hint.partition(";")[0] for hint in heard] == [f"{both} looks like interleaved pairs"]
-    heard.clear()
-    assert len(list(watched(iter(list(read_records(both))[:4]), heard.append))) == 4
-    assert len(heard) == 1
-    assert len(list(watched(iter([]), heard.append))) == 0
 
 
 def test_the_command_of_a_hint_can_be_pasted(tmp_path: Path) -> None:

@@ -40,19 +40,19 @@ class UnitTables:
     @classmethod
     def of(cls, calls: CallTable, legacy: bool = False) -> UnitTables:
         """Return the rows of a block; with `legacy` also the lines of the published tool."""
-        chunk_ids = _chunk_ids(calls)
-        frame_ids = _frame_ids(calls, chunk_ids)
+        of_chunks = _chunk_ids(calls)
+        of_frames = frame_ids(of_chunks, calls.frame.chunk, calls.frame.column)
         mates = range(calls.block.mates)
         hits = [np.flatnonzero(calls.record.is_virus) * len(mates) + mate for mate in mates]
         sections = (
-            record_rows(calls, BLANK_FDR, frame_ids),
-            _chunk_rows(calls, chunk_ids, frame_ids),
-            _frame_rows(calls, chunk_ids, frame_ids),
+            record_rows(calls, BLANK_FDR, of_frames),
+            _chunk_rows(calls, of_chunks, of_frames),
+            _frame_rows(calls, of_chunks, of_frames),
             *(b"".join(_fasta(calls.block, parts)) for parts in hits),
             *(_fastq(calls.block, parts) for parts in hits),
         )
         if legacy:
-            sections += (result_lines(frame_ids, calls.frame.scores),)
+            sections += (result_lines(of_frames, calls.frame.scores),)
         return cls(_evidence(calls), sections, Tally.of(calls))
 
     @classmethod
@@ -107,22 +107,26 @@ def _four_digits() -> Strings:
     return Strings.of([*(b"%.4f" % (step / 10_000) for step in range(10_001)), b"NA"])
 
 
+def chunk_ids(record_ids: Strings, index: Ints) -> Strings:
+    """Return the ids of chunks (C): that of its record, and the chunk's number in the record, from 1."""
+    return join_columns([record_ids, Strings.repeat(b"_chunk_", len(index)), whole_numbers(index)])
+
+
+def frame_ids(chunk_ids: Strings, chunk: Ints, column: npt.NDArray[np.int8]) -> Strings:
+    """Return the ids of frames (F): that of its chunk, and F1 to F3 or R1 to R3 by its column, 0 to 5."""
+    return join_columns([chunk_ids.take(chunk), _FRAMES.take(column)])
+
+
 def _chunk_ids(calls: CallTable) -> Strings:
-    chunks = calls.chunks
-    label = Strings.repeat(b"_chunk_", len(chunks))
-    return join_columns([calls.block.ids.take(chunks.record), label, whole_numbers(chunks.index)])
-
-
-def _frame_ids(calls: CallTable, chunk_ids: Strings) -> Strings:
-    return join_columns([chunk_ids.take(calls.frame.chunk), _FRAMES.take(calls.frame.column)])
+    return chunk_ids(calls.block.ids.take(calls.chunks.record), calls.chunks.index)
 
 
 def _prediction(of: Verdicts) -> Strings:
     return _VERDICTS.take(np.where(np.isnan(of.score), 2, of.is_virus))
 
 
-def _best(of: Verdicts, frame_ids: Strings) -> Strings:
-    return Strings.concat([frame_ids, _NA]).take(np.where(of.best_frame < 0, len(frame_ids), of.best_frame))
+def _best(of: Verdicts, of_frames: Strings) -> Strings:
+    return Strings.concat([of_frames, _NA]).take(np.where(of.best_frame < 0, len(of_frames), of.best_frame))
 
 
 def _texts(texts: dict[int, str], rows: int) -> Strings:
@@ -138,36 +142,36 @@ def _evidence(calls: CallTable) -> Evidence:
     return np.where(np.isnan(ratios), NO_EVIDENCE, evidence_steps(ratios)).astype(EVIDENCE)
 
 
-def record_rows(calls: CallTable, fdr: bytes = b"NA", frame_ids: Strings | None = None) -> bytes:
+def record_rows(calls: CallTable, fdr: bytes = b"NA", of_frames: Strings | None = None) -> bytes:
     """Return lines of records.tsv; in those with evidence, `fdr` stands for what follows from all of a run."""
     record = calls.record
-    frame_ids = frame_ids or _frame_ids(calls, _chunk_ids(calls))
+    of_frames = of_frames or frame_ids(_chunk_ids(calls), calls.frame.chunk, calls.frame.column)
     reasons = {row: calls.record_reason(row) for row in np.flatnonzero(calls.has_reason).tolist()}
     columns = [
         calls.block.ids, whole_numbers(calls.block.lengths), whole_numbers(calls.n_chunks),
         whole_numbers(record.n_frames), _prediction(record), four_digits(record.score),
-        Strings.of([fdr, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64)), _best(record, frame_ids),
+        Strings.of([fdr, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64)), _best(record, of_frames),
         _STATUS.take(record.status), _texts(reasons, len(calls.block)),
     ]  # fmt: skip
     return tab_rows(columns)
 
 
-def _chunk_rows(calls: CallTable, chunk_ids: Strings, frame_ids: Strings) -> bytes:
+def _chunk_rows(calls: CallTable, of_chunks: Strings, of_frames: Strings) -> bytes:
     chunks, chunk = calls.chunks, calls.chunk
     reasons = {row: calls.chunk_reason(row) for row in np.flatnonzero(np.isnan(chunk.score)).tolist()}
     columns = [
-        chunk_ids, calls.block.ids.take(chunks.record), whole_numbers(chunks.start), whole_numbers(chunks.end),
-        whole_numbers(chunk.n_frames), _prediction(chunk), four_digits(chunk.score), _best(chunk, frame_ids),
+        of_chunks, calls.block.ids.take(chunks.record), whole_numbers(chunks.start), whole_numbers(chunks.end),
+        whole_numbers(chunk.n_frames), _prediction(chunk), four_digits(chunk.score), _best(chunk, of_frames),
         _STATUS.take(chunk.status), _texts(reasons, len(chunks)),
     ]  # fmt: skip
     return tab_rows(columns)
 
 
-def _frame_rows(calls: CallTable, chunk_ids: Strings, frame_ids: Strings) -> bytes:
+def _frame_rows(calls: CallTable, of_chunks: Strings, of_frames: Strings) -> bytes:
     frame = calls.frame
     strand, offset = np.divmod(frame.column, 3)
     columns = [
-        frame_ids, chunk_ids.take(frame.chunk), _STRANDS.take(strand), whole_numbers(offset),
+        of_frames, of_chunks.take(frame.chunk), _STRANDS.take(strand), whole_numbers(offset),
         whole_numbers(frame.aa_length), four_digits(frame.scores[:, 0]), four_digits(frame.scores[:, 1]),
         four_digits(frame.weight),
     ]  # fmt: skip
@@ -212,7 +216,8 @@ def wrap_one(sequence: Bytes) -> Bytes:
     whole = len(sequence) // FASTA_WIDTH
     data = np.full(len(sequence) - (-len(sequence) // FASTA_WIDTH), _NEWLINE, np.uint8)
     body, rest = sequence[: whole * FASTA_WIDTH], sequence[whole * FASTA_WIDTH :]
-    data[: whole * (FASTA_WIDTH + 1)].reshape(whole, -1)[:, :FASTA_WIDTH] = body.reshape(whole, -1)
+    lines = data[: whole * (FASTA_WIDTH + 1)].reshape(whole, FASTA_WIDTH + 1)
+    lines[:, :FASTA_WIDTH] = body.reshape(whole, FASTA_WIDTH)
     data[whole * (FASTA_WIDTH + 1) :][: len(rest)] = rest
     return data
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.config import FrameRule
-from virnucpro.files import atomic_writer
 from virnucpro.scores.composition import Composition
-from virnucpro.seq import frames_of, iter_chunks
-from virnucpro.types import Record
 
 RECORD_COLUMNS = (
     "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "best_frame", "status", "reason",
@@ -110,22 +104,3 @@ def count_evidence(histogram: Counter[int]) -> EvidenceReader:
         histogram.update(dict(zip(known.tolist(), numbers.tolist(), strict=True)))
 
     return EvidenceReader(take)
-
-
-def write_frames(records: Iterable[Record], chunk_length: int, directory: Path) -> tuple[int, int]:
-    """Write chunks.fa, frames.fna and frames.faa by the published frame rule; return counts of chunks and frames."""
-    n_chunks = n_frames = 0
-    with ExitStack() as stack:
-        chunk_file, nucleotides, proteins = (
-            stack.enter_context(atomic_writer(directory / name)) for name in FRAME_FILES
-        )
-        for record in records:
-            chunks = list(iter_chunks(record, chunk_length))
-            for chunk, frames in zip(chunks, frames_of(chunks, FrameRule("stop_free")), strict=True):
-                n_chunks += 1
-                n_frames += len(frames)
-                chunk_file.write(f">{chunk.id}\n{chunk.sequence.decode('ascii')}\n")
-                for frame in frames:
-                    nucleotides.write(f">{frame.id}\n{frame.nucleotide.decode('ascii')}\n")
-                    proteins.write(f">{frame.id}\n{frame.protein.decode('ascii')}\n")
-    return n_chunks, n_frames

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.pipeline.calls import CallTable
-from virnucpro.scores.composition import evidence, evidence_steps
+from virnucpro.scores.composition import evidence_steps
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings
-from virnucpro.types import RecordResult, Status
+from virnucpro.types import Status
 
 
 class Counts(Protocol):
@@ -62,19 +62,6 @@ class Tally:
             int((letters[:, 3] > 0).sum()),
             Counter(dict(zip(steps.tolist(), seen.tolist(), strict=True))),
         )
-
-    def add(self, result: RecordResult) -> None:
-        """Count one record."""
-        call = result.call
-        self.status[str(call.status)] += 1
-        self.viral += bool(call.is_virus)
-        self.chunks += call.n_chunks
-        self.frames += call.n_frames
-        self.bases += call.length
-        self.ambiguous += result.letters.ambiguous > 0
-        self.trimmed += result.letters.trimmed > 0
-        if (steps := evidence(call)) is not None:
-            self.evidence[steps] += 1
 
     def __add__(self, other: Tally) -> Tally:
         histogram = self.evidence.copy()

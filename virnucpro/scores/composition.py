@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.scores.calibration import Floats, probability
-from virnucpro.types import Call
 
 _STEPS = 100  # in a unit of the log likelihood ratio
 _LARGEST = 30 * _STEPS
@@ -22,11 +21,6 @@ _LARGEST = 30 * _STEPS
 def evidence_steps(log_ratios: Floats) -> npt.NDArray[np.int64]:
     """Return the evidence of records with these log likelihood ratios (N,) in steps; where it is NaN, 0."""
     return np.clip(np.rint(np.nan_to_num(log_ratios) * _STEPS), -_LARGEST, _LARGEST).astype(np.int64)
-
-
-def evidence(call: Call) -> int | None:
-    """Return the evidence of a call in steps, None where it has none."""
-    return None if call.log_ratio is None else max(-_LARGEST, min(_LARGEST, round(call.log_ratio * _STEPS)))
 
 
 @dataclass(frozen=True, slots=True)

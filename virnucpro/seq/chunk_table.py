@@ -88,6 +88,18 @@ class ChunkTable:
             return "the record has no sequence"
         return f"{self.longest[row]} nt, needs {self.limits.min_length}"
 
+    def outcome(self, row: int) -> tuple[Status, str]:
+        """Return the status and reason of a record before its frames are known.
+
+        It is ok if one of its chunks is; if none is, the first says why.
+        """
+        begin, end = np.searchsorted(self.record, (row, row + 1)).tolist()
+        if begin == end:
+            return STATUSES[self.record_status[row]], self.record_reason(row)
+        if (self.status[begin:end] == _OK).any():
+            return Status.OK, ""
+        return STATUSES[self.status[begin]], self.reason(begin)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pieces:

@@ -29,7 +29,7 @@ _OTHER_STRAND = bytes(
     for codon in range(256)
 )
 _LETTER = ord("A")  # `*` and PAD, which end a run, sort before the letters
-COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 _BLOCK_NT = 1 << 17  # bases scanned at a time: the working set (about 20 bytes a base) stays in the cache
 
 
@@ -61,6 +61,10 @@ class FrameTable:
         """Where each frame begins on its strand, 0, 1 or 2 nt from the 5' end, (F,)."""
         return (self.column % 3).astype(np.int8)
 
+    def own_nucleotides(self) -> Strings:
+        """Return the nucleotides beside each frame, (F)."""
+        return self.nucleotides.take(self.nucleotide)
+
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
@@ -77,6 +81,18 @@ class _Runs:
     def take(self, kept: npt.NDArray[np.bool_]) -> Strings:
         """Return the runs that are kept, (C, 6), row by row."""
         return gather(self.residues, self.starts[kept], self.lengths[kept])
+
+
+def reverse_complement(sequence: bytes) -> bytes:
+    """Return the other strand, 5' to 3'; only A, C, G and T are complemented, other letters stay as they are.
+
+    Args:
+        sequence: upper-case nt.
+
+    >>> reverse_complement(b"AACGTN")
+    b'NACGTT'
+    """
+    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def find_frames(letters: Strings, rule: FrameRule) -> FrameTable:
@@ -162,7 +178,7 @@ def _longest_segments(letters: Strings, rule: FrameRule) -> FrameTable:
 def _on_strands(letters: Strings, chunk: Ints, column: Ints, most: Ints) -> Strings:
     """Return the nucleotides (S) of chunks read in a frame, `most` nt of each or what there is, all (S,)."""
     size = len(letters.data)
-    both = np.concatenate((letters.data, translate(letters.data, COMPLEMENT)[::-1]))
+    both = np.concatenate((letters.data, translate(letters.data, _COMPLEMENT)[::-1]))
     begins = np.where(column < 3, letters.starts[chunk], 2 * size - letters.starts[chunk + 1])
     offset = column % 3
     return join_spans(both, begins + offset, np.minimum(letters.lengths[chunk] - offset, most))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.seq.strings import U_AS_T, Bytes, Ints, Strings, borders, translate
-from virnucpro.types import Letters, Record
+from virnucpro.types import Letters
 
 Bools = npt.NDArray[np.bool_]
 
@@ -61,13 +61,6 @@ for _set in range(16):
     _CHOICES[_set, : len(_members)] = _members
 _BASE = np.zeros(16, np.uint8)
 _BASE[[1, 2, 4, 8]] = list(b"ACGT")
-
-
-def letters_of(record: Record, pieces: bool = True) -> Letters:
-    """Return what is done to the letters of a record or of both mates; without `pieces` they are counted alone."""
-    if not pieces:
-        return Letters(sum(count_ambiguous(part.sequence) for part in record.parts))
-    return sum((find_pieces(part.sequence)[1] for part in record.parts), Letters())
 
 
 def count_ambiguous(sequence: bytes | memoryview, begin: int = 0, end: int | None = None) -> int:
@@ -154,20 +147,11 @@ def _score(runs: re.Pattern[bytes], letters: bytes) -> tuple[int, bool]:
 
 
 def count_read(sequence: bytes | memoryview, begin: int, end: int) -> int:
-    """Return how many letters `resolve` would return of a piece."""
+    """Return how many letters `resolve_rows` would return of a piece."""
     if not count_ambiguous(sequence, begin, end):
         return end - begin
     runs = (run.end() - run.start() for run in _CODONS.finditer(sequence, begin, end))
     return end - begin - sum(nt - nt % 3 for nt in runs)
-
-
-def resolve(letters: bytes) -> bytes:
-    """Return a part of a piece as `resolve_rows` does.
-
-    >>> resolve(b"GATTNCARGGA")
-    b'GATTTCAAGGA'
-    """
-    return resolve_rows(Strings.of([letters]), np.array([True]))[0]
 
 
 def resolve_rows(letters: Strings, wanted: Bools) -> Strings:

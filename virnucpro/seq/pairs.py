@@ -225,19 +225,6 @@ def heads_of(files: Sequence[SequenceFile]) -> list[Head]:
     return heads
 
 
-def watched(records: Iterator[Record], say: Callable[[str], object]) -> Iterator[Record]:
-    """Yield records of a stream; `say` hints once that they are interleaved pairs."""
-    head = Head()
-    for record in records:
-        head.add(record)
-        yield record
-        if head.closed:
-            break
-    if hint := head.interleaved():
-        say(hint)
-    yield from records
-
-
 def watched_blocks(blocks: Iterator[RecordBlock], say: Callable[[str], object]) -> Iterator[RecordBlock]:
     """Yield blocks of single records of a stream; `say` hints once that they are interleaved pairs."""
     head = Head()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.seq import reverse_complement
+from virnucpro.seq.frame_table import reverse_complement
 
 Letters = npt.NDArray[np.uint8]
 
