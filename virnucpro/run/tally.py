@@ -110,7 +110,8 @@ class Tally:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Tally:
         """Make a tally from what `to_json` gave."""
-        status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
+        # Counts of 0 stay: they name the statuses that the version which wrote the manifest knew.
+        status = Counter({str(name): int(count) for name, count in values["status"].items()})
         viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
         return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
 
