@@ -56,8 +56,8 @@ ESM2_SHAPES = {
 class ESM2Layer(nn.Module):
     """One layer: x + attention(LayerNorm(x)), then x + feed-forward(LayerNorm(x)).
 
-    The last sum is left to the next LayerNorm, which is the next layer's: a layer takes and returns the residual
-    stream x and the branch y still to be added to it (None before the first layer).
+    The last sum is left to the next layer, which fuses it with its LayerNorm: a layer takes and returns the residual
+    stream x and the branch y that is not yet added to it (None before the first layer).
     """
 
     def __init__(self, config: ESM2Config) -> None:
@@ -75,7 +75,7 @@ class ESM2Layer(nn.Module):
         self, x: Tensor, y: Tensor | None, rotary: tuple[Tensor, Tensor], attend: Attend, kernels: Kernels
     ) -> tuple[Tensor, Tensor]:
         dtype = self.qkv.weight.dtype
-        if torch.is_autocast_enabled(x.device.type):  # in training: what the products cast to anyway
+        if torch.is_autocast_enabled(x.device.type):  # in training: the products cast to this dtype anyway
             dtype = torch.get_autocast_dtype(x.device.type)
         x, h = kernels.add_layer_norm(x, y, self.attention_norm, dtype)
         qkv = kernels.qkv(h, self.qkv, self.heads)  # (3, H, Dh)
@@ -106,7 +106,9 @@ class ESM2(PackedEncoder):
             return x  # type: ignore[no-any-return]
         masked = input_ids == self.config.mask_token
         n_masked = torch.zeros_like(lengths, dtype=torch.float32)
-        n_masked.index_add_(0, sequence.flatten(), masked.flatten().float())  # whole numbers: exact in any order
+        n_masked.index_add_(
+            0, sequence.flatten(), masked.flatten().float()
+        )  # sums of whole numbers are exact in any order
         scale = (1 - 0.15 * 0.8) / (1 - n_masked / lengths)  # (N,)
         factor = scale[sequence].masked_fill(masked, 0.0)  # one pass over the embeddings for both
         return x * factor[..., None]  # type: ignore[no-any-return]

@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Counts)
 C_co = TypeVar("C_co", bound=Counts, covariant=True)
 
 # Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
-MOST_IDS = 1 << 24
+MAX_IDS = 1 << 24
 
 
 @dataclass(slots=True)
@@ -145,14 +145,14 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 class RepeatedIds:
-    """How many records repeat the id of an earlier one, among the first `MOST_IDS`, by a 64-bit hash of the id."""
+    """How many records repeat the id of an earlier one, among the first `MAX_IDS`, by a 64-bit hash of the id."""
 
     def __init__(self) -> None:
         self._hashes = array("q")
 
     def add(self, ids: Strings) -> None:
         """Take note of the ids of some records."""
-        if len(self._hashes) < MOST_IDS:
+        if len(self._hashes) < MAX_IDS:
             self._hashes.frombytes(hashes(ids).tobytes())
 
     def count(self) -> int:

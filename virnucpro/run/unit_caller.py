@@ -16,7 +16,7 @@ from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
-MOST_PROCESSES = 8  # for text beside a GPU
+MAX_PROCESSES = 8  # for text beside a GPU
 
 
 class UnitCaller(AbstractContextManager["UnitCaller"]):
@@ -63,4 +63,4 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
 
 def text_processes(threads: int | None) -> int:
     """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
-    return min(MOST_PROCESSES, (threads or default_threads()) - 2)
+    return min(MAX_PROCESSES, (threads or default_threads()) - 2)
