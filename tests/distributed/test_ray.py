@@ -128,7 +128,7 @@ def test_a_record_that_makes_the_model_fail_is_isolated(lab, call, on_ray, tmp_p
 
 
 def test_a_unit_that_loses_worker_after_worker_stops_the_run(lab, call, long_lab, nodes, on_ray, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "MOST_LOST", 1)
+    monkeypatch.setattr(workers, "MAX_LOST", 1)
     over = threading.Event()
 
     def kill_a_worker() -> None:

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from virnucpro.data import VarlenCollator, overlapped
+from virnucpro.data import VarlenCollator, map_concurrent
 from virnucpro.errors import StoppedError
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.predict import Options, Predictor
@@ -51,7 +51,7 @@ def test_one_computes_while_the_other_prepares(lab, monkeypatch):
 
     monkeypatch.setattr(AsyncInferenceRunner, "_launch", launched)
     monkeypatch.setattr(VarlenCollator, "tokenize", made)
-    found = list(overlapped(lambda own: [result.call for result in predictor.run(own)], [records, records], 2))
+    found = list(map_concurrent(lambda own: [result.call for result in predictor.run(own)], [records, records], 2))
     assert found == [expected, expected]
     assert set(most) == {1}
 
@@ -64,7 +64,7 @@ def test_an_interruption_ends_what_is_at_work():
             raise AssertionError("nobody stopped it")
         return item
 
-    results = overlapped(work, range(10), 2, stopped.set)
+    results = map_concurrent(work, range(10), 2, stopped.set)
     assert next(results) == 0
     begin = time.monotonic()
     results.close()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.errors import NumericalError, StoppedError
-from virnucpro.pipeline.isolation import MOST_FAILED, TRIES, score_isolated
+from virnucpro.pipeline.isolation import MAX_FAILED, TRIES, score_isolated
 from virnucpro.types import (
     Call,
     ChunkResult,
@@ -64,7 +64,7 @@ def test_mistakes_and_signals_are_not_a_record_s_fault(error):
 
 
 def test_when_all_records_fail_the_error_is_raised():
-    records = [Record(f"r{i}", b"", index=i) for i in range(MOST_FAILED)]
+    records = [Record(f"r{i}", b"", index=i) for i in range(MAX_FAILED)]
     with pytest.raises(NumericalError):
         score_isolated(failing(set(range(100)), NumericalError("x")), records)
     few = score_isolated(failing(set(range(100)), NumericalError("x")), records[1:])

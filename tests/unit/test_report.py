@@ -14,8 +14,9 @@ from markupsafe import Markup
 from support.run_directories import random_records, write_run
 
 from virnucpro.errors import InputError, MissingInputError
+from virnucpro.report.entries import BINS, iter_entries, second_mate
 from virnucpro.report.html import Table, environment
-from virnucpro.report.load import BINS, LONG_RECORDS, SCORE_BINS, TOP_HITS, iter_entries, read_run, second_mate
+from virnucpro.report.load import LONG_RECORDS, SCORE_BINS, TOP_HITS, read_run
 from virnucpro.report.origin import plain_command
 from virnucpro.report.write import multiqc, sample_name, write_report
 
@@ -303,10 +304,10 @@ def change(directory: Path, name: str, before: str, after: str) -> None:
 BROKEN = {
     "no run": (lambda d: lose(d, "run.json"), MissingInputError, "holds no run"),
     "no table": (lambda d: lose(d, "chunks.tsv"), MissingInputError, "chunks.tsv cannot be read: No such file"),
-    "running": (lambda d: change(d, "run.json", "complete", "running"), InputError, "--resume goes on with it"),
+    "running": (lambda d: change(d, "run.json", "complete", "running"), InputError, "--resume"),
     "not JSON": (lambda d: change(d, "run.json", "{", "["), InputError, "is not what `virnucpro predict` writes"),
     "lost row": (lambda d: change(d, "records.tsv", "b\t3", "c\t3\tx\nb\t3"), InputError, "records.tsv: line 3"),
-    "one row more": (lambda d: change(d, "run.json", '"records": 2', '"records": 3'), InputError, "has 2 rows"),
+    "one row more": (lambda d: change(d, "run.json", '"ok": 2', '"ok": 3'), InputError, "has 2 rows"),
     "other chunks": (lambda d: change(d, "chunks.tsv", "\ta\t", "\tq\t"), InputError, "the tables are not of one run"),
 }
 
@@ -333,8 +334,7 @@ def test_a_broken_run_is_refused(tmp_path, fault):
     ],
 )
 def test_the_sample_is_named_after_the_first_file(tmp_path, path, name):
-    run = read_run(write_run(tmp_path / "run", []))
-    run.told["inputs"][0]["path"] = path
+    run = read_run(write_run(tmp_path / "run", [], source=path))
     assert sample_name(run) == name
     assert list(multiqc(run)["data"]) == [name]
 

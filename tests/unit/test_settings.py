@@ -48,9 +48,9 @@ def test_numbers_and_their_bounds():
         number("x", 2.0, whole=True)
 
 
-@pytest.mark.parametrize("field", ["virus_length", "other_length", "weight", "neutral", "composition"])
+@pytest.mark.parametrize("field", ["virus_length", "other_length", "weight", "evidence_offset", "composition"])
 def test_a_landscape_of_numbers(field):
-    for value in (*NO_NUMBERS, *(() if field == "neutral" else (-1,)), *((0,) if "length" in field else ())):
+    for value in (*NO_NUMBERS, *(() if field == "evidence_offset" else (-1,)), *((0,) if "length" in field else ())):
         with pytest.raises(ConfigError, match=f"{field} must be"):
             Landscape(**{field: value})
         with pytest.raises(ConfigError, match=f"{field} must be"):

@@ -135,8 +135,11 @@ def _run(argv: Sequence[str] | None) -> int:
         return int(error.exit_code)
 
 
+_FLAGS = {"evidence_offset": "neutral"}  # fields whose flag has another name
+
+
 def with_flags(error: VirnucproError) -> str:
-    """Return the message of an error, in which the fields of options that it names are flags of the command line.
+    """Return an error's message with option fields replaced by command-line flags.
 
     >>> with_flags(ConfigError("min_score must lie in 0..1, got 2", "min_score"))
     '--min-score must lie in 0..1, got 2'
@@ -144,8 +147,11 @@ def with_flags(error: VirnucproError) -> str:
     fields = "|".join(map(re.escape, error.fields)) if isinstance(error, ConfigError) else ""
     if not fields:
         return str(error)
-    # Not within a path or another flag.
-    return re.sub(rf"(?<![\w/.-])({fields})(?![\w/-])", lambda match: f"--{match[0].replace('_', '-')}", str(error))
+
+    def flag(match: re.Match[str]) -> str:
+        return f"--{_FLAGS.get(match[0], match[0]).replace('_', '-')}"
+
+    return re.sub(rf"(?<![\w/.-])({fields})(?![\w/-])", flag, str(error))  # not within a path or another flag
 
 
 def main(argv: Sequence[str] | None = None) -> None:

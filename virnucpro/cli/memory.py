@@ -10,7 +10,7 @@ from virnucpro.errors import VirnucproError
 
 # What the libraries, the bundled model and a batch take, and half as much again: with less, libraries may end the
 # program themselves, in the middle of a run.
-_LEAST_BYTES = {"numpy": 256 << 20, "torch": 1536 << 20}
+_MIN_BYTES = {"numpy": 256 << 20, "torch": 1536 << 20}
 _ADVICE = "allow more (ulimit -v, the memory of the batch job), or use fewer --threads or a smaller --max-tokens"
 # How libraries say that there is no memory, or no address space for them.
 _SIGNS = re.compile(
@@ -30,7 +30,7 @@ def require_address_space(library: str) -> None:
     Raises:
         MemoryLimitError: it does not.
     """
-    limit, least = resource.getrlimit(resource.RLIMIT_AS)[0], _LEAST_BYTES[library]
+    limit, least = resource.getrlimit(resource.RLIMIT_AS)[0], _MIN_BYTES[library]
     if limit != resource.RLIM_INFINITY and limit < least:
         raise MemoryLimitError(
             f"this process may use {limit >> 20} MB of address space (ulimit -v), at least {least >> 20} MB are "

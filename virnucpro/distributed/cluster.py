@@ -25,7 +25,7 @@ from virnucpro.environment import (
 )
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.run.progress import say
-from virnucpro.run.text_pool import MOST_CORES
+from virnucpro.run.text_pool import MAX_CORES
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, f
     if options.threads is None:
         shares = [int(node.get("CPU", 0) // node["GPU"]) - 1 for node in nodes if node.get("GPU", 0) >= 1]
         workers_of_gpu = max(1, (scale.workers or 1) // (scale.gpus or scale.workers or 1))
-        cores = max(1, min(MOST_CORES, *shares) // workers_of_gpu) if shares else 1
+        cores = max(1, min(MAX_CORES, *shares) // workers_of_gpu) if shares else 1
     room = sum(min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0))) for node in nodes)
     gpus = _some(scale.gpus or scale.workers or room, cores, " and a GPU", nodes)
     workers = scale.workers or gpus

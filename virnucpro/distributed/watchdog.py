@@ -20,7 +20,7 @@ from pathlib import Path
 # Every process of the cluster starts with this variable; its value is the directory of the cluster.
 MARK = "VIRNUCPRO_RAY_DIRECTORY"
 SECONDS = 0.5  # between two looks
-MOST_SECONDS = 60  # of looking for processes; one that waits for a broken disk cannot be killed
+MAX_SECONDS = 60  # of looking for processes; one that waits for a broken disk cannot be killed
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def watched(directory: Path) -> Iterator[None]:
 
 def sweep(directory: Path) -> None:
     """Kill the processes of the cluster in `directory` until two looks in a row find none."""
-    deadline, empty = time.monotonic() + MOST_SECONDS, 0
+    deadline, empty = time.monotonic() + MAX_SECONDS, 0
     while empty < 2 and time.monotonic() < deadline:
         found = list(members(directory))
         for pid in found:

@@ -25,7 +25,7 @@ from virnucpro.run.runner import Done
 from virnucpro.run.units import Unit
 
 # A unit that has lost so many workers is what kills them.
-MOST_LOST = 5
+MAX_LOST = 5
 
 
 @dataclass(slots=True)
@@ -193,9 +193,9 @@ class Workers(AbstractContextManager["Workers"]):
         if piece is None:  # Ray restarts it without end, so this one failed by itself
             raise VirnucproError(f"worker {worker.number} could not start: {reason[-1]}; see above") from error
         worker.units -= 1
-        if piece.lost + 1 >= MOST_LOST:
+        if piece.lost + 1 >= MAX_LOST:
             raise VirnucproError(
-                f"unit {piece.number} lost {MOST_LOST} workers, the last with: {reason[0]}; its records kill the "
+                f"unit {piece.number} lost {MAX_LOST} workers, the last with: {reason[0]}; its records kill the "
                 "process (memory of the node?): try a smaller --unit-records or --max-tokens"
             ) from error
         self._again.append(replace(piece, lost=piece.lost + 1))

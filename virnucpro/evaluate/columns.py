@@ -20,7 +20,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _LENGTH = re.compile(r"\d{1,15}", re.ASCII)
 _BLANK = re.compile("[ \v\f]+")  # what ends an id in a header line, beside the tab, which ends the cell
-_MOST_COLUMNS = 12  # that a message lists
+_MAX_COLUMNS = 12  # that a message lists
 _short = reprlib.Repr()
 _short.maxstring = 60
 
@@ -177,6 +177,6 @@ def quoted(text: str) -> str:
 
 def listed(columns: Sequence[str]) -> str:
     """Return names of columns as messages list them, `none` if there are none."""
-    shown = [quoted(name)[1:-1] for name in columns[:_MOST_COLUMNS]]
-    more = [f"{len(columns) - _MOST_COLUMNS} more"] if len(columns) > _MOST_COLUMNS else []
+    shown = [quoted(name)[1:-1] for name in columns[:_MAX_COLUMNS]]
+    more = [f"{len(columns) - _MAX_COLUMNS} more"] if len(columns) > _MAX_COLUMNS else []
     return ", ".join(shown + more) or "none"

@@ -56,8 +56,8 @@ ESM2_SHAPES = {
 class ESM2Layer(nn.Module):
     """One layer: x + attention(LayerNorm(x)), then x + feed-forward(LayerNorm(x)).
 
-    The last sum is left to the next LayerNorm, which is the next layer's: a layer takes and returns the residual
-    stream x and the branch y still to be added to it (None before the first layer).
+    The last sum is left to the next layer, which fuses it with its LayerNorm: a layer takes and returns the residual
+    stream x and the branch y that is not yet added to it (None before the first layer).
     """
 
     def __init__(self, config: ESM2Config) -> None:
@@ -120,7 +120,9 @@ class ESM2(PackedEncoder):
             return x  # type: ignore[no-any-return]
         masked = input_ids == self.config.mask_token
         n_masked = torch.zeros_like(lengths, dtype=torch.float32)
-        n_masked.index_add_(0, sequence.flatten(), masked.flatten().float())  # whole numbers: exact in any order
+        n_masked.index_add_(
+            0, sequence.flatten(), masked.flatten().float()
+        )  # sums of whole numbers are exact in any order
         scale = (1 - 0.15 * 0.8) / (1 - n_masked / lengths)  # (N,)
         factor = scale[sequence].masked_fill(masked, 0.0)  # one pass over the embeddings for both
         return x * factor[..., None]  # type: ignore[no-any-return]

@@ -27,8 +27,8 @@ from virnucpro.places import plain_file
 from virnucpro.pretrained.weights import State, check_fit, shapes_only
 
 # The published classifiers have 7 MB, and their data.pkl 3 kB.
-_MOST_BYTES = 1 << 26
-_MOST_PICKLE_BYTES = 1 << 14
+_MAX_BYTES = 1 << 26
+_MAX_PICKLE_BYTES = 1 << 14
 _MEMBER = re.compile(
     r"data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id"
 )
@@ -97,7 +97,7 @@ def _read_parts(path: Path) -> dict[str, bytes]:
     """Return the members of the archive, which must be those that torch.save writes: in one folder, not compressed."""
     parts: dict[str, bytes] = {}
     with path.open("rb") as file:
-        if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
+        if (size := os.fstat(file.fileno()).st_size) > _MAX_BYTES:
             raise _FormatError(f"it has {size} bytes, a published one has 7 million")
         if not is_zipfile(file):
             raise _FormatError("it is not a zip archive, which torch.save writes since version 1.6")
@@ -110,8 +110,8 @@ def _read_parts(path: Path) -> dict[str, bytes]:
                 raise _FormatError(f"its member {member.filename!r} is unknown or stands there twice")
             if member.compress_type != ZIP_STORED or member.compress_size != member.file_size:
                 raise _FormatError(f"its member {member.filename!r} is compressed, which torch.save never does")
-            if name == "data.pkl" and member.file_size > _MOST_PICKLE_BYTES:
-                raise _FormatError(f"its {name!r} has {member.file_size} bytes, more than {_MOST_PICKLE_BYTES}")
+            if name == "data.pkl" and member.file_size > _MAX_PICKLE_BYTES:
+                raise _FormatError(f"its {name!r} has {member.file_size} bytes, more than {_MAX_PICKLE_BYTES}")
             parts[name] = archive.read(member)
     if "data.pkl" not in parts:
         raise _FormatError("it lacks 'data.pkl'")

@@ -22,7 +22,7 @@ TOKENIZER = "tokenizer.json"
 # More than any number in a description, and small enough that no product of two of them overflows.
 _LARGEST = 1 << 24
 # An index of the largest published model has 100 kB, and no description nests more than six levels.
-_MOST_BYTES, _MOST_LEVELS = 1 << 24, 32
+_MAX_BYTES, _MAX_LEVELS = 1 << 24, 32
 
 VIRUS = "virus"
 TWO_CLASSES = ("other", VIRUS)
@@ -38,11 +38,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         with plain_file(path).open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
         values = json.loads(text.decode())
-        _require_depth(values, _MOST_LEVELS)
+        _require_depth(values, _MAX_LEVELS)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as JSON: {error}; get the file again") from error
     if not isinstance(values, dict):
@@ -54,7 +54,7 @@ def _require_depth(value: Any, levels: int) -> None:
     if not isinstance(value, (dict, list)):
         return
     if not levels:
-        raise ValueError(f"it nests more than {_MOST_LEVELS} levels deep")
+        raise ValueError(f"it nests more than {_MAX_LEVELS} levels deep")
     for item in value.values() if isinstance(value, dict) else value:
         _require_depth(item, levels - 1)
 

@@ -39,7 +39,7 @@ from virnucpro.pretrained.catalogue import (
 from virnucpro.pretrained.description import TOKENIZER
 from virnucpro.pretrained.import_published import import_encoder, import_model
 from virnucpro.pretrained.registry import check_file, description_file, list_models, read_description
-from virnucpro.pretrained.repository import CONFIG, MOST_BYTES, WEIGHT_FILES, known_files, most_bytes, read_shards
+from virnucpro.pretrained.repository import CONFIG, MAX_BYTES, WEIGHT_FILES, known_files, max_bytes, read_shards
 from virnucpro.pretrained.transport import ask, failure, fetch, without_password
 from virnucpro.pretrained.weights import git_blob_id, sha256
 
@@ -185,7 +185,7 @@ class Origin:
         if self.endpoint:
             url = _hub_url(CLASSIFIER_REPOSITORY, file, "main", self.endpoint)
         path = self.directory / file
-        if not _fetch(url, path, MOST_BYTES["classifier"], classifier_id(chunk_length)):
+        if not _fetch(url, path, MAX_BYTES["classifier"], classifier_id(chunk_length)):
             raise ModelError(f"{without_password(url)} is not there; give the file with --classifier {file}")
         return path
 
@@ -194,11 +194,11 @@ class Origin:
         commit = self._commit(repository)
         folder = private_subdirectory(self.directory / repository.name.replace("/", "--"))
         folder = private_subdirectory(folder / commit)
-        room = most_bytes("", repository.weights)  # of all files of weights together
+        room = max_bytes("", repository.weights)  # of all files of weights together
 
         def fetch(file: str) -> Path | None:
             path = folder / file
-            limit = min(room, most_bytes(file, repository.weights))
+            limit = min(room, max_bytes(file, repository.weights))
             return path if _fetch(_hub_url(repository.name, file, commit, self.endpoint), path, limit) else None
 
         def need(file: str) -> Path:
@@ -218,7 +218,7 @@ class Origin:
     def _commit(self, repository: Repository) -> str:
         """Ask the server for the commit that a revision is; all files are then asked for by it."""
         url = _hub_url(repository.name, CONFIG, repository.revision, self.endpoint)
-        stated = ask(url, MOST_BYTES[CONFIG])
+        stated = ask(url, MAX_BYTES[CONFIG])
         if stated is None:
             raise failure(url, "the server does not have it")
         if stated.commit is None:

@@ -29,7 +29,7 @@ from virnucpro.pretrained.description import (
     ModelDescription,
     read_as,
 )
-from virnucpro.pretrained.weights import fill, load_tensors, save_module, sha256, shapes_only
+from virnucpro.pretrained.weights import load_state, load_tensors, save_module, sha256, shapes_only
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
@@ -41,7 +41,7 @@ _NETWORKS: dict[str, tuple[Callable[[Any], PackedEncoder], type]] = {
     "esm2": (ESM2, ESM2Config),
     "dnabert": (DNABERT, DNABERTConfig),
 }
-_MOST_LAYERS = 1000  # the largest published encoder has 48
+_MAX_LAYERS = 1000  # the largest published encoder has 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +178,9 @@ def build_network(description: EncoderDescription) -> PackedEncoder:
         config = read_as(config_type, description.config, "config")
     except ConfigError as error:
         raise ModelError(f"{description.architecture} cannot be built: {error}") from error
-    if config.layers > _MOST_LAYERS or config.pad_token >= config.vocabulary:
+    if config.layers > _MAX_LAYERS or config.pad_token >= config.vocabulary:
         raise ModelError(
-            f"{description.architecture} cannot be built: {config.layers} layers of at most {_MOST_LAYERS}, "
+            f"{description.architecture} cannot be built: {config.layers} layers of at most {_MAX_LAYERS}, "
             f"padding token {config.pad_token} of {config.vocabulary}"
         )
     return network(config)
@@ -257,7 +257,7 @@ def load_model(name: str = DEFAULT_MODEL) -> Model:
         model = build_model(description, directory)
     for stem, module in model.parts().items():
         path = directory / f"{stem}.safetensors"
-        fill(module, load_tensors(path), str(path))
+        load_state(module, load_tensors(path), str(path))
         module.eval()
     return model
 
@@ -281,7 +281,7 @@ def load_encoder(name: str, part: str | None = None) -> tuple[str, Encoder]:
     path = directory / f"{part}.safetensors"
     with shapes_only():
         encoder = build_encoder(build_network(encoders[part]), encoders[part], directory)
-    fill(encoder.model, load_tensors(path), str(path))
+    load_state(encoder.model, load_tensors(path), str(path))
     encoder.model.eval()
     return part, encoder
 

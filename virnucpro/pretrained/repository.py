@@ -21,10 +21,10 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-MOST_SHARDS = 256  # the largest published ESM-2 has 12 of 5 GB
+MAX_SHARDS = 256  # the largest published ESM-2 has 12 of 5 GB
 _SHARD = re.compile(r"(model|pytorch_model)-([0-9]{5})-of-([0-9]{5})\.(safetensors|bin)")
 _MIB = 1 << 20
-MOST_BYTES = {CONFIG: _MIB, TOKENIZER: 64 * _MIB, "classifier": 64 * _MIB, "index": 16 * _MIB}
+MAX_BYTES = {CONFIG: _MIB, TOKENIZER: 64 * _MIB, "classifier": 64 * _MIB, "index": 16 * _MIB}
 
 
 def read_shards(index: Path) -> dict[str, set[str]]:
@@ -55,18 +55,18 @@ def _require_shards(names: Mapping[str, object], index: Path) -> None:
                 f"{stem}-00001-of-00002.{suffix}; download it again"
             )
         totals.add(int(match[3]))
-    if len(totals) != 1 or max(totals) > MOST_SHARDS:
-        raise ModelError(f"{index} names {len(names)} files of {sorted(totals)}, at most {MOST_SHARDS} of one set")
+    if len(totals) != 1 or max(totals) > MAX_SHARDS:
+        raise ModelError(f"{index} names {len(names)} files of {sorted(totals)}, at most {MAX_SHARDS} of one set")
 
 
-def most_bytes(name: str, weights: int) -> int:
+def max_bytes(name: str, weights: int) -> int:
     """Return how large a file may be of a language model that has `weights` of them.
 
     Weights take 4 bytes, in double precision 8; beside them, files have heads that are not needed.
     """
     if name.endswith(".index.json"):
-        return MOST_BYTES["index"]
-    return MOST_BYTES.get(name, 8 * weights + 64 * _MIB)
+        return MAX_BYTES["index"]
+    return MAX_BYTES.get(name, 8 * weights + 64 * _MIB)
 
 
 def known_files(folder: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from virnucpro.errors import ModelError, VirnucproError
 from virnucpro.places import shown_name
 
 HUB_DOMAINS = ("huggingface.co", "hf.co")
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 # How long a server may take for the head of an answer, and from one piece of a file to the next.
 HEAD_SECONDS = 60.0
@@ -49,14 +49,14 @@ class _BrokenOffError(Exception):
     """The connection broke off, which a new request may mend."""
 
 
-def ask(url: str, most_bytes: int) -> Stated | None:
+def ask(url: str, max_bytes: int) -> Stated | None:
     """Return what a server states about a file, None if it has no such file.
 
     Raises:
         ModelError: there is no answer, or one that no hub gives: a redirect elsewhere, no size, too large a size.
     """
     commit = None
-    for _ in range(_MOST_REDIRECTS):
+    for _ in range(_MAX_REDIRECTS):
         with _answer("HEAD", url, {}) as (status, headers, _body):
             commit = headers.get("x-repo-commit", commit)
             linked = "x-linked-size" in headers and "x-linked-etag" in headers
@@ -72,11 +72,11 @@ def ask(url: str, most_bytes: int) -> Stated | None:
             size = headers.get("x-linked-size") or headers.get("content-length") or ""
             if not re.fullmatch("[0-9]{1,15}", size):
                 raise failure(url, f"the server does not state its size (it is {shown_name(size)})")
-            if int(size) > most_bytes:
-                raise failure(url, f"the server states {int(size):,} bytes, such a file has at most {most_bytes:,}")
+            if int(size) > max_bytes:
+                raise failure(url, f"the server states {int(size):,} bytes, such a file has at most {max_bytes:,}")
             etag = headers.get("x-linked-etag") or headers.get("etag") or ""
             return Stated(etag.removeprefix("W/").strip('"'), int(size), commit)
-    raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
+    raise failure(url, f"the server redirects more than {_MAX_REDIRECTS} times")
 
 
 def fetch(url: str, file: BinaryIO, size: int, progress: Callable[[int], object]) -> None:
@@ -163,7 +163,7 @@ class _Clock:
 
 def _fetch_once(url: str, file: BinaryIO, size: int, progress: Callable[[int], object], clock: _Clock) -> None:
     place = url
-    for _ in range(_MOST_REDIRECTS):
+    for _ in range(_MAX_REDIRECTS):
         begin = file.tell()
         with _answer("GET", place, {"range": f"bytes={begin}-"} if begin else {}) as (status, headers, body):
             if status in _REDIRECTS:
@@ -187,7 +187,7 @@ def _fetch_once(url: str, file: BinaryIO, size: int, progress: Callable[[int], o
                 raise failure(url, f"the server sends {shown_name(length)} bytes, {size - begin} are missing")
             _read(url, body, file, size, progress, clock)
             return
-    raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
+    raise failure(url, f"the server redirects more than {_MAX_REDIRECTS} times")
 
 
 def _read(

@@ -144,7 +144,7 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> No
             raise ModelError(f"{source}: {key!r} is {value.dtype}, needs {own[key].dtype}")
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy `state` into `module`, or make it the weights of a module on the meta device, which has none.
 
     Raises:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from virnucpro.report.load import BINS, LENGTHS, SCORE_BINS, Entry
+from virnucpro.report.entries import BINS, Entry
+from virnucpro.report.load import LENGTHS, SCORE_BINS
 
 LANES = ("F1", "F2", "F3", "R1", "R2", "R3")
 _LEVELS = 5  # classes of colour, s0 to s4

@@ -25,21 +25,20 @@ _STATUS = {
     "no_frame": "no reading frame without a stop codon",
     "failed": "the model failed on it",
 }
-_MOST_REASONS = 3
+_MAX_REASONS = 3
 
 
 def render(run: Run) -> str:
     """Return the page. It follows from the tables and from run.json without times, so a resumed run has the same."""
     folder = files("virnucpro.report")
     page, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    names = [Path(given["path"]).name for given in run.told["inputs"]]
+    names = [Path(given.path).name for given in run.manifest.inputs]
     virus, other, uncalled = (run.count(called) for called in ("virus", "other", "NA"))
-    options = {"preset": None, "min_score": None, **run.told["options"]}
     jinja = environment()
     jinja.filters["frames"] = figures.frames
     return jinja.from_string(page).render(
         run=run,
-        options=options,
+        options=run.manifest.setup.options,
         inputs=" and ".join(names if len(names) < 3 else [names[0], f"{len(names) - 1} more"]),
         virus=virus,
         other=other,
@@ -54,9 +53,9 @@ def render(run: Run) -> str:
             [row[:-1] for row in by_length],
         ),
         long=_long(run),
-        command=plain_command(run.told["command"]),
-        files=input_files(run.told),
-        settings=settings(run.told),
+        command=plain_command(run.manifest.command),
+        files=input_files(run.manifest),
+        settings=settings(run.manifest),
         top_hits=TOP_HITS,
         score_bins=SCORE_BINS,
         long_chunks=LONG_CHUNKS,
@@ -77,7 +76,7 @@ def _outcomes(run: Run) -> Table:
     for (status, called), number in sorted(run.outcomes.items(), key=lambda item: (-item[1], item[0])):
         counted = [(reason, n) for (kind, reason), n in run.reasons.most_common() if kind == status]
         found = [f"{reason} ({n:,})" if len(counted) > 1 else reason for reason, n in counted]
-        reasons = found[:_MOST_REASONS] + ["others"] * (len(found) > _MOST_REASONS)
+        reasons = found[:_MAX_REASONS] + ["others"] * (len(found) > _MAX_REASONS)
         result = "not called" if called == "NA" else called
         rows.append((result, status, _STATUS.get(status, ""), "; ".join(reasons) if called == "NA" else "", number))
     head = ("result", "status", "what it means", "reasons given (… stands for a number)", f"{run.unit}s")

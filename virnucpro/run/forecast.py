@@ -15,7 +15,7 @@ from virnucpro.config import Options
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import in_words
-from virnucpro.run.tally import MOST_IDS
+from virnucpro.run.tally import MAX_IDS
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
 
@@ -97,7 +97,7 @@ def _measure(predictor: Predictor, sample: Sequence[Record]) -> tuple[int, float
 def _memory(predictor: Predictor, records: int) -> str:
     """Return the peak so far, which a whole block has reached, and what grows with the records."""
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 8 * min(records, MOST_IDS)
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 8 * min(records, MAX_IDS)
     memory = f"{host / 1e9:.1f} GB"
     if predictor.device.type == "cuda":
         memory += f", and {torch.cuda.max_memory_reserved(predictor.device) / 1e9:.1f} GB of the GPU's"

@@ -25,7 +25,7 @@ logging.addLevelName(NOTICE, "NOTICE")
 # Off a terminal, a plain line every so many seconds stands in for the progress bar.
 PLAIN_LINE_SECONDS = 30.0
 # On a terminal, so many workers have a line.
-MOST_LINES = 16
+MAX_LINES = 16
 
 
 def say(*parts: str, event: str = "message", **fields: object) -> None:
@@ -113,7 +113,7 @@ class _Bars(Counter):
 
     def _show(self, worker: str | None) -> None:
         self._bars.update(self._lines[""], completed=self.records, total=self.total, words=self.words())
-        if worker is None or (worker not in self._lines and len(self._lines) > MOST_LINES):
+        if worker is None or (worker not in self._lines and len(self._lines) > MAX_LINES):
             return
         if worker not in self._lines:
             self._lines[worker] = self._bars.add_task(worker, total=None, words="")

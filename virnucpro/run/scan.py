@@ -17,7 +17,7 @@ from virnucpro.config import Options, number
 from virnucpro.errors import ConfigError
 from virnucpro.files import atomic_writer
 from virnucpro.pipeline.predict import BLOCK_RECORDS, Predictor
-from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions, strangeness
+from virnucpro.pipeline.regions import Floats, Landscape, Region, kmer_divergence, posteriors, regions
 from virnucpro.pretrained.registry import DEFAULT_MODEL, load_model
 from virnucpro.run.progress import Counter
 from virnucpro.types import Call, Record, RecordResult
@@ -94,7 +94,7 @@ class Scanner:
         scores, evidence = np.fromiter(numbers, np.dtype((float, 2))).T
         if settings.landscape.composition:
             middles = [start + self.window // 2 for start in starts]
-            evidence = evidence + settings.landscape.composition * strangeness(record.sequence, middles)
+            evidence = evidence + settings.landscape.composition * kmer_divergence(record.sequence, middles)
         found = posteriors(evidence, self.step, settings.landscape)
         bounds = window_bounds(starts, length, self.window)
         kept = list(regions(found, bounds, settings.min_posterior, settings.min_length))

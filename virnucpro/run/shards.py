@@ -29,7 +29,7 @@ from virnucpro.seq.strings import Strings
 T = TypeVar("T", int, float)
 
 _LINES = 4096  # read at a time
-_MOST_NAMED = 20  # shards that are missing
+_MAX_NAMED = 20  # shards that are missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +144,8 @@ def _in_order(shards: Sequence[_Done]) -> list[_Done]:
             raise ConfigError(f"{other.path} and {done.path} are both shard {done.shard}; give each shard once")
     everything = range(1, shards[0].shard.all + 1)
     if missing := len(everything) - len(found):
-        names = islice((f"{number}/{len(everything)}" for number in everything if number not in found), _MOST_NAMED)
-        more = ", ..." if missing > _MOST_NAMED else ""
+        names = islice((f"{number}/{len(everything)}" for number in everything if number not in found), _MAX_NAMED)
+        more = ", ..." if missing > _MAX_NAMED else ""
         raise ConfigError(f"{missing} of {len(everything)} shards are missing: {', '.join(names)}{more}; give all")
     return [found[number] for number in everything]
 

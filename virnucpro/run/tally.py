@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Counts)
 C_co = TypeVar("C_co", bound=Counts, covariant=True)
 
 # Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
-MOST_IDS = 1 << 24
+MAX_IDS = 1 << 24
 
 
 @dataclass(slots=True)
@@ -97,7 +97,8 @@ class Tally:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Tally:
         """Make a tally from what `to_json` gave."""
-        status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
+        # Counts of 0 stay: they name the statuses that the version which wrote the manifest knew.
+        status = Counter({str(name): int(count) for name, count in values["status"].items()})
         viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
         return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
 
@@ -131,14 +132,14 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 class RepeatedIds:
-    """How many records repeat the id of an earlier one, among the first `MOST_IDS`, by a 64-bit hash of the id."""
+    """How many records repeat the id of an earlier one, among the first `MAX_IDS`, by a 64-bit hash of the id."""
 
     def __init__(self) -> None:
         self._hashes = array("q")
 
     def add(self, ids: Strings) -> None:
         """Take note of the ids of some records."""
-        if len(self._hashes) < MOST_IDS:
+        if len(self._hashes) < MAX_IDS:
             self._hashes.frombytes(hashes(ids).tobytes())
 
     def count(self) -> int:

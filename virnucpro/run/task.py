@@ -34,7 +34,7 @@ from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
 from virnucpro.run.tally import C_co, EmbedTally, Tally
-from virnucpro.run.text_pool import MOST_PROCESSES
+from virnucpro.run.text_pool import MAX_PROCESSES
 from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
 
@@ -101,7 +101,7 @@ class PredictTask:
     output: Path
     legacy: bool = False
     paired: bool = False
-    units_at_a_time: int = MOST_PROCESSES
+    units_at_a_time: int = MAX_PROCESSES
 
     def directory(self) -> RunDirectory:
         return RunDirectory(self.output, self.legacy, self.paired)

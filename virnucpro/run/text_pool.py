@@ -24,9 +24,9 @@ from virnucpro.pipeline.text import TextStage
 from virnucpro.run.rows import UnitTables
 from virnucpro.seq.block import RecordBlock
 
-MOST_PROCESSES = 8
+MAX_PROCESSES = 8
 # Cores that a GPU can use at most: one for each process, one for the thread that launches kernels, one for reading.
-MOST_CORES = MOST_PROCESSES + 2
+MAX_CORES = MAX_PROCESSES + 2
 
 Score = Callable[[FrameTokens], FrameScores]
 
@@ -119,4 +119,4 @@ def _answer(
 
 def text_processes(threads: int | None) -> int:
     """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
-    return min(MOST_PROCESSES, (threads or default_threads()) - (MOST_CORES - MOST_PROCESSES))
+    return min(MAX_PROCESSES, (threads or default_threads()) - (MAX_CORES - MAX_PROCESSES))

@@ -12,7 +12,7 @@ from virnucpro.types import Record
 # What is looked at of each file: so many records, or as many as have so many letters.
 _RECORDS, _LETTERS = 100, 1_000_000
 # Fewer letters than this tell nothing: GAGA is a protein, too.
-_LEAST_LETTERS = 30
+_MIN_LETTERS = 30
 # So much of DNA may be other IUPAC codes. Of proteins about 30 % of the letters are A, C, G, T, U or N.
 _OTHER_LETTERS = 0.05
 _GAPS, _STOP = b"-.", b"*"
@@ -72,7 +72,7 @@ def _nucleotides(records: list[Record]) -> str:
         return "FASTQ holds nucleotides, expected proteins"
     letters = b"".join(record.sequence for record in records).translate(None, _GAPS + _STOP + b"X")
     others = len(letters.translate(None, b"ACGTUN"))
-    if len(letters) < _LEAST_LETTERS or others > _OTHER_LETTERS * len(letters):
+    if len(letters) < _MIN_LETTERS or others > _OTHER_LETTERS * len(letters):
         return ""
     share = "all" if not others else f"{1 - others / len(letters):.1%}"
     first = f"its first {len(records)} records" if len(records) > 1 else "its first record"

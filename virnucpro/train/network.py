@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from virnucpro.models.pooling import mean_pool_packed
 from virnucpro.pretrained.registry import Encoder, Model, load_model
-from virnucpro.pretrained.weights import fill
+from virnucpro.pretrained.weights import load_state
 from virnucpro.train.batches import TrainingBatch
 from virnucpro.train.settings import FitSettings
 
@@ -82,7 +82,7 @@ def initialise(model: Model, init: str = "") -> None:
                 other, virus, gate = states["classifier"][name]
                 states["classifier"][name] = torch.stack((*[other] * hosts, virus, gate))
         for name, part in model.parts().items():
-            fill(part, states[name], init)
+            load_state(part, states[name], init)
         return
     for part in model.parts().values():
         for module in part.modules():
