@@ -62,5 +62,5 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
 
 
 def text_processes(threads: int | None) -> int:
-    """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
-    return min(MOST_PROCESSES, (threads or default_threads()) - 2)
+    """Return how many processes make text beside a GPU: two less than the threads asked for, or than the cores."""
+    return max(0, min(MOST_PROCESSES, (threads or default_threads()) - 2))
