@@ -118,5 +118,5 @@ def _answer(
 
 
 def text_processes(threads: int | None) -> int:
-    """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
-    return min(MAX_PROCESSES, (threads or default_threads()) - (MAX_CORES - MAX_PROCESSES))
+    """Return how many processes make text beside a GPU: two less than the threads asked for, or than the cores."""
+    return max(0, min(MAX_PROCESSES, (threads or default_threads()) - (MAX_CORES - MAX_PROCESSES)))
