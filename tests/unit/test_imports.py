@@ -30,8 +30,6 @@ LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 EXPORTED = [
     "Call",
-    "Chunk",
-    "Frame",
     "Options",
     "Prediction",
     "Predictor",

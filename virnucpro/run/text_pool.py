@@ -78,12 +78,12 @@ class TextPool(AbstractContextManager["TextPool"]):
                 "with --resume, with more memory or fewer --threads"
             ) from error
         except BaseException:
-            with suppress(OSError):  # it waits for scores that will not come
+            with suppress(OSError, EOFError):  # it waits for scores that will not come
                 connection.send(None)
                 connection.recv()
-            self._free.put(connection)
             raise
-        self._free.put(connection)
+        finally:
+            self._free.put(connection)  # of a lost process too: a thread that waits for one must not wait forever
         if isinstance(answer, Exception):
             raise answer
         tables: UnitTables = answer
@@ -100,7 +100,7 @@ def _serve(connection: Connection, stage: TextStage, legacy: bool) -> None:
 def _answer(
     connection: Connection, stage: TextStage, block: RecordBlock, legacy: bool
 ) -> UnitTables | Exception | None:
-    """Return the tables of a block, or the error that a block leads to; None where its scores cannot be had."""
+    """Return the tables of a block, or the error that it leads to, to be raised there; None without scores."""
     calling = stage.call(block)
     try:
         tokens = next(calling)
@@ -113,7 +113,7 @@ def _answer(
     except StopIteration as end:
         calls: CallTable = end.value
         return UnitTables.of(calls, legacy)
-    except (MemoryError, RuntimeError) as error:  # as in `pipeline.isolation`: the block is tried record by record
+    except Exception as error:
         return error
 
 
