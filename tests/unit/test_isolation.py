@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.pipeline.calls import CallTable, FrameCalls, call_chunks, call_records
-from virnucpro.pipeline.isolation import MOST_FAILED, TRIES, call_isolated
+from virnucpro.pipeline.isolation import MAX_FAILED, TRIES, call_isolated
 from virnucpro.scores.decision import Decision
 from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.chunk_table import cut_chunks
@@ -77,7 +77,7 @@ def test_mistakes_and_signals_are_not_a_record_s_fault(error):
 
 
 def test_when_all_records_fail_the_error_is_raised():
-    block = records(MOST_FAILED)
+    block = records(MAX_FAILED)
     with pytest.raises(NumericalError):
         call_isolated(failing(range(100), NumericalError("x")), block)
     few = call_isolated(failing(range(100), NumericalError("x")), block.slice(1, len(block)))
