@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.report.columns import Rows, iter_rows, skip_lines
+from virnucpro.report.table_columns import Rows, iter_rows, skip_lines
 
 RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", "frames.tsv")  # what a report is made of
 TOP_HITS = 250
