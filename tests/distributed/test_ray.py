@@ -203,17 +203,17 @@ def test_want_of_memory_lowers_the_budget_of_one_worker_alone(lab, tmp_path, mon
     task = PredictTask(model=str(lab.model), options=Options(device="cpu", precision="fp32"), output=tmp_path)
     small, large = worker.Worker(order(task)), worker.Worker(order(task))
     runner = small.task.predictor.protein
-    launch, budget = runner._launch, runner.max_tokens
+    embed, budget = runner._embed_rows, runner.max_tokens
 
-    def with_little_memory(batch):
-        if batch.num_tokens > 40:
+    def with_little_memory(model, sequences, rows, vectors):
+        if sequences.lengths[rows].sum() > 40:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return launch(batch)
+        embed(model, sequences, rows, vectors)
 
-    monkeypatch.setattr(runner, "_launch", with_little_memory)
+    monkeypatch.setattr(runner, "_embed_rows", with_little_memory)
     letters = random.Random(1)
     records = [Record(f"r{i}", "".join(letters.choices("ACGT", k=100)).encode()) for i in range(20)]
-    (unit,) = iter_units(records, 32)
+    (unit,) = iter_units(records, 32, 1 << 20)
     found = []
     for one in (small, large):
         reply = one.do(unit, fingerprint(one.start()[2]))

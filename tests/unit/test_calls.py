@@ -7,7 +7,7 @@ import re
 import pytest
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.evaluate.calls import read_calls
+from virnucpro.evaluate.tool_calls import read_calls
 
 
 def written(folder, *rows: str):

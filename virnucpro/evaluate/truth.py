@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from virnucpro.errors import ConfigError, InputError
 from virnucpro.evaluate.bootstrap import Bootstrap
-from virnucpro.evaluate.calls import Calls, read_calls
 from virnucpro.evaluate.columns import quoted, read_table
 from virnucpro.evaluate.genomes import VIRUS
 from virnucpro.evaluate.metrics import ALL_HOSTS, CALIBRATION_BINS, MACRO, Sample, rounded
+from virnucpro.evaluate.tool_calls import Calls, read_calls
 from virnucpro.files import (
     atomic_writer,
     write_json,

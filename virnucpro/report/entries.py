@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.report.columns import skip_lines
+from virnucpro.report.table_columns import skip_lines
 
 BINS = 120
 Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and those of its frames

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import InputError
-from virnucpro.report.columns import Rows, iter_rows
 from virnucpro.report.entries import Entry, draw_tracks, open_table
 from virnucpro.report.finished import FinishedRun, read_finished
+from virnucpro.report.table_columns import Rows, iter_rows
 
 RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", "frames.tsv")  # the input of a report
 TOP_HITS = 250

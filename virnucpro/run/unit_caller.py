@@ -21,11 +21,13 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
 
     On a CPU the predictor fills all cores, so all is done in the thread that asks. Beside a GPU the text of each unit
     but the first has a process; they start with the second unit, so that a small input does not wait for them.
+    `processes` is how many; None takes what suits the device.
     """
 
-    def __init__(self, predictor: Predictor, legacy: bool) -> None:
+    def __init__(self, predictor: Predictor, legacy: bool, processes: int | None = None) -> None:
         self.predictor, self._legacy = predictor, legacy
-        processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
+        if processes is None:
+            processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
         if processes:
             # The thread that launches kernels asks for the interpreter at each; by default others keep it for 5 ms.
             sys.setswitchinterval(1e-4)
