@@ -33,7 +33,7 @@ import virnucpro
 from virnucpro.cli.main import main
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.scores.calibration import probability
 
 COMMAND = Path(sys.executable).with_name("virnucpro")

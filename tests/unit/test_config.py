@@ -15,7 +15,8 @@ from virnucpro.environment import (
 )
 from virnucpro.errors import ConfigError
 from virnucpro.files import fingerprint
-from virnucpro.pretrained.registry import BUNDLED, find_model, load_encoder, load_model
+from virnucpro.pretrained.locations import BUNDLED, find_model
+from virnucpro.pretrained.registry import load_encoder, load_model
 
 
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])

@@ -29,7 +29,8 @@ from virnucpro.pretrained import (
     download,
 )
 from virnucpro.pretrained.catalogue import CATALOGUE, DNABERT_S_117M
-from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
+from virnucpro.pretrained.locations import SHIPPED, list_models
+from virnucpro.pretrained.registry import load_encoder
 from virnucpro.pretrained.weights import git_blob_id, sha256, shapes_only
 
 WEIGHTS = "facebook/esm2_t36_3B_UR50D/model.safetensors"

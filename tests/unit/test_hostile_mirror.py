@@ -18,7 +18,8 @@ from support.published_files import write_dnabert, write_esm2
 from virnucpro.cli.main import main
 from virnucpro.errors import ModelError, OutputError
 from virnucpro.pretrained import download, transport
-from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
+from virnucpro.pretrained.locations import SHIPPED, list_models
+from virnucpro.pretrained.registry import load_encoder
 from virnucpro.pretrained.weights import git_blob_id, sha256
 
 ESM2 = "facebook/esm2_t6_8M_UR50D"

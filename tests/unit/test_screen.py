@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.seq import Limits, repetition, screened_chunks
 from virnucpro.types import Chunk, Record, Status
 

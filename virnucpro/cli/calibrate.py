@@ -40,7 +40,8 @@ def calibrate(
 
     from virnucpro.config import Options
     from virnucpro.evaluate.genomes import data_files, read_genomes
-    from virnucpro.pretrained.registry import find_model, load_model
+    from virnucpro.pretrained.locations import find_model
+    from virnucpro.pretrained.registry import load_model
     from virnucpro.run.replacement import any_of, refuse_directory, replaced_files
     from virnucpro.train.calibrate import MAX_REPETITION, Scorer
     from virnucpro.train.calibrate import calibrate as fit

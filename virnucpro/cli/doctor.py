@@ -20,7 +20,8 @@ def doctor() -> None:
     from virnucpro.environment import default_threads
     from virnucpro.errors import ModelError
     from virnucpro.models.packed_attention import explain_backends
-    from virnucpro.pretrained.registry import SHIPPED, list_models, load_model
+    from virnucpro.pretrained.locations import SHIPPED, list_models
+    from virnucpro.pretrained.registry import load_model
 
     console = Console(markup=False)
     console.print(f"virnucpro {__version__}, Python {platform.python_version()}, torch {torch.__version__}")

@@ -23,7 +23,7 @@ def list_() -> None:
     from virnucpro.errors import ModelError
     from virnucpro.pretrained.catalogue import CATALOGUE
     from virnucpro.pretrained.description import ModelDescription
-    from virnucpro.pretrained.registry import list_models, read_description
+    from virnucpro.pretrained.locations import list_models, read_description
 
     lines = ["name\tmodel\tchunk_length\tmin_length\tdirectory"]
     known = list_models()
@@ -51,7 +51,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.
 
     Architecture, frame rule, training, figures, checksums and licence.
     """
-    from virnucpro.pretrained.registry import find_directory, read_description
+    from virnucpro.pretrained.locations import find_directory, read_description
 
     print(printable_json(json.dumps(asdict(read_description(find_directory(name))), indent=2)))
 

@@ -50,7 +50,7 @@ def predict(
     min_score: Annotated[
         float | None,
         typer.Option(
-            "--min-score", min=0, max=1, help="Least score of a virus, instead of a preset.", show_default=False
+            "--min-score", min=0, max=1, help="Minimum score of a virus, instead of a preset.", show_default=False
         ),
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,

@@ -12,7 +12,7 @@ from virnucpro.config import ComputeOptions, number
 from virnucpro.errors import ConfigError, InputError
 from virnucpro.files import atomic_writer, fingerprint
 from virnucpro.pipeline.embed import EmbedSettings
-from virnucpro.pretrained.registry import DEFAULT_MODEL
+from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.embed_directory import IDS, EmbedDirectory, kept_if_begun, open_for_embedding
 from virnucpro.run.manifest import COMPLETE, RUNNING, EmbedOutcome, Manifest, RunnerReport

@@ -12,7 +12,7 @@ from typing import Any
 from virnucpro.config import Options, number
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pretrained.registry import DEFAULT_MODEL
+from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.task import PredictTask
 from virnucpro.run.units import Unit, number_units, unit_size

@@ -18,7 +18,8 @@ from virnucpro.errors import ConfigError
 from virnucpro.files import atomic_writer
 from virnucpro.pipeline.predict import BLOCK_RECORDS, Predictor
 from virnucpro.pipeline.regions import Floats, Landscape, Region, kmer_divergence, posteriors, regions
-from virnucpro.pretrained.registry import DEFAULT_MODEL, load_model
+from virnucpro.pretrained.locations import DEFAULT_MODEL
+from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import Counter
 from virnucpro.types import Call, Record, RecordResult
 

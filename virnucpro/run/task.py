@@ -22,14 +22,8 @@ from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.embed import Embedder, EmbedSettings
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import (
-    check_encoder,
-    check_model,
-    find_directory,
-    find_model,
-    load_model,
-    read_description,
-)
+from virnucpro.pretrained.locations import find_directory, find_model, read_description
+from virnucpro.pretrained.registry import check_encoder, check_model, load_model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
