@@ -118,7 +118,7 @@ def test_dna_with_a_model_that_reads_nothing_else(embed, tmp_path, capsys):
     one, two = read(tmp_path / "out")
     assert np.array_equal(one, two)
     assert embed("--per-residue", model="dna", output="no") == 2
-    assert "--per-residue needs one token a letter" in capsys.readouterr().err
+    assert "--per-residue needs one token per letter" in capsys.readouterr().err
     assert embed("--layer", 3, output="no") == 2
     assert "--layer must lie in 0..2" in capsys.readouterr().err
     assert embed("--kind", "nucleotide", output="no") == 2
