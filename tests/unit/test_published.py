@@ -251,7 +251,7 @@ REFUSED_ESM2 = {
     "no embedding": ("safetensors", lambda d: change_state(d, lambda s: drop(s, WORDS)), "lacks the matrix"),
     "truncated": ("safetensors", lambda d: cut(d / "model.safetensors"), "cannot be read"),
     "no index": (SHARDED, lambda d: change_json(d / "model.safetensors.index.json", weight_map=3), "weight_map must"),
-    "out of the directory": (SHARDED, lambda d: change_index(d, first_elsewhere("../x.safetensors")), "not a weight file"),
+    "out of the directory": (SHARDED, lambda d: change_index(d, first_elsewhere("../x.safetensors")), "weight file"),
     "absolute": (SHARDED, lambda d: change_index(d, first_elsewhere("/etc/passwd")), "not a weight file"),
     "a pickle": (SHARDED, lambda d: change_index(d, first_elsewhere("a.pkl")), "not a weight file"),
     "no shard": (SHARDED, lambda d: next(d.glob("model-00001-*")).unlink(), "cannot be read"),
