@@ -137,7 +137,7 @@ def test_a_full_disk(lab, call, tmp_path, limit):
     assert not any((output / name).exists() for name in lab.expected)
     assert not [path for path in output.rglob(".*") if path.is_file()]
     if limit > 600:
-        assert "what is done is kept for --resume" in err
+        assert "--resume" in err
         assert len(lab.units_of(output)) == lab.n_units
     assert call(lab.arguments(output, "--resume"))[0] == 0
     assert lab.tables(output) == lab.expected
@@ -172,7 +172,7 @@ def test_a_run_that_may_write_no_more_goes_on_later(lab, tmp_path, unprivileged,
     assert barred.returncode == 1
     assert err.startswith(b"virnucpro: error: ")
     assert b"Permission denied" in err
-    assert err.endswith(b"what is done is kept for --resume\n")
+    assert err.endswith(b"--resume\n")
     assert err.count(b"\n") == 1
     assert {path: path.read_bytes() for path in lab.units_of(output)} == done
     again = lab.start(output, "--resume", source="-", stdin=subprocess.PIPE)
