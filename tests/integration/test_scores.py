@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.cli.main import main
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED, SHIPPED
+from virnucpro.pretrained.locations import BUNDLED, SHIPPED
 from virnucpro.seq import read_records
 from virnucpro.seq.frame_table import reverse_complement
 from virnucpro.seq.screen import repetitions

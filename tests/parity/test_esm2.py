@@ -240,6 +240,10 @@ def test_the_published_sizes():
 def test_weights_of_another_shape_are_refused(tmp_path):
     fair_esm(SHAPES[0], tmp_path)
     state, _ = load_fair_esm(tmp_path / "esm2.pt")
-    for other, message in (((2, 48, 4), "has shape"), ((3, 64, 4), "lacks"), ((1, 64, 4), "that the model has not")):
+    for other, message in (
+        ((2, 48, 4), "has shape"),
+        ((3, 64, 4), "lacks"),
+        ((1, 64, 4), "that the model does not have"),
+    ):
         with pytest.raises(ModelError, match=message):
             load_state(ESM2(ESM2Config(*other)), state, "esm2.pt")

@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
 from virnucpro.scores.decision import Decision
 

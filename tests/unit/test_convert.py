@@ -125,7 +125,7 @@ def test_published_classifiers_give_the_same_outputs(directory):
 OTHERS = {
     "legacy": "not a zip archive",
     "protocol 4": "instruction FRAME, which torch.save does not write",
-    "eps": "'bn1' is not an ordinary BatchNorm1d",
+    "eps": "'bn1' is not a plain BatchNorm1d",
     "sequential": r"asks for 'torch\.nn\.modules\.container\.Sequential'",
     "another layer": "has the layers .*'attention'",
     "half": r"asks for 'torch\.HalfStorage'",

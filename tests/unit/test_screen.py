@@ -6,7 +6,7 @@ from as_objects import chunks
 from specified_types import Chunk
 
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.seq.screen import Limits, repetitions
 from virnucpro.seq.strings import Strings
 from virnucpro.types import Record, Status

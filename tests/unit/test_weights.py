@@ -162,7 +162,7 @@ def without(state, key):
 
 BAD_STATES = {
     "missing": (lambda s: without(s, "0.bias"), r"lacks 1 tensors.*'0\.bias'"),
-    "extra": (lambda s: s | {"2.weight": torch.zeros(1)}, r"has 1 tensors that the model has not.*'2\.weight'"),
+    "extra": (lambda s: s | {"2.weight": torch.zeros(1)}, r"has 1 tensors that the model does not have.*'2\.weight'"),
     "transposed": (lambda s: s | {"0.weight": s["0.weight"].T}, r"'0\.weight' has shape \(3, 2\), needs \(2, 3\)"),
     "same size": (lambda s: s | {"0.weight": torch.zeros(6)}, r"has shape \(6,\), needs \(2, 3\)"),
     "would broadcast": (lambda s: s | {"0.bias": torch.zeros(1)}, r"has shape \(1,\), needs \(2,\)"),

@@ -15,9 +15,9 @@ def frames(
     chunk_length: Annotated[int, typer.Option("--chunk-length", min=3, help="Length of a chunk, nt.")] = 500,
     restart: options.Restart = False,
 ) -> None:
-    """Write chunks and their reading frames without stops as FASTA.
+    """Write chunks and their reading frames without stop codons as FASTA.
 
-    They are those of the published VirNucPro: chunks.fa, frames.fna (nucleotides) and frames.faa (proteins).
+    Writes chunks.fa, frames.fna (nucleotides) and frames.faa (proteins), as the published VirNucPro makes them.
 
     Example: virnucpro frames contigs.fa --chunk-length 500 -o frames
     """

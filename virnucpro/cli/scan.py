@@ -32,7 +32,7 @@ def scan(
         float | None,
         typer.Option(
             "--neutral",
-            help="Evidence at which a window counts for neither side, default -1; lower: more regions, more false ones.",
+            help="Evidence at which a window counts for neither side, default -1; lower: more regions, more false.",
             show_default=False,
         ),
     ] = None,

@@ -25,7 +25,7 @@ def selftest(
     """Compare a published model with the published tool's outputs.
 
     Prints a line for each comparison: frames, vectors, scores and consensus of each golden run. The exit code is 1 if
-    one of them is beyond its limit: relative L2 error 1e-4 in fp32, 1e-2 in half precision, score difference 1e-3.
+    one exceeds its limit: relative L2 error 1e-4 in fp32, 1e-2 in half precision, score difference 1e-3.
 
     Example: virnucpro selftest --model published-500 --golden golden --precision fp32
     """
@@ -50,6 +50,6 @@ def selftest(
     if failed:
         raise ModelError(
             f"{failed} of {n} comparisons failed in {where}; `virnucpro models verify {model}` checks the weights, "
-            "--precision fp32 and --attention sdpa narrow it down"
+            "then try --precision fp32 and --attention sdpa"
         )
-    options.report(f"{model} gives what the published tool gave, in {where}: {n} comparisons")
+    options.report(f"{model} agrees with the published tool in {where}: {n} comparisons")

@@ -48,7 +48,7 @@ def train(
     from virnucpro.errors import ConfigError
     from virnucpro.evaluate.genomes import data_files
     from virnucpro.pipeline.device import choose_device
-    from virnucpro.pretrained.registry import find_directory
+    from virnucpro.pretrained.locations import find_directory
     from virnucpro.run.replacement import refuse_directory, replaced_files
     from virnucpro.train.fit import fit
     from virnucpro.train.place import MODEL_FILES, training_place

@@ -19,7 +19,8 @@ from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precisio
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.text import TextStage, drive
 from virnucpro.pretrained.catalogue import CATALOGUE
-from virnucpro.pretrained.registry import DEFAULT_MODEL, Model, load_model
+from virnucpro.pretrained.locations import DEFAULT_MODEL
+from virnucpro.pretrained.registry import Model, load_model
 from virnucpro.scores.decision import Decision
 from virnucpro.seq import Limits, read_records
 from virnucpro.seq.block import RecordBlock, group_records

@@ -31,14 +31,8 @@ from virnucpro.pretrained.description import (
     read_as,
     read_json,
 )
-from virnucpro.pretrained.registry import (
-    PARTS,
-    build_network,
-    build_parts,
-    check_file,
-    description_file,
-    read_description,
-)
+from virnucpro.pretrained.locations import check_file, description_file, read_description
+from virnucpro.pretrained.registry import PARTS, build_network, build_parts
 from virnucpro.pretrained.repository import CONFIG, WEIGHT_FILES, read_shards
 from virnucpro.pretrained.weights import (
     DNABERT_S,
@@ -54,7 +48,7 @@ from virnucpro.pretrained.weights import (
     shapes_only,
 )
 
-# What ESM-2 is beside its shape; other models of its family differ here.
+# The settings of ESM-2 beside its shape; other models of its family differ here.
 _ESM2_SETTINGS = {"position_embedding_type": "rotary", "token_dropout": True, "layer_norm_eps": 1e-5}
 
 Config = TypeVar("Config", ESM2Config, DNABERTConfig)
@@ -68,22 +62,22 @@ def import_model(
     esm2: Path | None = None,
     origin: dict[str, Any] | None = None,
 ) -> ModelDescription:
-    """Write a model directory; return its description, in whose checksums a file that was not given is missing.
+    """Write a model directory from published files; return its description.
 
-    Weights keep the precision they come in. No code in any of the files is run.
+    Weights keep their precision. No code in any of the files is run. Without `dnabert` or `esm2` the directory
+    describes the published encoder but lacks its files and their checksums.
 
     Args:
         classifier: the published `.pth`.
         chunk_length: the chunk length it was trained with, nt.
         output: a directory that is empty or does not exist.
-        dnabert: directory of DNABERT-S, or of a model made of it; without it that encoder is described as published,
-            its files lack.
-        esm2: directory of an ESM-2 in Hugging Face's form or of a model made of it, or a checkpoint in fair-esm's;
-            the same without it.
-        origin: where the parts come from, for the description; the names of the files without it.
+        dnabert: directory of DNABERT-S, or of a model of ours that contains it.
+        esm2: directory of an ESM-2 in the format of Hugging Face, or of a model of ours that contains it, or a
+            checkpoint of fair-esm.
+        origin: the origin of each part, for the description; default: the names of the files.
 
     Raises:
-        ModelError: a file is missing, damaged, or not what it should be.
+        ModelError: a file is missing, damaged, or of another model.
         ConfigError: the chunk length is not the classifier's.
         OutputError: the directory is not empty or cannot be written.
     """
@@ -120,9 +114,9 @@ def import_model(
 def import_encoder(
     name: str, part: Literal["nucleotide", "protein"], source: Path, output: Path, origin: dict[str, Any]
 ) -> LanguageModelDescription:
-    """Write the directory of a language model alone: DNABERT-S (part nucleotide) or an ESM-2 (protein).
+    """Write the directory of a language model alone: DNABERT-S (part nucleotide) or an ESM-2 (part protein).
 
-    All its residues enter the mean of a protein, however long, other than in the published classifier's input.
+    The mean of a protein includes all its residues; in the input of the published classifier it is limited.
 
     Raises:
         ModelError, OutputError: as `import_model`.
@@ -152,14 +146,16 @@ def _describe_esm2(config: ESM2Config, limit: int | None = None) -> EncoderDescr
 
 def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
     if chunk_length not in CLASSIFIERS.values():
-        raise ConfigError(f"--chunk-length must be 300 or 500, as the classifier was trained, got {chunk_length}")
+        raise ConfigError(
+            f"--chunk-length must be 300 or 500, the lengths of the published classifiers, got {chunk_length}"
+        )
     trained = CLASSIFIERS.get(git_blob_id(classifier))
     if trained not in (None, chunk_length):
         raise ConfigError(f"{classifier} was trained with chunks of {trained} nt; use --chunk-length {trained}")
 
 
 def _read_again(directory: Path, part: str, kind: type[Config]) -> tuple[Config, State]:
-    """Read an encoder of a model directory of our own."""
+    """Read an encoder from a model directory of ours."""
     description = read_description(directory)
     if part not in description.encoders():
         raise ModelError(f"{directory} has no encoder that reads {part} sequences")
@@ -171,13 +167,15 @@ def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
     if description_file(directory):
         return _read_again(directory, "nucleotide", DNABERTConfig)
     settings = read_json(file_inside(directory, CONFIG))
-    pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # says what to do where it is missing
+    pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # its error says what to do if it is missing
     file_inside(directory, TOKENIZER)
     pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
     state = map_keys(_read_weights(directory), DNABERT_S, str(directory))
     vocabulary, width = _matrix(state, "embedding.weight", directory)
     if pieces > vocabulary:
-        raise ModelError(f"{directory}: {TOKENIZER} has {pieces} tokens, the weights {vocabulary}; download both again")
+        raise ModelError(
+            f"{directory}: {TOKENIZER} has {pieces} tokens, but the weights have {vocabulary}; download both again"
+        )
     config = _config(
         DNABERTConfig,
         directory,
@@ -211,7 +209,7 @@ def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
 
 
 def _read_weights(directory: Path) -> State:
-    """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
+    """Read the weights of a directory in the format of Hugging Face: one file, or several with an index."""
     for name in WEIGHT_FILES:
         if not os.path.isfile(directory / name):
             continue
@@ -222,7 +220,7 @@ def _read_weights(directory: Path) -> State:
         for shard, tensors in read_shards(path).items():
             part = load_tensors(file_inside(directory, shard))
             if part.keys() != tensors:
-                raise ModelError(f"{directory / shard} has other tensors than {path.name} says; download both again")
+                raise ModelError(f"{directory / shard} has other tensors than {path.name} lists; download both again")
             state |= part
         return state
     raise ModelError(f"{directory} has none of {', '.join(WEIGHT_FILES)}; download the model there")
@@ -231,7 +229,7 @@ def _read_weights(directory: Path) -> State:
 def _matrix(state: State, name: str, source: Path) -> tuple[int, int]:
     """Return the shape of a matrix of a state dict."""
     if name not in state or state[name].dim() != 2:
-        raise ModelError(f"{source} lacks the matrix {name!r}; it is another kind of model")
+        raise ModelError(f"{source} lacks the matrix {name!r}; use the files of a supported model")
     rows, columns = state[name].shape
     return rows, columns
 
@@ -248,9 +246,10 @@ def _config(kind: type[Config], source: Path, **values: object) -> Config:
 
 
 def _write(description: Description, states: Mapping[str, State], tokenizer: Path | None, output: Path) -> Description:
-    """Write a model directory that appears whole or not at all; return its description with checksums.
+    """Write a model directory atomically; return its description with checksums.
 
-    It is made in `.NAME.import` beside it, which only this program can enter; what one that was killed left goes.
+    The files are first written to the private directory `.NAME.import` beside it; leftovers of a killed import there
+    are removed.
     """
     try:
         with private_directory(output.with_name(f".{output.name}.import")) as temporary:

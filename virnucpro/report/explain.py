@@ -1,4 +1,4 @@
-"""Why a record was called as it was: what it had to pass, its chunks and its frames, from the tables of a run."""
+"""Explain the call of a record: the filters it passed, its chunks and its frames, from the tables of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from virnucpro.errors import InputError
 from virnucpro.report.entries import Details, Entry, iter_details, iter_entries, second_mate
 from virnucpro.report.finished import FinishedRun, read_finished
 
-# The statuses that end a record's way, in the order in which a record meets them, and what it passes without them.
+# The statuses of records that fail a filter, in the order of the filters, and what is true of a record that passes.
 _FILTERS = (
     ("empty", "it has a sequence"),
     ("too_short", "it is long enough"),
@@ -30,7 +30,7 @@ def explain(directory: Path, name: str) -> Iterator[str]:
     run = read_finished(directory)
     entries = [entry for entry in iter_entries(directory) if entry.name == name]
     if not entries:
-        raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of its header")
+        raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of the header")
     for entry, chunks in iter_details(directory, entries):
         unit = run.unit
         yield f"{name}: {unit} {entry.index + 1} of the run, {entry.length:,} nt"
@@ -51,21 +51,21 @@ def explain(directory: Path, name: str) -> Iterator[str]:
 
 
 def _with_reads(chunks: Sequence[Details]) -> Iterator[tuple[str, Details]]:
-    """Yield the chunks of a pair, each with the read that it is a part of."""
+    """Yield the chunks of a pair, each with the name of its read."""
     spans = [(int(chunk["start"]), int(chunk["end"])) for chunk, _ in chunks]
     first = second_mate(spans) if len(spans) > 1 else len(spans)
     yield from (("read 1, " if i < first else "read 2, ", chunk) for i, chunk in enumerate(chunks))
 
 
 def _filters(entry: Entry, known: Collection[str]) -> Iterator[str]:
-    """Yield what the record met of the statuses that this run knows."""
+    """Yield the filters of this run that the record passed, up to the one that it failed."""
     status, reason = entry.row["status"], entry.row["reason"]
     for filtered, passed in (pair for pair in _FILTERS if pair[0] in known):
         if filtered == status:
             yield f"  failed: {status}: {reason}"
             return
         yield f"  passed: {passed}"
-    if status != "ok":  # one that this version does not know
+    if status != "ok":  # a status of a newer version
         yield f"  failed: {status}: {reason}"
 
 
@@ -76,7 +76,7 @@ def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
         return
     rule = f"the preset {options.preset} at this length"
     if options.min_score is not None:
-        rule = f"the least score of a virus, {options.min_score:g}"
+        rule = f"the minimum score of a virus, {options.min_score:g}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
     yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
     if row.get("fdr", "NA") != "NA":

@@ -65,7 +65,7 @@ def read_run(directory: Path) -> Run:
 
     Raises:
         MissingInputError: there is no run, or one of its tables is missing.
-        InputError: it is not complete, or its files contradict each other.
+        InputError: the run is not complete, or its files contradict each other.
     """
     run = Run(read_finished(directory))
     _count(run, directory)
@@ -74,7 +74,9 @@ def read_run(directory: Path) -> Run:
             f"{directory}/records.tsv has {run.records} rows, but run.json counts {expected} records; "
             "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
         )
-    shown = {entry.index: entry for entry in (*run.hits, *run.long)}  # one object for each, see `_count`
+    shown = {
+        entry.index: entry for entry in (*run.hits, *run.long)
+    }  # a hit that is also long is one object, see `_count`
     draw_tracks(directory, [shown[index] for index in sorted(shown)], pairs=run.unit == "pair")
     return run
 
@@ -116,7 +118,7 @@ def _count(run: Run, directory: Path) -> None:
             index += len(rows)
             first_chunk += int(n_chunks.sum())
             first_frame += int(n_frames.sum())
-    # A long record may be a hit, too: both lists then have the same entry, whose tracks are drawn once.
+    # A long record may also be a hit. Both lists then share its entry, so that its track is drawn once.
     made = {kept[-1][0]: _entry(columns, *kept[-1]) for kept in (*hits, *long)}
     run.hits, run.long = ([made[item[-1][0]] for item in sorted(kept, reverse=True)] for kept in (hits, long))
 

@@ -1,4 +1,4 @@
-"""How the run of a page was made: command, input, model, settings, versions."""
+"""The section of the page on how the run was made: command, input, model, settings, versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from virnucpro.report.finished import FinishedRun
 from virnucpro.report.html import Table
 
-# Options that change no result, those with a value first. Without them a resumed run reads as an unbroken one.
+# Options that do not change results, with and without a value. Without them, a resumed run shows the same command.
 _VALUED = ("-o", "--output", "-t", "--threads", "--max-tokens", "--unit-records", "--device")
 _FLAGS = ("--resume", "--restart", "--parquet")
 
@@ -24,7 +24,7 @@ def input_files(run: FinishedRun) -> Table:
 
 
 def settings(run: FinishedRun) -> Table:
-    """Return the table of the model and the settings that decided."""
+    """Return the table of the model and of the settings that affect results."""
     options, model, prevalence = run.setup.options, run.setup.model, run.setup.options.prevalence
     assumed = "none: the model is not calibrated" if prevalence is None else f"{prevalence:.2%} of the records"
     checksum = model.checksums.get("classifier.safetensors", "unknown")
@@ -32,9 +32,9 @@ def settings(run: FinishedRun) -> Table:
     versions = {"virnucpro": run.virnucpro, **run.setup.versions}
     rows = [
         ("model", f"{model.name}, windows of {model.chunk_length} nt, classifier with SHA-256 {checksum[:16]}…"),
-        ("preset", options.preset or f"none: the least score is {options.min_score:g}"),
+        ("preset", options.preset or f"none: the minimum score is {options.min_score:g}"),
         ("share of virus that scores assume", assumed),
-        ("least length", f"{options.min_length} nt"),
+        ("minimum length", f"{options.min_length} nt"),
         ("computed", f"on {options.device.split(':')[0]} in {options.precision}, attention by {attention}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
@@ -42,7 +42,7 @@ def settings(run: FinishedRun) -> Table:
 
 
 def plain_command(command: Sequence[str]) -> str:
-    """Return the command of a run without directories and without what changes no result.
+    """Return the command of a run without directories and without options that do not change results.
 
     >>> plain_command(["/bin/virnucpro", "-q", "predict", "/data/a b.fa", "-o", "out", "-t2", "--resume"])
     "virnucpro predict 'a b.fa'"

@@ -1,4 +1,4 @@
-"""The files that are made of a finished run: report.html and virnucpro_mqc.json."""
+"""Write the reports of a finished run: report.html and virnucpro_mqc.json."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from virnucpro.report.load import Run, read_run
 from virnucpro.report.page import render
 from virnucpro.run.tables import MULTIQC, REPORT
 
-# Colours of the bars, which MultiQC gives to what is called; the first two are those of the page.
+# Colours of the bars in MultiQC: those of the page for virus and other.
 _COLOURS = {"virus": "#b5472a", "other": "#7d97a8"}
 _ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".fastq", ".fq", ".fasta", ".fna", ".fa")
 
 
 def write_report(directory: Path) -> Run:
-    """Write report.html and virnucpro_mqc.json into the directory of a finished run; return what they show.
+    """Write report.html and virnucpro_mqc.json into the directory of a finished run; return the run.
 
     Raises:
         InputError: there is no complete run, or its files contradict each other.

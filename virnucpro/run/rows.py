@@ -1,4 +1,4 @@
-"""The rows of a block's tables and the sequences of its hits, as bytes, made by array operations."""
+"""Make the rows of a block's tables and the sequences of its hits, as bytes, by array operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from virnucpro.seq.strings import Bytes, Ints, Strings, borders, gather, join_co
 
 FASTA_WIDTH = 60
 _TAB, _NEWLINE, _BLANK = b"\t\n "
-_WHOLE_BASES = 1 << 22  # hits of more bases are written record by record, without an index for each base
+_WHOLE_BASES = 1 << 22  # hits with more bases are written record by record, which needs no index for each base
 _NA = Strings.of([b"NA"])
 _VERDICTS = Strings.of([b"other", b"virus", b"NA"])
 _STATUS = Strings.of([str(status).encode() for status in STATUSES])
@@ -31,7 +31,7 @@ _STRANDS = Strings.of([b"+", b"-"])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitTables:
-    """What a unit adds to each table of a run, in their order, the evidence of its records (R,), and its counts."""
+    """The bytes that a unit adds to each table of a run, in order, the evidence of its records (R,), and its counts."""
 
     evidence: Evidence
     sections: tuple[bytes, ...]
@@ -66,7 +66,7 @@ class UnitTables:
 
 
 def tab_rows(columns: Sequence[Strings]) -> bytes:
-    """Return lines of which each has a row of all columns, divided by tabs.
+    """Return the rows of a table as lines, with the columns separated by tabs.
 
     >>> tab_rows([Strings.of([b"a", b"bc"]), Strings.of([b"1", b""])])
     b'a\\t1\\nbc\\t\\n'
@@ -89,14 +89,14 @@ def whole_numbers(values: npt.NDArray[np.integer]) -> Strings:
 
 
 def four_digits(values: Floats) -> Strings:
-    """Return numbers within 0..1 (N,) as `f"{value:.4f}"` does, NaN as NA.
+    """Format numbers in 0..1 (N,) as `f"{value:.4f}"` does, and NaN as NA.
 
     >>> four_digits(np.array([0.5, 0.00005, np.nan, 1.0])).tolist()
     [b'0.5000', b'0.0001', b'NA', b'1.0000']
     """
     scaled = np.where(np.isnan(values), len(_four_digits()) - 1, values * 10_000)
     rows = np.rint(scaled).astype(np.int64)
-    # Near a tie the product may have been rounded across it: there the number itself decides.
+    # Near a tie, rounding of the product may cross it; format these numbers one by one.
     for row in np.flatnonzero(np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6).tolist():
         rows[row] = int(f"{values[row]:.4f}".replace(".", ""))
     return _four_digits().take(rows)
@@ -130,7 +130,7 @@ def _best(of: Verdicts, of_frames: Strings) -> Strings:
 
 
 def _texts(texts: dict[int, str], rows: int) -> Strings:
-    """Return the texts of some rows, and NA in all others."""
+    """Return a column with the texts of some rows, and NA in all others."""
     found = Strings.of([b"NA", *((text or "NA").encode(errors="surrogateescape") for text in texts.values())])
     places = np.zeros(rows, np.int64)
     places[list(texts)] = np.arange(1, len(texts) + 1)
@@ -143,7 +143,7 @@ def _evidence(calls: CallTable) -> Evidence:
 
 
 def record_rows(calls: CallTable, fdr: bytes = b"NA", of_frames: Strings | None = None) -> bytes:
-    """Return lines of records.tsv; in those with evidence, `fdr` stands for what follows from all of a run."""
+    """Return lines of records.tsv; in lines with evidence, `fdr` fills the column until the whole run is known."""
     record = calls.record
     of_frames = of_frames or frame_ids(_chunk_ids(calls), calls.frame.chunk, calls.frame.column)
     reasons = {row: calls.record_reason(row) for row in np.flatnonzero(calls.has_reason).tolist()}
@@ -200,9 +200,9 @@ def _fasta(block: RecordBlock, parts: Ints) -> Iterator[bytes]:
 
 
 def wrap(sequences: Strings) -> Strings:
-    """Return sequences in lines of `FASTA_WIDTH`, each line with its end."""
+    """Return sequences in lines of `FASTA_WIDTH`, each with a line end."""
     lengths = sequences.lengths
-    lines = -(-lengths // FASTA_WIDTH)  # of each
+    lines = -(-lengths // FASTA_WIDTH)  # of each sequence
     starts = borders(lengths + lines)
     data = np.full(starts[-1], _NEWLINE, np.uint8)
     begins = np.repeat(starts[:-1], lines) + spread(np.zeros(len(lines), np.int64), lines) * (FASTA_WIDTH + 1)
@@ -212,7 +212,7 @@ def wrap(sequences: Strings) -> Strings:
 
 
 def wrap_one(sequence: Bytes) -> Bytes:
-    """Return a sequence in lines of `FASTA_WIDTH`, as `wrap` does, without an index for each base."""
+    """Return a sequence in lines of `FASTA_WIDTH`, as `wrap` does, but without an index for each base."""
     whole = len(sequence) // FASTA_WIDTH
     data = np.full(len(sequence) - (-len(sequence) // FASTA_WIDTH), _NEWLINE, np.uint8)
     body, rest = sequence[: whole * FASTA_WIDTH], sequence[whole * FASTA_WIDTH :]
@@ -223,7 +223,7 @@ def wrap_one(sequence: Bytes) -> Bytes:
 
 
 def _fastq(block: RecordBlock, parts: Ints) -> bytes:
-    """Return those of these parts that have qualities as FASTQ."""
+    """Return the parts with qualities as FASTQ."""
     parts = parts[block.qualities.lengths[parts] > 0]
     ends = Strings.repeat(b"\n", len(parts))
     middles = Strings.repeat(b"\n+\n", len(parts))

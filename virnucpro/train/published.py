@@ -34,7 +34,8 @@ from virnucpro.evaluate.metrics import auroc, evaluate, rounded
 from virnucpro.pipeline.aggregate import softmax, vote_max
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ClassifierDescription
-from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, find_model, load_model
+from virnucpro.pretrained.locations import find_model
+from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, load_model
 from virnucpro.pretrained.weights import save_state, sha256
 from virnucpro.seq.frame_table import find_frames
 from virnucpro.seq.strings import Strings
