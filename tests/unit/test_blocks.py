@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import block_units, object_units
+from reading import block_units, caught, object_units
 
 from virnucpro.errors import ConfigError, InputError
 from virnucpro.run.units import iter_units
@@ -289,6 +289,18 @@ def test_files_that_are_no_pair_and_pipes_that_are_named_twice(tmp_path):
     with pytest.raises(InputError, match="is named twice"):
         next(iter_blocks(Source(["-", path, "-"])))
     assert list(iter_blocks(Source([]))) == []
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_records_before_a_fault_can_be_left_out(tmp_path, paired):
+    path = write(
+        tmp_path / "reads", in_turn(reads(100, True, mark="/1"), reads(100, True, seed=6, mark="/2")) + b"@r\n"
+    )
+    for cut_short, numbers in ((True, [60, 60, 60, 20]), (False, [60, 60, 60])):
+        n_records = 30 if paired else 60
+        blocks, error = caught(iter_blocks(Source([str(path)]), paired, n_records, cut_short=cut_short))
+        assert [block.mates * len(block) for block in blocks] == numbers
+        assert error.startswith("InputError")
 
 
 def test_a_stream_of_blocks_is_watched_as_it_passes(tmp_path):

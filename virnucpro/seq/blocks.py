@@ -22,7 +22,11 @@ BLOCK_BASES = 1 << 21
 
 
 def iter_blocks(
-    source: Source, paired: bool = False, n_records: int = BLOCK_RECORDS, n_bases: int = BLOCK_BASES
+    source: Source,
+    paired: bool = False,
+    n_records: int = BLOCK_RECORDS,
+    n_bases: int = BLOCK_BASES,
+    cut_short: bool = True,
 ) -> Iterator[RecordBlock]:
     """Yield the records of input files as blocks: each is closed once it holds `n_records` or `n_bases`.
 
@@ -34,21 +38,24 @@ def iter_blocks(
         paired: whether records are pairs, of two files or of one in which mates follow each other.
         n_records: records, or pairs, of a block.
         n_bases: nucleotides after which a block is closed; of pairs both mates count.
+        cut_short: whether the last records before a fault are yielded, as a shorter block.
 
     Raises:
-        ConfigError, MissingInputError, InputError: those of `read_records` and `read_pairs`. Records before the fault
-            have been yielded by then, the last of them as a shorter block.
+        ConfigError, MissingInputError, InputError: those of `read_records` and `read_pairs`. The blocks before the
+            fault have been yielded by then.
     """
     parts = _pairs(source.files) if paired else _singles(source.files)
     with closing(parts):
-        for block in cut_blocks(parts, n_records, n_bases):
+        for block in cut_blocks(parts, n_records, n_bases, cut_short):
             source.advance_by(block)
             yield block
             del block  # not held while the next one is read
     source.at_end = True
 
 
-def cut_blocks(parts: Iterable[RecordBlock], n_records: int, n_bases: int) -> Iterator[RecordBlock]:
+def cut_blocks(
+    parts: Iterable[RecordBlock], n_records: int, n_bases: int, cut_short: bool = True
+) -> Iterator[RecordBlock]:
     """Cut consecutive records, which come as blocks of any size, into blocks by the rule of `iter_blocks`."""
     held: list[RecordBlock] = []
     records = bases = 0
@@ -71,7 +78,7 @@ def cut_blocks(parts: Iterable[RecordBlock], n_records: int, n_bases: int) -> It
                     del block
             del part, through
     except VirnucproError:
-        if held:
+        if held and cut_short:
             yield RecordBlock.concat(held)
         raise
     if held:
