@@ -1,4 +1,4 @@
-"""Read and set environment variables: threads, caches, addresses. No other module reads them."""
+"""What the environment says: threads, caches, addresses. Nothing else reads environment variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from virnucpro.errors import ConfigError
 
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time per period, and the period
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time, and in how many
 
 
 def default_threads() -> int:

@@ -1,7 +1,7 @@
-"""The frozen types of the public API. Nothing here imports torch.
+"""The frozen types that travel between stages. Nothing here imports torch.
 
-Record -> Chunk -> Frame -> EmbeddingBatch -> Prediction -> Call; lengths are in nucleotides (nt) unless the name says
-amino acids (aa).
+Record -> Chunk -> Frame -> EmbeddingBatch -> Prediction -> Call; lengths are in nucleotides (nt)
+unless the name says amino acids (aa).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Record:
 class Chunk:
     """A window of a record: `index` counts from 1, `start` is 0-based in the record.
 
-    `sequence` has the letters that are read; `skipped` letters of the window (runs of N) are not in it.
+    `sequence` is what is read of it; `skipped` letters of the window are not in it (runs of N).
     """
 
     record_id: str
@@ -78,7 +78,7 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """The end of the window in the record, half-open."""
+        """Where the window ends in the record, half-open."""
         return self.start + len(self.sequence) + self.skipped
 
     @property
@@ -88,7 +88,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One of the six reading frames of a chunk, with its sequences for the two encoders.
+    """One of the six reading frames of a chunk, with what it gives to the two encoders.
 
     `strand` is +1 or -1, `offset` 0, 1 or 2 nt from the 5' end of that strand; `nucleotide` is read on
     that strand; `protein` is its translation (or the part of it that the frame rule keeps).
