@@ -1,4 +1,4 @@
-"""Sequences as bytes and arrays: files to records, records to chunks, chunks to frames. No torch here."""
+"""Bytes and strings: files to records, records to chunks, chunks to frames. Nothing here imports torch."""
 
 from virnucpro.seq.chunk import chunk_spans, iter_chunks
 from virnucpro.seq.letters import letters_of

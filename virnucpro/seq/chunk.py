@@ -14,18 +14,18 @@ from virnucpro.types import Chunk, Record
 def chunk_spans(length: int, chunk_length: int) -> list[tuple[int, int]]:
     """Return the (start, end) of every chunk of a record, 0-based and half-open, in nt.
 
-    The overlaps are those of the published VirNucPro (Li et al. 2025, bbaf224), which divides the excess
-    `n * chunk_length - length` among n overlaps although there are only n - 1. So the last chunk may be short, and
-    neighbours may overlap by one base more than needed. This is kept because the published classifiers were trained on
-    exactly these chunks. The spans cover the record and the last one ends at `length`; a record no longer than
-    `chunk_length` is one chunk; an empty record has none.
+    The overlaps are those of the published VirNucPro (Li et al. 2025, bbaf224), which shares the excess
+    `n * chunk_length - length` out over n overlaps although there are only n - 1: the last chunk may be
+    short, and neighbours may overlap by one base more than needed. It is kept because the published
+    classifiers were trained on exactly these chunks. The spans cover the record and the last one ends
+    at `length`; a record no longer than `chunk_length` is one chunk; an empty record has none.
 
     Args:
         length: length of the record, nt.
         chunk_length: length of a chunk, nt, at least 3.
 
     Raises:
-        ConfigError: `chunk_length` is below 3, less than a codon.
+        ConfigError: `chunk_length` is below 3, so that a chunk could not hold a codon.
 
     >>> chunk_spans(1200, 500)
     [(0, 500), (399, 899), (798, 1200)]
@@ -35,7 +35,7 @@ def chunk_spans(length: int, chunk_length: int) -> list[tuple[int, int]]:
 
 
 def spans_of_chunks(lengths: Ints, chunk_length: int) -> tuple[Ints, Ints, Ints]:
-    """Return the record of each chunk, its start and its end, all (C,), for N records; see `chunk_spans`.
+    """Return which of several records (N,) each chunk is of, and its start and end as in `chunk_spans`, all (C,).
 
     Raises:
         ConfigError: `chunk_length` is below 3.
@@ -45,7 +45,7 @@ def spans_of_chunks(lengths: Ints, chunk_length: int) -> tuple[Ints, Ints, Ints]
     n = -(-lengths // chunk_length)  # chunks of each record
     excess = n * chunk_length - lengths
     overlap = excess // np.maximum(n, 1)
-    wider = excess - overlap * (n - 1)  # the number of overlaps, from the left, that are one base wider
+    wider = excess - overlap * (n - 1)  # that many overlaps, counted from the left, are one base wider
     owner = np.repeat(np.arange(len(lengths)), n)
     i = spread(np.zeros_like(n), n)  # the number of a chunk in its record
     starts = i * (chunk_length - overlap[owner]) - np.minimum(i, wider[owner])

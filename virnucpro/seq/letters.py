@@ -64,7 +64,7 @@ _BASE[[1, 2, 4, 8]] = list(b"ACGT")
 
 
 def letters_of(record: Record, pieces: bool = True) -> Letters:
-    """Return the counts for a record or for both mates; without `pieces`, only ambiguous letters are counted."""
+    """Return what is done to the letters of a record or of both mates; without `pieces` they are counted alone."""
     if not pieces:
         return Letters(sum(count_ambiguous(part.sequence) for part in record.parts))
     return sum((find_pieces(part.sequence)[1] for part in record.parts), Letters())
@@ -154,7 +154,7 @@ def _score(runs: re.Pattern[bytes], letters: bytes) -> tuple[int, bool]:
 
 
 def count_read(sequence: bytes | memoryview, begin: int, end: int) -> int:
-    """Return the number of letters that `resolve` would return for a piece."""
+    """Return how many letters `resolve` would return of a piece."""
     if not count_ambiguous(sequence, begin, end):
         return end - begin
     runs = (run.end() - run.start() for run in _CODONS.finditer(sequence, begin, end))

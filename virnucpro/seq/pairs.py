@@ -228,7 +228,7 @@ def heads_of(files: Sequence[SequenceFile]) -> list[Head]:
 
 
 def watched(records: Iterator[Record], say: Callable[[str], object]) -> Iterator[Record]:
-    """Yield the records of a stream; call `say` with a hint if they are interleaved pairs."""
+    """Yield records of a stream; `say` hints once that they are interleaved pairs."""
     head = Head()
     for record in records:
         head.add(record)

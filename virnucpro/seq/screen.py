@@ -1,4 +1,4 @@
-"""Screen records and chunks: which ones a model scores, and why it does not score the others."""
+"""Which records, and which of their chunks, a model scores, and why it does not score the others."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from virnucpro.seq.letters import SLACK_NT, count_read, find_pieces, resolve
 from virnucpro.seq.strings import Strings, translate
 from virnucpro.types import Chunk, Record, Status
 
-# A base as a number of two bits; 64 is any other letter, which excludes its triplets.
+# A number of two bits a base; 64 is anything else, which is a part of no triplet.
 _CODES = bytes((b"ACGT".find(letter) if letter != ord("U") else 3) % 65 for letter in range(256))  # -1 % 65 = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits for a record to be scored; the defaults are those of the bundled model.
+    """What a record must be to be scored; the defaults are those of the bundled model.
 
-    `min_length` and `chunk_length` are in nt; `max_ambiguous` is the maximum share of letters other than A, C, G, T, U
-    in a chunk, `max_repetition` its maximum `repetition`. With `pieces`, records are cut at runs of N and trimmed, and
-    single ambiguous letters are filled, see `virnucpro.seq.letters`; the published models read letters as they are.
+    `min_length` and `chunk_length` are in nt; `max_ambiguous` is the largest share of letters other than A, C, G,
+    T, U in a chunk, `max_repetition` its largest `repetition`. With `pieces`, records are cut at runs of N and trimmed
+    and single ambiguous letters are filled, see `virnucpro.seq.letters`; the published models read letters as they are.
     """
 
     min_length: int = 75
@@ -34,10 +34,10 @@ class Limits:
 
 
 def repetition(sequence: bytes) -> float:
-    """Return the probability that two triplets of a sequence are the same, which is 1 for a homopolymer.
+    """Return how repetitive a sequence is: the probability that two of its triplets are the same, 1 of a homopolymer.
 
     This is the score of DUST (Morgulis et al. 2006, doi:10.1089/cmb.2006.13.1028), the sum of c (c - 1) / 2 over the
-    counts c of the triplets, divided by its maximum. Triplets with ambiguous letters do not count.
+    counts c of the triplets, as a share of the largest that it can be. Triplets with ambiguous letters do not count.
 
     >>> repetition(b"ACACACACACACACACACACAC")
     0.47368421052631576
@@ -63,11 +63,11 @@ def repetitions(sequences: Strings) -> npt.NDArray[np.float64]:
 
 
 def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | None, Status, str]]:
-    """Yield every chunk of a record with its status: `ok` if it can be scored, else the reason.
+    """Yield every chunk of a record with its status, `ok` if it can be scored, and the reason if it cannot.
 
-    A record that is not cut yields one item without a chunk. Each mate of a pair is cut by itself, and a mate that is
-    too short or empty is one chunk; the second mate's chunks follow the first's and continue their numbers. With
-    `limits.pieces`, only pieces that are long enough are cut, and a chunk's sequence has the letters that are read.
+    A record that is not cut at all yields one item without a chunk. Of a pair each mate is cut by itself, and one that
+    is too short or empty is a chunk of its own; the second mate's chunks follow the first's, counted on. With
+    `limits.pieces`, the chunks are those of the pieces that are long enough, and their sequence is what is read there.
     """
     longest = max(len(part.sequence) for part in record.parts)
     if longest == 0:
@@ -84,7 +84,7 @@ def screened_chunks(record: Record, limits: Limits) -> Iterator[tuple[Chunk | No
 
 
 def _chunks_of_part(sequence: bytes, limits: Limits) -> Iterator[tuple[int, int, bytes, Status, str]]:
-    """Yield start, end, letters that are read, status and reason of each chunk of a record or a mate."""
+    """Yield start, end, letters to read, status and reason of each chunk of a record or a mate."""
     size, least = len(sequence), limits.min_length
     if size < least:
         status = Status.TOO_SHORT if size else Status.EMPTY
@@ -98,7 +98,7 @@ def _chunks_of_part(sequence: bytes, limits: Limits) -> Iterator[tuple[int, int,
     for begin, end in long_enough or [(0, size)]:
         for start, stop in ((begin + a, begin + b) for a, b in chunk_spans(end - begin, limits.chunk_length)):
             letters = sequence[start:stop]
-            status, reason = _screen(letters, limits)
+            status, reason = _judged(letters, limits)
             if status is Status.OK and not long_enough:
                 longest = max(sizes.values(), default=0)
                 status, reason = Status.TOO_SHORT, f"{longest} nt without N and homopolymer ends, needs {least}"
@@ -107,7 +107,7 @@ def _chunks_of_part(sequence: bytes, limits: Limits) -> Iterator[tuple[int, int,
             yield start, stop, letters, status, reason
 
 
-def _screen(sequence: bytes, limits: Limits) -> tuple[Status, str]:
+def _judged(sequence: bytes, limits: Limits) -> tuple[Status, str]:
     ambiguous = len(sequence.translate(None, b"ACGTU")) / len(sequence)
     if ambiguous > limits.max_ambiguous:
         return Status.TOO_AMBIGUOUS, f"{ambiguous:.0%} of the letters are not A, C, G, T or U"

@@ -1,4 +1,4 @@
-"""Reading frames as objects; `virnucpro.seq.frame_table` finds them."""
+"""Frames as objects: the kept reading frames of chunks, see `virnucpro.seq.frame_table`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def reverse_complement(sequence: bytes) -> bytes:
 
 
 def frames_of(chunks: Sequence[Chunk], rule: FrameRule) -> list[tuple[Frame, ...]]:
-    """Return the kept frames of each chunk, in the order F1 F2 F3 R1 R2 R3.
+    """Return the kept frames of each chunk, in the order F1 F2 F3 R1 R2 R3, aligned to `chunks`.
 
     Args:
-        chunks: upper-case chunks of any lengths, which are scanned together.
+        chunks: upper-case chunks of any lengths; those of one call are scanned together.
         rule: which frames are kept, see `find_frames`.
 
     Returns:
-        One tuple per chunk, empty if no frame is kept.
+        One tuple per chunk, empty where no frame is kept.
     """
     table = find_frames(Strings.of([chunk.sequence for chunk in chunks]), rule)
     places = (table.chunk, table.strand, table.offset, table.nucleotide)
