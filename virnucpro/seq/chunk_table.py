@@ -123,8 +123,8 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
     record_status = np.where(longest < limits.min_length, _TOO_SHORT, _OK)
     record_status[longest == 0] = _EMPTY
 
-    begun = np.repeat(record_status == _OK, mates)  # whether the record of each part has chunks, (P,)
-    whole, cut = begun & (sizes < limits.min_length), begun & (sizes >= limits.min_length)
+    has_chunks = np.repeat(record_status == _OK, mates)  # whether the record of each part has chunks, (P,)
+    whole, cut = has_chunks & (sizes < limits.min_length), has_chunks & (sizes >= limits.min_length)
     part, start, end, failed = _cut(pieces, sizes, cut, whole, limits)
     status, detail, fill, out = _judge(sequences, ambiguous, part, start, end, limits)
     short, whole = failed[part] & (status == _OK), whole[part]

@@ -211,7 +211,7 @@ def measured(length: int, threshold: float, scored: Scored, shuffled: Scored | N
 
 
 def _lowest_threshold(evidence: Floats, weights: Floats, rate: float) -> float:
-    """Return the lowest threshold above which the weights add up to at most `rate`."""
+    """Return a threshold that evidence of a total weight of at most `rate` passes, half-way to the next value."""
     evidence = np.nan_to_num(evidence, nan=-30.0)
     order = np.argsort(-evidence, kind="stable")
     n = int((np.cumsum(weights[order]) <= rate + 1e-9).sum())  # a sum of equal parts may be slightly too large
