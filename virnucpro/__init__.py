@@ -35,7 +35,7 @@ __all__ = [
     "read_records",
 ]
 
-# Where each name lives. It is imported when first asked for, so that `import virnucpro` stays quick.
+# The module of each name, imported on first use, so that `import virnucpro` is fast.
 _HOMES = {
     "virnucpro.config": ("Options",),
     "virnucpro.errors": ("VirnucproError",),

@@ -208,7 +208,7 @@ def test_pairs_that_do_not_fit(call, model, mates, tmp_path):
     short.write_text("".join(mates[1].read_text().splitlines(keepends=True)[:200]))
     code, err = call([str(a) for a in ("predict", "--paired", mates[0], short, *common)])
     assert code == 65
-    assert f"{short} ends after 100 records, but {mates[0]} goes on with 'pair_0/1 x'" in err
+    assert f"{short} ends after 100 records, but {mates[0]} continues with 'pair_0/1 x'" in err
     assert not list((tmp_path / "out").glob("*.tsv"))
     shutil.rmtree(tmp_path / "out")
     for inputs, message in (

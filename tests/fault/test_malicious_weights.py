@@ -477,7 +477,7 @@ FILES = {
     "lost": (lambda d: (d / PROTEIN).unlink(), "lacks protein.safetensors"),
     "a directory": (lambda d: replaced(d / PROTEIN, Path.mkdir), "lacks protein.safetensors"),
     "a pipe": (lambda d: replaced(d / PROTEIN, os.mkfifo), "lacks protein.safetensors"),
-    "a link out of the directory": (lambda d: linked(d / PROTEIN), "is a link to .*elsewhere, out of its directory"),
+    "a link out of the directory": (lambda d: linked(d / PROTEIN), "is a link to .*elsewhere, outside its directory"),
     "a link to nothing": (lambda d: replaced(d / PROTEIN, lambda p: p.symlink_to("gone")), "lacks protein.safetensors"),
     "a link to itself": (lambda d: replaced(d / PROTEIN, lambda p: p.symlink_to(p)), "lacks protein.safetensors"),
     "model.json linked": (lambda d: linked(d / "model.json"), "is a link to .*elsewhere"),

@@ -191,11 +191,11 @@ def test_a_part_of_the_windows_has_no_origin():
     [
         ({"max_indel": -0.1}, "max_indel must lie in 0..1"),
         ({"tails": 1.5}, "tails must lie in 0..1"),
-        ({"homopolymer": 0.5}, "homopolymer is a factor of at least 1"),
+        ({"homopolymer": 0.5}, "homopolymer must be a factor of at least 1"),
         ({"min_length": 400}, "min_length must be at least 3 and at most"),
         ({"extra_share": {"virus": 0.5}}, "needs the directory"),
-        ({"extra": "x", "extra_share": {"plant": 0.5}}, "extra_share gives classes of class_share"),
-        ({"merge": {"virus": "bacteria"}}, "virus stays virus"),
+        ({"extra": "x", "extra_share": {"plant": 0.5}}, "extra_share must give classes of class_share"),
+        ({"merge": {"virus": "bacteria"}}, "rename host classes"),
     ],
 )
 def test_impossible_settings_are_refused(change, message):

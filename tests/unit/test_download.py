@@ -127,7 +127,7 @@ def test_a_model_is_downloaded_and_used_by_its_name(hub, tmp_path, capsys):
     assert printed.out == ""
     assert "licences: zhihan1996/DNABERT-S: see its model card; facebook/esm2_t36_3B_UR50D: MIT; Li-Jing" in printed.err
     directory = tmp_path / "models" / "published-500"
-    assert printed.err.splitlines()[-1] == f"virnucpro: published-500 is whole in {directory}"
+    assert printed.err.splitlines()[-1] == f"virnucpro: published-500 is complete in {directory}"
     assert [path.name for path in directory.parent.iterdir()] == ["published-500"]  # nothing is left beside it
     assert run("models", "verify", "published-500") == 0
     assert load_model("published-500").description.chunk_length == 500
@@ -198,7 +198,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_nothing_to_go_on_with(hub, tmp_
     expected = sha256(path) if file == WEIGHTS else git_blob_id(path)
     message = capsys.readouterr().err
     assert f"{path.name} was downloaded with the checksum " in message
-    assert f"expected is {expected}" in message
+    assert f"expected {expected}" in message
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "models" / "published-500").exists()
     hub.broken = set()
@@ -243,7 +243,7 @@ def test_language_models_that_are_here_are_not_downloaded_again(hub, tmp_path, c
     assert {name for name in one if one[name] == two[name]} == set(one) - {"model.json", "classifier.safetensors"}
     told = [json.loads((path / "model.json").read_text())["training"]["imported"] for path in (first, second)]
     assert told[0]["protein"] == told[1]["protein"]
-    assert f"is taken from {first}" in caplog.text
+    assert f"is copied from {first}" in caplog.text
 
 
 # ---- without a network

@@ -67,7 +67,7 @@ def test_names_that_do_not(files, first, second):
         list(read_pairs(*files(["same", first], ["same", second])))
     message = str(caught.value)
     assert "R1.fa and " in message
-    assert f"are not in step: pair 2 is {first!r} and {second!r}; sort both alike" in message
+    assert f"do not match: pair 2 is {first!r} and {second!r}; sort both" in message
 
 
 def test_pairs_are_numbered_and_in_order(files):
@@ -80,7 +80,7 @@ def test_one_file_ends_before_the_other(files, swap):
     one, two = files(["a", "b"], ["a", "b", "c"])
     long, short = (two, one)
     found = []
-    with pytest.raises(InputError, match=f"{short} ends after 2 records, but {long} goes on with 'c'; give the two"):
+    with pytest.raises(InputError, match=f"{short} ends after 2 records, but {long} continues with 'c'; give the two"):
         found.extend(read_pairs(two, one) if swap else read_pairs(one, two))
 
 

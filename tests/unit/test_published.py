@@ -282,9 +282,9 @@ REFUSED_ESM2 = {
         "safetensors", lambda d: (d / "config.json").write_text("{" + " " * (1 << 24) + "}"), "more than 16,777,216",
     ),
     "config is a pipe": ("safetensors", lambda d: into_pipe(d / "config.json"), "is not a file but a pipe"),
-    "weights are a link out": ("safetensors", lambda d: move_out(d / "model.safetensors"), "out of its directory"),
-    "config is a link out": ("safetensors", lambda d: move_out(d / "config.json"), "out of its directory"),
-    "a shard is a link out": (SHARDED, lambda d: move_out(next(d.glob("model-00001-*"))), "out of its directory"),
+    "weights are a link out": ("safetensors", lambda d: move_out(d / "model.safetensors"), "outside its directory"),
+    "config is a link out": ("safetensors", lambda d: move_out(d / "config.json"), "outside its directory"),
+    "a shard is a link out": (SHARDED, lambda d: move_out(next(d.glob("model-00001-*"))), "outside its directory"),
     "a shard is a pipe": (SHARDED, lambda d: into_pipe(next(d.glob("model-00001-*"))), "is not a file but a pipe"),
     "a shard is a device": (SHARDED, lambda d: into_device(next(d.glob("model-00001-*"))), "not a file but a dev"),
     "other shard": (SHARDED, lambda d: change_index(d, lambda p: drop(p, min(p))), "has other tensors than"),
@@ -312,7 +312,7 @@ def test_another_esm2_is_refused(classifier, tmp_path, form, change, message):
 REFUSED_DNABERT = {
     "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), r"not a readable tokenizer\.json"),
     "tokenizer is a pipe": (lambda d: into_pipe(d / "tokenizer.json"), "is not a file but a pipe"),
-    "tokenizer is a link out": (lambda d: link_out(d / "tokenizer.json"), "out of its directory"),
+    "tokenizer is a link out": (lambda d: link_out(d / "tokenizer.json"), "outside its directory"),
     "tokenizer of 68 MB": (lambda d: grow(d / "tokenizer.json", (1 << 26) + 1), "it has more than 67,108,864 bytes"),
     "weights are a pipe": (lambda d: into_pipe(d / "pytorch_model.bin"), "has none of"),
     "larger tokenizer": (lambda d: write_tokenizer(d / "tokenizer.json", 90), "has 90 tokens, but the weights have 60"),
@@ -415,7 +415,7 @@ def test_a_snapshot_of_the_cache_has_links_to_its_blobs(classifier, tmp_path):
     assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
     (snapshot / "config.json").unlink()
     (snapshot / "config.json").symlink_to(tmp_path / "dnabert" / "config.json")
-    with pytest.raises(ModelError, match="out of its directory"):
+    with pytest.raises(ModelError, match="outside its directory"):
         published.import_model(classifier[0], 500, tmp_path / "other", dnabert, snapshot)
 
 
@@ -454,6 +454,6 @@ def test_the_place_where_a_model_is_made_must_be_the_users_own(published_size, t
     place.chmod(0o777)
     with private_directory(place):
         assert place.stat().st_mode & 0o777 == 0o700
-        with pytest.raises(OutputError, match=r"another program is at work in .*\.m\.import"):
+        with pytest.raises(OutputError, match=r"another program uses .*\.m\.import"):
             published.import_model(published_size, 300, tmp_path / "m")
     published.import_model(published_size, 300, tmp_path / "m")

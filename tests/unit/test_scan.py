@@ -154,7 +154,7 @@ def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
     assert run(*command) == 0
     assert (tmp_path / "out" / "regions.tsv").exists()
-    assert "no figures, for want of matplotlib: pip install 'virnucpro[report]'" in capsys.readouterr().err
+    assert "no figures, because matplotlib is not installed: pip install 'virnucpro[report]'" in capsys.readouterr().err
 
 
 def test_ids_of_any_bytes_are_kept_and_tables_come_before_figures(tmp_path):

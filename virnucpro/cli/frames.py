@@ -15,7 +15,7 @@ def frames(
     chunk_length: Annotated[int, typer.Option("--chunk-length", min=3, help="Length of a chunk, nt.")] = 500,
     restart: options.Restart = False,
 ) -> None:
-    """Write chunks and their reading frames without stop codons as FASTA.
+    """Write chunks and their stop-free reading frames as FASTA.
 
     Writes chunks.fa, frames.fna (nucleotides) and frames.faa (proteins), as the published VirNucPro makes them.
 

@@ -149,7 +149,7 @@ def predict(
         else:
             predictions = Predictions(request)
             state = run(predictions, options.runner(engine, ray_address, workers, gpus))
-            files = "tables" if shard is not None else _write_report(output, parquet, anew=state is not None)
+            files = "tables" if shard is not None else _write_report(output, parquet, rewrite=state is not None)
             if state is not None:
                 predictions.summarise(state, files)
 
@@ -164,15 +164,15 @@ def _require_directory(**asked: bool) -> None:
             raise typer.BadParameter(f"{flag} needs an output directory")
 
 
-def _write_report(directory: Path, parquet: bool, anew: bool) -> str:
-    """Write the report of a run, and its tables as Parquet, if `anew` or if one is missing; name the files."""
+def _write_report(directory: Path, parquet: bool, rewrite: bool) -> str:
+    """Write the report of a run, and its tables as Parquet, if `rewrite` or if one is missing; name the files."""
     from virnucpro.files import locked
     from virnucpro.report.parquet import write_parquet
     from virnucpro.report.write import write_report
     from virnucpro.run.tables import PARQUET, REPORT, REPORTS
 
     files = (*REPORTS, *(PARQUET.values() if parquet else ()))
-    if anew or not all((directory / name).is_file() for name in files):
+    if rewrite or not all((directory / name).is_file() for name in files):
         with locked(directory):
             if parquet:
                 write_parquet(directory)

@@ -1,4 +1,4 @@
-"""Kraken2's two files: its output, a line for each read without a header, and its report, which has the taxonomy."""
+"""Read the two files of Kraken2: its output, with one line per read and no header, and its report, with the taxa."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARE = re.compile(r" *\d{1,3}(\.\d+)?", re.ASCII)
 _COUNT = re.compile(r" *\d+", re.ASCII)
 _RANK = re.compile(r"-|[A-Z]\d*", re.ASCII)
 _WHAT = "expected a report of Kraken2, of six or eight columns with names indented by their depth"
-# What other tables begin with, and what they are.
+# The beginnings of other tables, and what they are.
 _OTHERS = (
     (re.compile(r">"), "this is FASTA"),
     (re.compile(r"[CU]\t"), "this is an output of Kraken2, not its report"),
@@ -29,7 +29,7 @@ _OTHERS = (
 
 
 def is_output(line: str) -> bool:
-    """Tell whether the first line of a file is one of Kraken2's output, be it cut."""
+    """Return whether the first line of a file is of Kraken2's output, even if the line is cut."""
     return line.startswith(("C\t", "U\t"))
 
 
@@ -37,8 +37,8 @@ def read_output(path: Path, report: Path) -> Iterator[tuple[str, bool]]:
     """Yield the id of each read, or pair, and whether its taxon is below Viruses.
 
     Raises:
-        MissingInputError: a file is not there.
-        InputError: a file is not what Kraken2 writes, or the output names a taxon that the report has not.
+        MissingInputError: a file does not exist.
+        InputError: a file is not of Kraken2, or the output names a taxon that the report lacks.
     """
     viral = read_report(report)
     lines: dict[str, int] = {}
@@ -106,7 +106,7 @@ def _fault(cells: list[str], line: str, width: int) -> str:
         return other or f"{len(cells)} columns" + (f", line 1 has {width}" if len(cells) != width else "")
     share, *counts, rank, taxid, name = cells
     if not _SHARE.fullmatch(share) or float(share) > 100:
-        return f"{quoted(share)} in column 1, expected a percentage"
+        return f"{quoted(share)} in column 1, which must be a percentage"
     if wrong := next((cell for cell in counts if not _COUNT.fullmatch(cell)), None):
         return f"{quoted(wrong)} among the counts"
     if not _RANK.fullmatch(rank) or not _TAXID.fullmatch(taxid.strip(" ")) or not name.strip(" "):
@@ -115,7 +115,7 @@ def _fault(cells: list[str], line: str, width: int) -> str:
 
 
 def _place(reading: _Reading, cells: list[str]) -> str:
-    """Put the taxon of a row in its place; return why it has none, "" if it has one."""
+    """Add the taxon of a row to the taxonomy; return its fault, "" if it has none."""
     taxid, name = cells[-2].strip(" "), cells[-1]
     depth = len(name) - len(name.lstrip(" "))
     if taxid in reading.viral:

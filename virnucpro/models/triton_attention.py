@@ -35,7 +35,7 @@ def _attention_kernel(
         )
         if ALIBI:
             slope = tl.load(slopes + head) * 1.4426950408889634
-        most = tl.full([QUERIES], float("-inf"), tl.float32)
+        running_max = tl.full([QUERIES], float("-inf"), tl.float32)
         total = tl.zeros([QUERIES], tl.float32)
         sums = tl.zeros([QUERIES, COLUMNS], tl.float32)
         for first in range(0, length, KEYS):
@@ -47,13 +47,13 @@ def _attention_kernel(
             if ALIBI:
                 logits -= slope * tl.abs(row[:, None] - (first + key)[None, :]).to(tl.float32)
             logits = tl.where(real[None, :], logits, float("-inf"))
-            higher = tl.maximum(most, tl.max(logits, axis=1))
+            higher = tl.maximum(running_max, tl.max(logits, axis=1))
             weights = tl.exp2(logits - higher[:, None])
-            shrink = tl.exp2(most - higher)
+            shrink = tl.exp2(running_max - higher)
             total = total * shrink + tl.sum(weights, axis=1)
             values = tl.load(v + at, mask=mask, other=0.0)
             sums = tl.dot(weights.to(values.dtype), values, sums * shrink[:, None])
-            most = higher
+            running_max = higher
         result = (sums / total[:, None]).to(out.dtype.element_ty)
         tl.store(out + (begin + row)[:, None] * out_stride + (head * WIDTH + column)[None, :], result, mask=inside)
 

@@ -25,7 +25,7 @@ from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, map_concurr
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
-from virnucpro.models.positions import position_ids_unchecked
+from virnucpro.pipeline.device_tokens import DeviceTokens, to_device
 from virnucpro.pretrained.registry import Encoder
 from virnucpro.types import EmbeddingBatch
 
@@ -58,38 +58,6 @@ class _Pending:
     batch: PackedBatch
     vectors: Tensor  # (N, D) float32 on the host, pinned on a GPU run
     done: torch.cuda.Event | None
-
-
-@dataclass(frozen=True, slots=True)
-class _DeviceTokens:
-    """The tokens of N sequences, end to end, on the device; `begins` and `lengths` (N,) of each, on the host."""
-
-    tokens: Tensor  # of any integer dtype
-    begins: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], device: torch.device) -> _DeviceTokens:
-        return cls(to_device(tokens, device), np.cumsum(lengths) - lengths, lengths)
-
-    def batch(self, rows: npt.NDArray[np.int64]) -> PackedBatch:
-        """Return the sequences of these rows as a packed batch on the device; its ids are 0 to N - 1."""
-        lengths = self.lengths[rows]
-        cu_seqlens = np.zeros(len(rows) + 1, np.int32)
-        np.cumsum(lengths, out=cu_seqlens[1:])
-        total, device = int(cu_seqlens[-1]), self.tokens.device
-        borders = to_device(cu_seqlens, device)
-        positions = position_ids_unchecked(borders, total)  # (T,)
-        begins = to_device(self.begins[rows], device)
-        at = begins.repeat_interleave(borders.diff(), output_size=total) + positions
-        input_ids = self.tokens[at].long()
-        return PackedBatch(input_ids, positions, borders, int(lengths.max()), range(len(rows)))
-
-
-def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Return an array as a tensor on the device; a copy to a GPU is asynchronous, from page-locked memory."""
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 class AsyncInferenceRunner:
@@ -156,7 +124,7 @@ class AsyncInferenceRunner:
         Raises:
             StoppedError: `stopped` has been set.
         """
-        sequences = _DeviceTokens.of(tokens, lengths, self.device)
+        sequences = DeviceTokens.of(tokens, lengths, self.device)
         vectors = torch.empty((len(lengths), self.encoder.model.width), dtype=torch.float32, device=self.device)
 
         def embed(rows: npt.NDArray[np.int64]) -> None:
@@ -179,7 +147,7 @@ class AsyncInferenceRunner:
         if not len(rows):
             return 0
         if self.encoder.model.dtype != torch.float32:
-            sequences = _DeviceTokens.of(tokens, lengths, self.device)
+            sequences = DeviceTokens.of(tokens, lengths, self.device)
             for batch in pack_rows(lengths[rows], self.max_tokens):
                 self._embed_rows(self._in_full_precision(), sequences, rows[batch], vectors)
             self.n_redone += len(rows)
@@ -193,7 +161,7 @@ class AsyncInferenceRunner:
 
     @torch.inference_mode()  # the mode is per thread, and this may run in a thread of the pool
     def _embed_rows(
-        self, model: PackedEncoder, sequences: _DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor
+        self, model: PackedEncoder, sequences: DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor
     ) -> None:
         """Embed the sequences of these rows as one batch and write their vectors."""
         if self.stopped:
@@ -201,7 +169,7 @@ class AsyncInferenceRunner:
         batch = sequences.batch(rows)
         vectors[to_device(rows, self.device)] = self.pool(self._encode(model, batch), batch)
 
-    def _embed_in_memory(self, sequences: _DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor) -> None:
+    def _embed_in_memory(self, sequences: DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor) -> None:
         """Embed rows as one batch, or in halves if they exceed the device's memory or a budget lowered meanwhile."""
         total = int(sequences.lengths[rows].sum())
         if total <= self.max_tokens or len(rows) == 1:

@@ -13,9 +13,10 @@ from torch import Tensor
 from virnucpro.config import Options
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.async_inference import AsyncInferenceRunner, to_device
+from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
+from virnucpro.pipeline.device_tokens import to_device
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.text import TextStage, drive
 from virnucpro.pretrained.catalogue import CATALOGUE

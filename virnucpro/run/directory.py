@@ -54,7 +54,7 @@ class IfExists(Enum):
 @dataclass(frozen=True, slots=True)
 class _Beginning:
     manifest: Manifest
-    anew: bool
+    fresh: bool
     keep_results: bool
 
 
@@ -118,21 +118,21 @@ class Directory:
         """Write run.json."""
         write_manifest(self.manifest_path, manifest)
 
-    def prepare(self, manifest: Manifest, *, anew: bool, keep_results: bool = False) -> None:
+    def prepare(self, manifest: Manifest, *, fresh: bool, keep_results: bool = False) -> None:
         """Store the manifest that `begin` will write, and what it will remove of an earlier run.
 
-        Units are removed if the run begins `anew`. Results are removed, or with `keep_results` stay until new ones
+        Units are removed if `fresh`. Results are removed, or with `keep_results` stay until new ones
         replace them. `begin` removes results last, so that run.json describes a run that can be resumed if it is
         interrupted at any point.
         """
-        self._pending = _Beginning(manifest, anew, keep_results)
+        self._pending = _Beginning(manifest, fresh, keep_results)
 
     def begin(self) -> None:
         """Do once what was prepared."""
         with self._turn:
             if self._pending is None:
                 return
-            if self._pending.anew:
+            if self._pending.fresh:
                 self.remove_units()
             self.write_manifest(self._pending.manifest)
             if not self._pending.keep_results:

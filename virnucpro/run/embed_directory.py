@@ -114,15 +114,15 @@ class EmbedDirectory(Directory):
 def open_for_embedding(directory: EmbedDirectory, if_exists: IfExists) -> tuple[EmbedDirectory, Manifest | None]:
     """Return the directory in which a run works, and the manifest of the run to resume."""
     unfinished = EmbedDirectory(directory.path / UNFINISHED, directory)
-    if if_exists is IfExists.RESUME and (begun := unfinished.manifest()) is not None:
-        return unfinished, begun
+    if if_exists is IfExists.RESUME and (manifest := unfinished.manifest()) is not None:
+        return unfinished, manifest
     before = directory.open(if_exists)
     earlier = directory.manifest() if if_exists is IfExists.OVERWRITE else None
     return (unfinished if earlier is not None and earlier.status == COMPLETE else directory), before
 
 
 @contextmanager
-def kept_if_begun(directory: EmbedDirectory) -> Iterator[None]:
+def unfinished_directory(directory: EmbedDirectory) -> Iterator[None]:
     """Make and lock the directory of a run beside an earlier one; remove it at the end if it has nothing to resume."""
     if directory.place is None:
         yield

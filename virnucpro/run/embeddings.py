@@ -14,7 +14,7 @@ from virnucpro.files import atomic_writer, fingerprint
 from virnucpro.pipeline.embed import EmbedSettings
 from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
-from virnucpro.run.embed_directory import IDS, EmbedDirectory, kept_if_begun, open_for_embedding
+from virnucpro.run.embed_directory import IDS, EmbedDirectory, open_for_embedding, unfinished_directory
 from virnucpro.run.manifest import COMPLETE, RUNNING, EmbedOutcome, Manifest, RunnerReport
 from virnucpro.run.provenance import InputFile, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.setup import EmbedSetup
@@ -52,9 +52,9 @@ class EmbedRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
-        for name, least in (("layer", 0), ("max_length", 1)):
+        for name, minimum in (("layer", 0), ("max_length", 1)):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, number(name, value, least, whole=True))
+                object.__setattr__(self, name, number(name, value, minimum, whole=True))
         if self.long not in ("window", "refuse"):
             raise ConfigError(f"long must be window or refuse, got {self.long!r}", "long")
 
@@ -102,7 +102,7 @@ class Embeddings:
         with place.locked():
             self.directory, self._before = open_for_embedding(place, self.request.if_exists)
             self.directory.refuse_inputs(self.request.inputs)
-            with kept_if_begun(self.directory), ExitStack() as self._writing:
+            with unfinished_directory(self.directory), ExitStack() as self._writing:
                 self.directory.remove_leftovers()
                 place.remove_leftovers()
                 yield
@@ -120,7 +120,7 @@ class Embeddings:
             earlier = {} if before.inputs is None else fingerprint_inputs(before.inputs)
             require_same({**before.fingerprint, **earlier}, {**same, **fingerprint_inputs(inputs)})
         running = replace(self._manifest, content=None if before is None else before.content)
-        self.directory.prepare(running, anew=before is None)
+        self.directory.prepare(running, fresh=before is None)
         self._ids = self._writing.enter_context(atomic_writer(self.directory.path / IDS))
         self._ids.write("seq_name\tlength\tshard\trow\trows\n")
         return RunState(EmbedTally())

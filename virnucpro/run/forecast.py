@@ -79,7 +79,7 @@ def _measure(predictor: Predictor, sample: Sequence[Record]) -> tuple[int, float
     """Score blocks of the sample, each twice as large as the one before; return nt and seconds of the last block."""
     max_length = _LONGEST * predictor.description.chunk_length
     cut = [replace(record, sequence=record.sequence[:max_length]) for record in sample]
-    size, begun = 32, time.perf_counter()
+    size, started = 32, time.perf_counter()
     scored, seconds = 0, 1.0
     list(predictor.run(cut[:size]))
     while cut:
@@ -88,7 +88,7 @@ def _measure(predictor: Predictor, sample: Sequence[Record]) -> tuple[int, float
         list(predictor.run(block))
         seconds = time.perf_counter() - begin
         scored = sum(len(record.sequence) for record in block)
-        if size >= len(cut) or time.perf_counter() - begun > _SECONDS:
+        if size >= len(cut) or time.perf_counter() - started > _SECONDS:
             break
         size *= 2
     return scored, seconds

@@ -63,7 +63,7 @@ class Predictions:
         state = RunState(Tally(), began=self._began)
         state.end_stage("load")
         running = replace(self._manifest, content=self._expected)
-        self.directory.prepare(running, anew=self._before is None, keep_results=self._expected is not None)
+        self.directory.prepare(running, fresh=self._before is None, keep_results=self._expected is not None)
         return state
 
     def units(self, state: RunState[Tally]) -> Iterator[Unit]:

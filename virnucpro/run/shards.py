@@ -84,7 +84,7 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
             shards=tuple(str(done.path) for done in shards),
             outcome=None,
         )
-        directory.prepare(manifest, anew=True, keep_results=True)
+        directory.prepare(manifest, fresh=True, keep_results=True)
         directory.merge(units(), first.content, composition)
         tally = sum((done.outcome.tally for done in shards), Tally())
         outcome = PredictOutcome(

@@ -160,14 +160,14 @@ def train_classifier(
     journal = output / "log.jsonl"
     journal.write_text("")
 
-    def told(entry: dict[str, Any]) -> None:
+    def log_epoch(entry: dict[str, Any]) -> None:
         with journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         val = entry["val"]
         log(f"epoch {entry['epoch']}: loss {entry['loss']}, val loss {val['loss']:.4f}, AUROC {val['auroc']}")
 
     base = predictor.description
-    classifier = fit_classifier(settings, sets["train"], sets["val"], base.classifier.hidden_dim, told)
+    classifier = fit_classifier(settings, sets["train"], sets["val"], base.classifier.hidden_dim, log_epoch)
     metrics = {split: frame_figures(classifier, sets[split]) for split in ("val", "test")}
     test = metrics["test"]
     log(f"test: AUROC of frames {test['auroc']}, of windows {test['windows']['auroc']}")

@@ -1,4 +1,4 @@
-"""Validation while training: fixed windows of the val split, scored as the network stands."""
+"""Validation during training: fixed windows of the val split, scored with the current weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Validation = dict[int, tuple[list[HostBatch], list[str]]]
 
 
 def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Validation:
-    """Return, for each evaluated length, batches of fixed windows and their classes in order."""
+    """Return batches of fixed windows and their classes, in order, for each evaluated length."""
     names = sorted(set(genomes.classes.tolist()))
     hosts = [name for name in names if name != VIRUS]
     per_class = {name: settings.windows_per_class for name in hosts}
