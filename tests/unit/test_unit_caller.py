@@ -2,10 +2,10 @@
 
 import pytest
 
-from virnucpro.run.unit_caller import MOST_PROCESSES, text_processes
+from virnucpro.run.unit_caller import text_processes
 
 
-@pytest.mark.parametrize(("threads", "processes"), [(1, 0), (2, 0), (3, 1), (8, 6), (64, MOST_PROCESSES)])
+@pytest.mark.parametrize(("threads", "processes"), [(1, 0), (2, 0), (3, 1), (8, 6), (10, 8), (64, 8)])
 def test_text_processes_by_threads(threads: int, processes: int) -> None:
-    """A worker of Ray has one thread unless asked for more: without a process, its text is made in its own threads."""
+    """With one thread there is no process, and no pool that a unit would wait for: the caller's threads make text."""
     assert text_processes(threads) == processes
