@@ -117,7 +117,7 @@ def test_interleaved_pairs_that_end_early_or_are_out_of_step(tmp_path):
         InputError, match=r"both\.fa does not hold interleaved pairs: records 3 and 4 are 'b/1' and 'c/1'"
     ):
         interleaved(tmp_path, "a/1", "a/2", "b/1", "c/1", "c/2")
-    with pytest.raises(InputError, match="records 1 and 2 are 'a/2' and 'a/1'; each read 1 must stand before"):
+    with pytest.raises(InputError, match="records 1 and 2 are 'a/2' and 'a/1'; each read 1 must be followed"):
         interleaved(tmp_path, "a/2", "a/1")
     with pytest.raises(InputError, match=r"records 3 and 4 are 'SRR1\.3' and 'SRR1\.4'"):
         interleaved(tmp_path, "SRR1.1", "SRR1.2", "SRR1.3", "SRR1.4")
