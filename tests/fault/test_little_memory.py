@@ -53,7 +53,7 @@ def test_a_record_that_memory_does_not_hold_is_one_line(tmp_path, command):
     code, lines = limited(400, command, source, *output)
     assert code == 1
     [line] = lines
-    assert line.startswith("virnucpro: error: memory is used up (")
+    assert line.startswith("virnucpro: error: out of memory (")
     assert not (tmp_path / "out" / "chunks.fa").exists()
 
 
