@@ -90,6 +90,16 @@ def test_rotary_qk(fused, width, heads, dtype):
     assert torch.equal(found[2].float(), expected[2])
 
 
+def test_more_rows_than_a_grid_has_in_its_second_dimension() -> None:
+    from virnucpro.models.triton_kernels import bias_gelu
+
+    rows = 65_535 * 16 + 129
+    x = torch.linspace(-4, 4, rows * 8, device=CUDA).view(rows, 8).to(torch.bfloat16)
+    bias = torch.linspace(-1, 1, 8, device=CUDA, dtype=torch.bfloat16)
+    exact = F.gelu(x.double() + bias.double())
+    assert row_error(bias_gelu(x, bias), exact) <= ROUNDING[torch.bfloat16]
+
+
 @half
 @shapes
 def test_feed_forward(fused, width, heads, dtype):

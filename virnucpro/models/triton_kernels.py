@@ -105,8 +105,9 @@ def _gelu(x):
 
 @triton.jit(do_not_specialize=["rows"])
 def _bias_gelu_kernel(x, bias, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    across: tl.constexpr = (WIDTH + COLUMNS - 1) // COLUMNS
+    row = (tl.program_id(0) // across) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = (tl.program_id(0) % across) * COLUMNS + tl.arange(0, COLUMNS)
     b = tl.load(bias + column, mask=column < WIDTH, other=0.0).to(tl.float32)
     inside = (row < rows) & (column < WIDTH)[None, :]
     at = x + row.to(tl.int64) * WIDTH + column[None, :]
@@ -118,10 +119,8 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """Return gelu(x + bias), exact (erf), written over x (T, F) contiguous."""
     width = x.shape[-1]
     rows, block, columns = x.numel() // width, 16, 256
-    grid = (
-        triton.cdiv(width, columns),
-        triton.cdiv(rows, block),
-    )  # programs that run together read neighbouring memory
+    # One dimension, since the others hold 65 535 programs at most. Programs that run together read neighbouring memory.
+    grid = (triton.cdiv(width, columns) * triton.cdiv(rows, block),)
     _bias_gelu_kernel[grid](x, bias, rows, WIDTH=width, ROWS=block, COLUMNS=columns)
     return x
 
