@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,23 @@ def private_directory(path: Path) -> Iterator[Path]:
                 return
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def whole_directory(output: Path, purpose: str) -> Iterator[Path]:
+    """Give an empty directory that becomes `output` at the end, and is gone after an error.
+
+    It is made in `.NAME.PURPOSE` beside it, which only this program can enter; what a killed one left there goes.
+    """
+    with private_directory(output.with_name(f".{output.name}.{purpose}")) as temporary:
+        directory = temporary / "model"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        try:
+            yield directory
+            directory.rename(output)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def private_subdirectory(path: Path) -> Path:

@@ -43,6 +43,7 @@ class PackedEncoder(nn.Module, ABC):
     n_layers: int
     head_width: int
     pad_token: int
+    embedding: nn.Embedding
     uses_alibi = False
     takes_float8 = False  # else the dense layers are in bfloat16 where e4m3 is asked for
     backend: AttentionBackend
