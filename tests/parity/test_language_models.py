@@ -31,14 +31,14 @@ def random_proteins(lengths, seed=0):
 PROTEINS = [*random_proteins((40, 3, 90, 40, 1, 17)), "MKXBZUO.-LA", *random_proteins((1500,), seed=1)]
 
 
-def hugging_face(kind):
+def hugging_face(kind, token_dropout=True):
     """Return a random model of transformers, of the class of this name."""
     import transformers
 
     config = transformers.EsmConfig(
         vocab_size=33, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
         intermediate_size=4 * WIDTH, pad_token_id=1, mask_token_id=32, max_position_embeddings=1026,
-        position_embedding_type="rotary", token_dropout=True, emb_layer_norm_before=False, layer_norm_eps=1e-5,
+        position_embedding_type="rotary", token_dropout=token_dropout, emb_layer_norm_before=False, layer_norm_eps=1e-5,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager",
     )  # fmt: skip
     with seeded(0):
@@ -156,6 +156,14 @@ def test_vectors_and_logits_are_those_of_fair_esm(tmp_path):
     assert row_error(torch.from_numpy(esm.logits(PROTEINS[:1])[0]), logits) <= PARITY
 
 
+def test_a_model_without_token_dropout(tmp_path):
+    model = hugging_face("EsmForMaskedLM", token_dropout=False)
+    model.save_pretrained(tmp_path / "model")
+    for protein in ("MKTAYIA", "MK<mask>AYIA"):
+        found = load(tmp_path / "model").encode([protein])[0]
+        assert row_error(torch.from_numpy(found), states(model, protein)[-1][1:-1].mean(0)) <= PARITY
+
+
 # ---- letters and input
 
 
@@ -236,6 +244,10 @@ def test_what_is_saved_is_the_same_model(saved, tmp_path):
     again = type(model).from_pretrained(tmp_path / "again")
     expected = model.state_dict()
     assert all(value.equal(expected[name]) for name, value in again.state_dict().items())
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(tmp_path / "again")(PROTEINS)["input_ids"]
+    assert ids == [row.tolist() for row in load(folder).tokenize(PROTEINS)]
     with pytest.raises(OutputError, match="not an empty directory"):
         load(folder).save_pretrained(tmp_path / "again")
     assert [path.name for path in tmp_path.iterdir()] == ["again"]
@@ -284,9 +296,12 @@ def test_without_a_head_there_are_no_logits(tmp_path):
         esm.logits(PROTEINS)
 
 
-def test_the_engine_of_the_bundled_model():
+def test_the_engine_of_the_bundled_model(tmp_path):
     esm = load("bundled")
-    assert esm.encode(PROTEINS).shape == (len(PROTEINS), esm.network.width)
+    vectors = esm.encode(PROTEINS)
+    assert vectors.shape == (len(PROTEINS), esm.network.width)
+    esm.save_pretrained(tmp_path / "saved")
+    assert np.array_equal(load(tmp_path / "saved").encode(PROTEINS), vectors)
     with pytest.raises(ModelError, match="of the kind esm2, not dnabert"):
         virnucpro.DNABERT.from_pretrained("bundled")
 

@@ -49,7 +49,7 @@ DNABERT_HEAD: Table = (
     (r"cls\.predictions\.bias", ""),
 )
 # What ESM-2 is beside its shape; other models of its family differ here.
-ESM2_SETTINGS = {"position_embedding_type": "rotary", "token_dropout": True, "layer_norm_eps": 1e-5}
+ESM2_SETTINGS = {"position_embedding_type": "rotary", "layer_norm_eps": 1e-5}
 _OF_HEAD = r"((encoder\.)?lm_head|cls\.predictions)\..+"
 
 _ESM2_BACK: Table = (

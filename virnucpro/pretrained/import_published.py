@@ -207,9 +207,10 @@ def read_esm2(source: Path) -> Published[ESM2Config]:
     if description_file(source):
         return _read_again(source, "protein", "esm2", ESM2Config)
     settings: dict[str, Any] = {}
+    token_dropout: Any = True
     if os.path.isdir(source):
         settings = read_json(file_inside(source, CONFIG))
-        heads = settings.get("num_attention_heads")
+        heads, token_dropout = settings.get("num_attention_heads"), settings.get("token_dropout")
         if wrong := [key for key, value in ESM2_SETTINGS.items() if settings.get(key) != value]:
             raise ModelError(
                 f"{source} is not an ESM-2: {wrong[0]} of its config.json is {settings.get(wrong[0])!r}, "
@@ -221,7 +222,8 @@ def read_esm2(source: Path) -> Published[ESM2Config]:
         weights = read_state(found, FAIR_NAMES, str(source))
         weights = Weights(weights.encoder, weights.head)  # the rest has other names than Hugging Face's
     width = _matrix(weights.encoder, "embedding.weight", source)[1]
-    config = _config(ESM2Config, source, layers=_count_layers(weights.encoder), width=width, heads=heads)
+    layers = _count_layers(weights.encoder)
+    config = _config(ESM2Config, source, layers=layers, width=width, heads=heads, token_dropout=token_dropout)
     return Published(config, weights, settings)
 
 

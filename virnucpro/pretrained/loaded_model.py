@@ -12,7 +12,7 @@ from torch import Tensor
 
 from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.models.float8 import Float8Linear
-from virnucpro.models.tokenizers import BPETokenizer, Tokenizer
+from virnucpro.models.tokenizers import ESM2_ALPHABET, BPETokenizer, Tokenizer
 from virnucpro.places import new_directory, whole_directory
 from virnucpro.pretrained.description import TOKENIZER
 from virnucpro.pretrained.hugging_face import (
@@ -85,6 +85,8 @@ class LoadedModel:
                 write_files(made, state, self._settings or settings_of(self.config, self.head is not None))
                 if isinstance(self.tokenizer, BPETokenizer):
                     self.tokenizer.save(made / TOKENIZER)
+                else:  # all that transformers' EsmTokenizer needs
+                    (made / "vocab.txt").write_text("\n".join(ESM2_ALPHABET), encoding="utf-8")
         except (OSError, SafetensorError) as error:
             raise OutputError(f"{path} cannot be written: {error}; make room there or choose another folder") from error
 
