@@ -11,7 +11,7 @@ from support.published_files import DNABERT_SHAPE, write_dnabert
 
 import virnucpro
 from virnucpro.cli.main import main
-from virnucpro.errors import ConfigError, ModelError, OutputError
+from virnucpro.errors import ConfigError, ModelError, NumericalError, OutputError
 
 # Float32 sums of up to 256 terms in another order, three layers deep.
 PARITY = 1e-5
@@ -203,6 +203,15 @@ def test_no_sequences_and_generators(masked):
 def test_what_cannot_be_encoded_is_refused(masked, given, options, message):
     with pytest.raises(ConfigError, match=message):
         load(masked[1]).encode(given, **options)
+
+
+def test_values_that_are_not_finite_are_an_error(masked):
+    esm = load(masked[1])
+    with torch.no_grad():
+        esm.network.norm.weight[0] = float("inf")
+    for call in (esm.encode, esm.logits, lambda proteins: esm.encode(proteins, per_residue=True)):
+        with pytest.raises(NumericalError, match="not finite"):
+            call(PROTEINS[:2])
 
 
 def test_options_that_do_not_fit_are_refused(masked):

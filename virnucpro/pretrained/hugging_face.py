@@ -187,14 +187,15 @@ def read_state(state: Mapping[str, torch.Tensor], names: Names, source: str) -> 
 def without_tied(head: State, encoder: State) -> State:
     """Return the weights of a head without a decoder that is the embedding table."""
     decoder, embedding = head.get("decoder.weight"), encoder.get("embedding.weight")
-    tied = decoder is not None and embedding is not None and torch.equal(decoder, embedding)
-    return {key: value for key, value in head.items() if not (tied and key == "decoder.weight")}
+    if decoder is None or embedding is None or decoder.dtype != embedding.dtype or not torch.equal(decoder, embedding):
+        return head
+    return {key: value for key, value in head.items() if key != "decoder.weight"}
 
 
 def written_state(
     network: PackedEncoder, head: MaskedHead | None, names: Names, prefix: str, rest: Mapping[str, torch.Tensor]
 ) -> State:
-    """Return encoder, head and the rest under the published names; the tensors are the models' own but for q, k, v."""
+    """Return encoder, head and the rest under the published names; the tensors share memory with the modules."""
     ours = {key: value.detach() for key, value in network.state_dict().items()}
     if names is ESM2_NAMES:
         for key in [key for key in ours if ".qkv." in key]:
