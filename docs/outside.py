@@ -1,6 +1,6 @@
 """A hook of mkdocs: files outside docs/ that a page links to by `../` become part of the site, under the same names.
 
-So one link serves the pages as they lie in the repository and those of the site.
+So one link serves both the pages in the repository and those of the site. A link of such a file to `docs/` works, too.
 """
 
 import re
@@ -12,6 +12,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 _OUTSIDE = re.compile(r"(?<=\]\()\.\./([^)#]+)")
+_INSIDE = re.compile(r"(?<=\]\()docs/")  # of a page outside docs/
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -26,5 +27,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Point the links at the copies; every page of docs/ lies at the top of the site."""
-    return _OUTSIDE.sub(r"\1", markdown)
+    """Point the links at the copies; every page of docs/ is at the top of the site."""
+    return _INSIDE.sub("", _OUTSIDE.sub(r"\1", markdown))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from virnucpro.errors import VirnucproError
-from virnucpro.run.units import iter_units
 from virnucpro.seq import read_pairs, read_records
-from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.seq.blocks import iter_blocks
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
@@ -34,22 +33,10 @@ def caught(items: Iterable[Any]) -> tuple[list[Any], str]:
 def object_units(
     paths: Sequence[str | Path], paired: bool = False, n_records: int = 1024, n_bases: int = 1 << 20
 ) -> tuple[list[list[tuple[Any, ...]]], str]:
-    """Read records as objects and cut them; a unit that a fault ends is one, too."""
-    left: list[Record] = []
-
-    def kept(records: Iterator[Record]) -> Iterator[Record]:
-        for record in records:
-            left.append(record)
-            yield record
-
-    def units() -> Iterator[tuple[Record, ...]]:
-        records = read_pairs(*paths) if paired else read_records(paths)
-        for unit in iter_units(kept(records), n_records, n_bases):
-            del left[: len(unit.records)]
-            yield unit.records
-
-    found, error = caught(units())
-    return [[said(record) for record in unit] for unit in ([*found, left] if left else found)], error
+    """Read records as objects and gather them; a group that a fault ends is one, too."""
+    groups: list[list[Record]]
+    groups, error = caught(group_records(read_pairs(*paths) if paired else read_records(paths), n_records, n_bases))
+    return [[said(record) for record in group] for group in groups], error
 
 
 def block_units(

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from specified_letters import ambiguous, leave_out, pieces_of, resolve
+from specified_types import Chunk, Frame
 
 from virnucpro.config import FrameRule
 from virnucpro.seq import Limits
-from virnucpro.types import Chunk, Frame, Record, Status
+from virnucpro.types import Record, Status
 
 AMINO = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
 CODE = {a + b + c: AMINO[16 * i + 4 * j + k] for i, a in enumerate("TCAG") for j, b in enumerate("TCAG")

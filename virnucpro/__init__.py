@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from virnucpro.pipeline.predict import Predictor, predict
     from virnucpro.pretrained.registry import load_model
     from virnucpro.seq import read_pairs, read_records
-    from virnucpro.types import Call, Chunk, Frame, Prediction, Record, Status
+    from virnucpro.types import Call, Prediction, Record, Status
 
 __version__ = "0.1.0"
 
@@ -25,8 +25,6 @@ __all__ = [
     "DNABERT",
     "ESM2",
     "Call",
-    "Chunk",
-    "Frame",
     "Options",
     "Prediction",
     "Predictor",
@@ -40,7 +38,7 @@ __all__ = [
     "read_records",
 ]
 
-# Where each name lives. It is imported when first asked for, so that `import virnucpro` stays quick.
+# The module of each name, imported on first use, so that `import virnucpro` is fast.
 _HOMES = {
     "virnucpro.config": ("Options",),
     "virnucpro.errors": ("VirnucproError",),
@@ -48,7 +46,7 @@ _HOMES = {
     "virnucpro.pipeline.engines": ("DNABERT", "ESM2"),
     "virnucpro.pipeline.predict": ("Predictor", "predict"),
     "virnucpro.seq": ("read_pairs", "read_records"),
-    "virnucpro.types": ("Call", "Chunk", "Frame", "Prediction", "Record", "Status"),
+    "virnucpro.types": ("Call", "Prediction", "Record", "Status"),
 }
 
 

@@ -1,6 +1,6 @@
-"""The ledger of optional packages: is it there, which version, what is the oldest that works, which extra brings it.
+"""The optional packages: installed version, oldest version that works, and the extra that installs each.
 
-Versions come from package metadata, so that nothing is imported here.
+Versions come from package metadata, so nothing is imported here.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class OptionalPackage:
 
     @property
     def install_command(self) -> str:
-        return f"pip install 'virnucpro[{self.extra}]'  (brings {self.distribution}>={self.minimum})"
+        return f"pip install 'virnucpro[{self.extra}]'  (installs {self.distribution}>={self.minimum})"
 
     def is_older(self, version: str) -> bool:
-        """Tell whether `version` is older than the oldest version known to work; an unreadable one is not."""
+        """Return whether `version` is older than the oldest version known to work; False if it cannot be parsed."""
         try:
             return Version(version) < Version(self.minimum)
         except (InvalidVersion, TypeError):

@@ -14,21 +14,23 @@ from virnucpro.errors import ConfigError
 def number(
     name: str,
     value: Any,
-    least: float = -math.inf,
-    most: float = math.inf,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
     *,
     whole: bool = False,
     inclusive: bool = True,
 ) -> Any:
-    """Return a number that was given as an option or a setting, an int if it is to be `whole`, else a float or an int.
+    """Check the number given as an option or a setting; return it as an int or a float.
 
     Args:
-        name: of the setting or field, in messages.
-        value: what was given.
-        least, most: its bounds; with `inclusive` they may be reached.
+        name: the setting or field, as messages name it.
+        value: the number as given.
+        minimum, maximum: its bounds.
+        whole: accept whole numbers only.
+        inclusive: accept the bounds themselves.
 
     Raises:
-        ConfigError: it is no number (bool and NaN are none), is infinite, or lies outside the bounds.
+        ConfigError: it is not a number (bool and NaN are not), is infinite, or lies outside the bounds.
     """
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
@@ -36,22 +38,21 @@ def number(
     if not isinstance(value, Integral) and not math.isfinite(value):
         raise ConfigError(f"{name} must be {kind}, got {value!a}", name)
     found = int(value) if isinstance(value, Integral) else float(value)
-    if (least <= found <= most) if inclusive else (least < found < most):
+    if (minimum <= found <= maximum) if inclusive else (minimum < found < maximum):
         return found
-    if not math.isfinite(most):
+    if not math.isfinite(maximum):
         raise ConfigError(
-            f"{name} must be {kind}, {'at least' if inclusive else 'more than'} {least}, got {value}", name
+            f"{name} must be {kind}, {'at least' if inclusive else 'more than'} {minimum}, got {value}", name
         )
-    raise ConfigError(
-        f"{name} must lie {f'in {least}..{most}' if inclusive else f'between {least} and {most}'}, got {value}", name
-    )
+    bounds = f"in {minimum}..{maximum}" if inclusive else f"between {minimum} and {maximum}"
+    raise ConfigError(f"{name} must lie {bounds}, got {value}", name)
 
 
 def _set_numbers(options: Any, bounds: Mapping[str, tuple[float, float]], **how: bool) -> None:
-    """Check the fields of frozen options that are numbers and are not None, and keep them as plain numbers."""
-    for name, (least, most) in bounds.items():
+    """Check the numeric fields of frozen options, except None, and store them as int or float."""
+    for name, (minimum, maximum) in bounds.items():
         if (value := getattr(options, name)) is not None:
-            object.__setattr__(options, name, number(name, value, least, most, **how))
+            object.__setattr__(options, name, number(name, value, minimum, maximum, **how))
 
 
 def _require_text(name: str, value: Any) -> None:
@@ -84,11 +85,11 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CallOptions:
-    """How to call: the shortest record (nt), the least score of a virus or a preset, the stated share of virus.
+    """How to call: minimum record length (nt), minimum score of a virus or a preset, assumed share of virus.
 
-    `min_length` (at least 3) defaults to the model's own. A `chunk_length` (nt) that is not the model's own is an
-    error. A calibrated model calls by `preset` (balanced) or, if it is given, by `min_score`, and states scores at
-    `prevalence` (the model's own). A model that is not calibrated has `min_score` alone, which defaults to its own.
+    `min_length` (at least 3) defaults to the model's own. A `chunk_length` (nt) other than the model's own is an
+    error. A calibrated model calls by `preset` (default: balanced), or by `min_score` if given; its scores assume
+    `prevalence` (default: the model's own). A model without calibration calls by `min_score` (default: its own).
     """
 
     min_length: int | None = None
@@ -116,14 +117,14 @@ class Options(CallOptions, ComputeOptions):
 
 @dataclass(frozen=True, slots=True)
 class FrameRule:
-    """Which reading frames of a chunk are used, and what each gives to the encoders.
+    """Which reading frames of a chunk are used, and which sequences of each the encoders read.
 
     `stop_free` is the published tool's rule: every frame without a stop codon over the whole chunk.
     `longest_segments` takes the longest stop-free segment of each of the six frames and keeps the
-    `segments` longest of these that have at least `min_aa` amino acids, and at least the share `min_share` of the
-    longest one's, which is always kept: beside a long one, short ones say little and cost as much time.
-    The nucleotides beside a frame are `own`, read in that frame, or those of the chunk's `longest` one, so
-    that a chunk has one nucleotide sequence to embed.
+    `segments` longest of these. A segment needs at least `min_aa` amino acids and the share `min_share` of the
+    longest segment's, which is always kept: short segments add little to a long one and cost as much time.
+    `nucleotide` says which nucleotides go with a frame: its `own`, or those of the chunk's `longest` segment,
+    which leaves one nucleotide sequence per chunk to embed.
     """
 
     kind: Literal["stop_free", "longest_segments"] = "stop_free"
@@ -140,7 +141,7 @@ class FrameRule:
         if self.nucleotide not in ("own", "longest"):
             raise ConfigError(f"nucleotide of a frame rule must be own or longest, got {self.nucleotide!r}")
         if self.kind == "stop_free" and self.nucleotide != "own":
-            raise ConfigError("the frame rule stop_free reads nucleotides in their own frame; use nucleotide = own")
+            raise ConfigError("the frame rule stop_free reads nucleotides in their own frame; set nucleotide to own")
         if self.min_aa < 1:
             raise ConfigError(f"min_aa of a frame rule must be at least 1, got {self.min_aa}")
         if not 0 <= self.min_share <= 1:

@@ -1,9 +1,9 @@
-"""The exceptions a user can meet, and the exit code each becomes in the command line.
+"""The exceptions that users can see, and their exit codes on the command line.
 
     VirnucproError                  1   the run failed
-    ├── ConfigError (ValueError)    2   an option or a configuration value makes no sense
+    ├── ConfigError (ValueError)    2   an option or a configuration value is not valid
     ├── InputError                 65   the input cannot be read as sequences
-    │   └── MissingInputError      66   the input is not there
+    │   └── MissingInputError      66   the input does not exist
     ├── OutputError                 1   the output cannot be written
     ├── ModelError                  1   a model is missing, damaged or does not fit
     ├── PackedFormatError           1   cu_seqlens does not describe a packed batch (AssertionError and ValueError)
@@ -25,14 +25,13 @@ class VirnucproError(Exception):
 class ConfigError(VirnucproError, ValueError):
     """An option or configuration value is out of range or contradicts another.
 
-    `fields` are the names in the message that are fields of a request or of options; the command line shows them as
-    its flags.
+    `fields` are the option fields that the message names; the command line shows them as flags.
     """
 
     exit_code = 2
 
     def __init__(self, message: str, *fields: str) -> None:
-        super().__init__(message, *fields)  # all of them, so that a copy sent to another process has them, too
+        super().__init__(message, *fields)  # all arguments, so that unpickling in another process restores the fields
         self.fields = fields
 
     def __str__(self) -> str:
@@ -56,14 +55,14 @@ class OutputError(VirnucproError):
 
 
 class ModelError(VirnucproError):
-    """A model directory is missing, incomplete, damaged or of another shape than it says."""
+    """A model directory is missing, incomplete, damaged, or does not match its description."""
 
 
 class PackedFormatError(VirnucproError, AssertionError, ValueError):
     """`cu_seqlens` (or `max_seqlen`) does not describe the packed tensors.
 
-    Both AssertionError and ValueError, and raised explicitly, so that callers can catch either and
-    ``python -O`` changes nothing.
+    It is both an AssertionError and a ValueError, so that callers can catch either. It is raised explicitly, so it also
+    works under ``python -O``.
     """
 
 

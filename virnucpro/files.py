@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, the lock of a directory, JSON and digests."""
+"""Atomic files, the lock of a directory, JSON and digests."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\w*-\d+-\d+\.tmp")
 
 
 def fingerprint(values: Any) -> str:
-    """Return the SHA-256 of a JSON-able value in canonical form (sorted keys, no white space)."""
+    """Return the SHA-256 of a value as canonical JSON (sorted keys, no white space)."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path that is renamed to `path` when the block ends well, and removed when it does not.
+    """Give a temporary path that is renamed to `path` when the block succeeds, and removed when it fails.
 
-    The name has the host, the process and a number in it, so that any number of writers of one file do not meet.
+    The name contains the host, the process and a number, so that several writers of one file never collide.
 
     Raises:
         OutputError: the file cannot be written.
@@ -51,7 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         reason = error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}; make room there or choose another --output") from error
     finally:
-        with suppress(OSError):  # the error that matters was raised above
+        with suppress(OSError):  # report the earlier error, not this one
             temporary.unlink()
 
 
@@ -61,13 +61,13 @@ def is_temporary(name: str) -> bool:
 
 
 def leftovers(directory: Path, names: re.Pattern[str]) -> list[Path]:
-    """Return the temporary files in a directory, made for files of these names, that killed processes have left."""
+    """Return the temporary files that killed processes have left in a directory for files of these names."""
     found = ((path, _TEMPORARY.fullmatch(path.name)) for path in directory.iterdir())
     return [path for path, match in found if match and names.fullmatch(match["name"])]
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the renames in a directory, last through a power cut, where the file system can promise it."""
+    """Flush a file, or the renames in a directory, to disk, so that a power cut does not lose them."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -122,7 +122,7 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # while it is held: whoever opened it before finds that it is gone, see _lock
+            path.unlink()  # while it is held: a process that has opened it then sees that it is gone, see _lock
         os.close(descriptor)
 
 
@@ -136,9 +136,9 @@ def _lock(path: Path) -> int | None:
             os.close(descriptor)
             return None
         except OSError as error:  # some network file systems have no locks
-            logger.warning("%s cannot be locked (%s): see to it that one run alone works there", path, error.strerror)
+            logger.warning("%s cannot be locked (%s): run only one command there at a time", path, error.strerror)
             return descriptor
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
-        os.close(descriptor)  # its last holder removed the file in the meantime
+        os.close(descriptor)  # its last holder has removed the file

@@ -1,7 +1,7 @@
-"""Where files may lie: plain files inside of their folder, and folders to work in that nobody else can change.
+"""Safe paths: plain files inside their folder, and private folders that other users cannot change.
 
-A folder that is given or downloaded may hold links, pipes or devices under any name, and what others can write may be
-changed at any time. Nothing is read or written here before it is known to be a plain file in its place.
+A folder that is given or downloaded may hold links, pipes or devices under any name, and other users may change what
+they can write at any time. A path is checked to be a plain file in its folder before it is read or written.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from virnucpro.errors import ModelError, OutputError
 
 logger = logging.getLogger(__name__)
 
-_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe without a writer would stop the program at `open`
+_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # without O_NONBLOCK, opening a pipe without a writer would block
 
 
 def plain_file(path: Path) -> Path:
-    """Return a path that the user named, at which there is a plain file; the path itself may be a link.
+    """Check that a path given by the user is a plain file, or a link to one, and return it.
 
     Raises:
-        ModelError: nothing is there, or a directory, a pipe or a device, which might never end.
+        ModelError: it does not exist, or is a directory, a pipe or a device, which might never end.
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ModelError(f"{path} cannot be read: {reason}; get the file again") from error
+        raise ModelError(f"{path} cannot be read: {reason}; check the path, or copy the file again") from error
     if not stat.S_ISREG(mode):
         raise ModelError(f"{path} is not a file but {_kind(mode)}; give the file itself")
     return path
 
 
 def file_inside(folder: Path, name: str) -> Path:
-    """Return the path of a plain file of a folder.
+    """Return the path of a plain file in a folder.
 
-    A link is taken if it leads to a file below the folder, or, in a snapshot of the Hugging Face cache, to one of that
-    repository's blobs.
+    A link is accepted if it leads to a file below the folder or, in a snapshot of the Hugging Face cache, to a blob of
+    that repository.
 
     Raises:
-        ModelError: it is missing, is something else, or lies elsewhere.
+        ModelError: it is missing, is not a plain file, or is outside the folder.
     """
     path, root = folder / name, folder.resolve()
     roots = [root]
@@ -57,15 +57,15 @@ def file_inside(folder: Path, name: str) -> Path:
         roots.append(root.parent.parent / "blobs")
     found = plain_file(path).resolve()
     if not any(found.is_relative_to(place) for place in roots):
-        raise ModelError(f"{path} is a link to {found}, out of its directory; put the file itself there")
+        raise ModelError(f"{path} is a link to {found}, outside its directory; put the file itself there")
     return path
 
 
 def new_directory(output: Path) -> Path:
-    """Return the absolute path of a directory that is to be made; it may be there if it is empty.
+    """Check that a directory can be created, or exists and is empty; return its absolute path.
 
     Raises:
-        OutputError: it is a link, a file, not empty, or no name for a directory.
+        OutputError: it is a link, a file, not empty, or not a valid name.
     """
     path = output.absolute()
     if output.name in ("", ".."):  # such as the working directory, `.`
@@ -81,11 +81,11 @@ def new_directory(output: Path) -> Path:
 
 @contextmanager
 def private_directory(path: Path) -> Iterator[Path]:
-    """Give a directory of the user's own, under lock; one that a killed program left is taken over as it is.
+    """Give a locked directory that belongs to the user; the directory of a killed program is reused with its files.
 
     Raises:
-        OutputError: it is a link or a file, belongs to another user, or another program is at work in it.
-        OSError: it cannot be made.
+        OutputError: it is a link or a file, belongs to another user, or another program uses it.
+        OSError: it cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = _own_user(path.parent)
@@ -99,7 +99,7 @@ def private_directory(path: Path) -> Iterator[Path]:
                 try:
                     yield path
                 finally:
-                    with suppress(OSError):  # there is something in it to go on with
+                    with suppress(OSError):  # not empty: it has files to continue with
                         path.rmdir()
                 return
         finally:
@@ -124,11 +124,11 @@ def whole_directory(output: Path, purpose: str) -> Iterator[Path]:
 
 
 def private_subdirectory(path: Path) -> Path:
-    """Return a directory of the user's own inside of a private one; it is made if it is not there.
+    """Return a directory inside a private one; create it if it does not exist.
 
     Raises:
         OutputError: it is a link or a file, or belongs to another user.
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
@@ -137,10 +137,10 @@ def private_subdirectory(path: Path) -> Path:
 
 
 def has_own_file(path: Path) -> bool:
-    """Tell whether there is a file in a private directory.
+    """Return whether a file in a private directory exists.
 
     Raises:
-        OutputError: something else is there: a link, a hard link, a pipe, a file of another user.
+        OutputError: the path is a link, a hard link, a pipe or a file of another user.
     """
     try:
         _require_own_file(os.lstat(path), path)
@@ -150,11 +150,11 @@ def has_own_file(path: Path) -> bool:
 
 
 def open_own_file(path: Path) -> BinaryIO:
-    """Open a file in a private directory to add to it; it is made if it is not there.
+    """Open a file in a private directory for appending; create it if it does not exist.
 
     Raises:
-        OutputError: something else is there: a link, a hard link, a pipe, a file of another user.
-        OSError: it cannot be made.
+        OutputError: the path is a link, a hard link, a pipe or a file of another user.
+        OSError: it cannot be created.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
@@ -170,17 +170,17 @@ def open_own_file(path: Path) -> BinaryIO:
 
 
 def belongs_to_user(directory: Path) -> bool:
-    """Tell whether a directory is this user's or root's; what others own they may have made for this user to find."""
+    """Return whether a directory belongs to this user or root; another user's directory is not trusted."""
     return os.stat(directory).st_uid in (os.geteuid(), 0)
 
 
 def shown_name(text: str) -> str:
-    """Return a name that a file or a server gives as messages quote it, shortened."""
+    """Return a name from a file or a server for messages: quoted and shortened."""
     return repr(text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}")
 
 
 def is_commit(text: str) -> bool:
-    """Tell whether a text is a full git commit: 40 hexadecimal digits."""
+    """Return whether a text is a full git commit: 40 hexadecimal digits."""
     return re.fullmatch("[0-9a-f]{40}", text) is not None
 
 
@@ -193,7 +193,7 @@ def _require_own_file(status: os.stat_result, path: Path) -> None:
         else ""
     )  # fmt: skip
     if wrong:
-        raise OutputError(f"{path} is {wrong}, which no download makes; remove it and run the same command again")
+        raise OutputError(f"{path} is {wrong}, not a download of ours; remove it and run the same command again")
 
 
 def _kind(mode: int) -> str:
@@ -202,7 +202,7 @@ def _kind(mode: int) -> str:
 
 
 def _own_user(folder: Path) -> int:
-    """Return the number of the user to whom new files in a folder belong; network file systems may map it."""
+    """Return the number of the owner of new files in a folder; network file systems may map it."""
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_uid
 
@@ -227,7 +227,7 @@ def _open_directory(path: Path, owner: int) -> int:
 
 
 def _is_still_at(descriptor: int, path: Path) -> bool:
-    """Tell whether an open directory is still the one at `path`; its last holder may have removed it."""
+    """Return whether an open directory is still the one at `path`; its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
@@ -238,6 +238,6 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise OutputError(f"another program is at work in {path}; wait for it or choose another --output") from error
+        raise OutputError(f"another program uses {path}; wait for it or choose another --output") from error
     except OSError as error:  # some network file systems have no locks
         logger.warning("%s cannot be locked (%s): run only one program there at a time", path, error.strerror)

@@ -1,4 +1,4 @@
-"""Text of files, arguments and servers made safe to show to people: on a terminal, in a log, in an error message."""
+"""Make text from files, arguments and servers safe to print on a terminal, in a log or in an error message."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 from typing import Any
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_BYTES = range(0xDC80, 0xDD00)  # what `surrogateescape` makes of bytes that are not UTF-8
-_HIGH_LETTERS = range(0xDCA0, 0xDD00)  # of these, the ones that no character set uses for control
+_BYTES = range(0xDC80, 0xDD00)  # the surrogates by which `surrogateescape` represents bytes that are not UTF-8
+_HIGH_LETTERS = range(0xDCA0, 0xDD00)  # those of them that are not control characters in any character set
 
 
 def printable(text: str, keep_bytes: bool = False) -> str:
-    r"""Return text in which every character that could act on a terminal, or hide, is written as an escape.
+    r"""Return text with escapes for all characters that could control a terminal or be invisible.
 
-    Escaped are control characters (ESC, newline, tab, C1, DEL), marks of direction, invisible characters, and bytes
-    that are not UTF-8. Applying it twice changes nothing more. With `keep_bytes`, bytes from 0xA0 on that are not
-    UTF-8 stay as they are, so that letters of older character sets come out byte for byte.
+    Escapes replace control characters (ESC, newline, tab, C1, DEL), direction marks, invisible characters, and bytes
+    that are not UTF-8. Applying it twice changes nothing more. With `keep_bytes`, bytes from 0xA0 that are not UTF-8
+    stay, so that letters of older character sets are printed byte for byte.
 
     >>> printable("a\x1b[31mb\n\u202ec é")
     'a\\x1b[31mb\\n\\u202ec é'
@@ -37,14 +37,14 @@ def printable_json(text: str) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Makes log records printable; only the lines of a traceback stay lines."""
+    """Makes log records printable on one line each; tracebacks keep their lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # a name of logging
         """Return the record as one printable line."""
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        """Return a traceback whose lines are printable."""
+        """Return a traceback with printable lines."""
         return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 

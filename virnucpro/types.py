@@ -1,7 +1,6 @@
 """The frozen types that travel between stages. Nothing here imports torch.
 
-Record -> Chunk -> Frame -> EmbeddingBatch -> Prediction -> Call; lengths are in nucleotides (nt)
-unless the name says amino acids (aa).
+Lengths are in nucleotides (nt) unless the name says amino acids (aa).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # imported by commands that need no numpy
+if TYPE_CHECKING:  # commands without numpy import this module
     import numpy as np
     import numpy.typing as npt
 
@@ -32,13 +31,12 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One FASTA or FASTQ entry, or a pair of them, which is called as one.
+    """One FASTA or FASTQ entry, or a pair of them with one call.
 
-    `id` is the header up to the first white space, as given; `description` is the rest of the header;
-    `sequence` is upper-case ASCII; `source` names the file; `index` counts records from 0 over all
-    input files, and tells apart records that share an id. `quality` is that of FASTQ as it stands there, empty of
-    FASTA; it decides nothing and is only handed on. A pair has no sequence of its own but two `mates`; its `id` is
-    what theirs have in common.
+    `id` is the header up to the first white space, unchanged; `description` is the rest of the header; `sequence` is
+    upper-case ASCII; `source` names the file; `index` counts records from 0 over all input files and distinguishes
+    records with the same id. `quality` is the quality line of FASTQ, empty for FASTA; it does not affect calls and is
+    only passed on. A pair has no sequence but two `mates`; its `id` is the common part of their ids.
     """
 
     id: str
@@ -51,65 +49,22 @@ class Record:
 
     @property
     def parts(self) -> tuple[Record, ...]:
-        """The entries that it is made of: itself, or its mates."""
+        """The entries of the record: itself, or its mates."""
         return self.mates or (self,)
 
     @property
     def length(self) -> int:
-        """Nucleotides of all its parts."""
+        """The nucleotides of all parts."""
         return sum(len(part.sequence) for part in self.parts)
 
     def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
-        # Several times as fast to send to another process as by the fields' names.
+        # Pickling by position is several times as fast as by field names.
         return Record, (self.id, self.sequence, self.source, self.index, self.description, self.quality, self.mates)
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A window of a record: `index` counts from 1, `start` is 0-based in the record.
-
-    `sequence` is what is read of it; `skipped` letters of the window are not in it (runs of N).
-    """
-
-    record_id: str
-    index: int
-    start: int
-    sequence: bytes
-    skipped: int = 0
-
-    @property
-    def end(self) -> int:
-        """Where the window ends in the record, half-open."""
-        return self.start + len(self.sequence) + self.skipped
-
-    @property
-    def id(self) -> str:
-        return f"{self.record_id}_chunk_{self.index}"
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One of the six reading frames of a chunk, with what it gives to the two encoders.
-
-    `strand` is +1 or -1, `offset` 0, 1 or 2 nt from the 5' end of that strand; `nucleotide` is read on
-    that strand; `protein` is its translation (or the part of it that the frame rule keeps).
-    """
-
-    chunk_id: str
-    strand: int
-    offset: int
-    nucleotide: bytes
-    protein: bytes
-
-    @property
-    def id(self) -> str:
-        """Chunk id with F1..F3 or R1..R3 appended, with no separator, as the published tool does."""
-        return f"{self.chunk_id}{'F' if self.strand > 0 else 'R'}{self.offset + 1}"
-
-
-@dataclass(frozen=True, slots=True)
 class EmbeddingBatch:
-    """Pooled vectors on the host: `vectors` is float32 of shape (N, D), row i belongs to `sequence_ids[i]`."""
+    """Pooled vectors on the host: `vectors` is (N, D) float32; row i belongs to `sequence_ids[i]`."""
 
     sequence_ids: tuple[str, ...]
     vectors: npt.NDArray[np.float32]
@@ -119,7 +74,7 @@ class EmbeddingBatch:
 class Prediction:
     """Scores of one frame; they sum to 1. `weight` is the frame's share in its chunk's call.
 
-    Of the frame it keeps the place (`strand`, `offset`) and the protein's length, not the sequences.
+    It keeps the frame's `strand`, `offset` and protein length, but not its sequences.
     """
 
     frame_id: str
@@ -135,8 +90,8 @@ class Prediction:
 class Call:
     """The decision on a chunk or a record. Without a score, `status` and `reason` say why.
 
-    `log_ratio` is the natural logarithm of P(what was seen | virus) / P(what was seen | host), None of a model that is
-    not calibrated; `virus_score` is the probability that follows from it at the prevalence of the run.
+    `log_ratio` is the natural logarithm of P(data | virus) / P(data | host), None without a calibration; `virus_score`
+    is the probability of virus that it gives at the prevalence of the run.
     """
 
     id: str
@@ -153,10 +108,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """What was done to the letters of a record.
+    """Counts of the letters of a record that were ambiguous or changed.
 
-    It had `ambiguous` letters other than A, C, G, T and U. Of these, `resolved` lay within pieces and were filled or
-    left out. It was cut at `gaps` runs of them, and `trimmed` nt of homopolymer were taken from ends.
+    `ambiguous` letters are not A, C, G, T or U. Of these, `resolved` are inside pieces and were filled or left out. The
+    record was cut at `gaps` runs of them, and `trimmed` nt of homopolymer were removed from ends.
     """
 
     ambiguous: int = 0
@@ -173,7 +128,7 @@ class Letters:
         )
 
     def describe(self) -> str:
-        """Return in words what was done, "" if nothing was."""
+        """Return the changes in words, "" if there are none."""
         parts = [
             f"{self.resolved} ambiguous letter{'s' * (self.resolved > 1)} filled or left out" if self.resolved else "",
             f"cut at {self.gaps} run{'s' * (self.gaps > 1)} of N" if self.gaps else "",
@@ -187,9 +142,9 @@ NO_LETTERS = Letters()
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """A chunk's place in its record (0-based, half-open, nt), its call, and the predictions of its frames.
+    """A chunk's position in its record (0-based, half-open, nt), its call, and the predictions of its frames.
 
-    The `length` of the call is that of what was read, without runs of N.
+    The `length` of the call counts the letters that were read, without runs of N.
     """
 
     start: int
@@ -200,7 +155,7 @@ class ChunkResult:
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """A record, its call, its chunks, and what was done to its letters; without `chunks` it was not scored."""
+    """A record with its call, its chunks and the changes of its letters; a record without `chunks` was not scored."""
 
     record: Record
     call: Call

@@ -37,7 +37,7 @@ def test_merged_shards_are_the_run(lab, call, shards, tmp_path):
     for entry in ("status", "fingerprint", "counts", "units", "model", "options"):
         assert found[entry] == whole[entry]
     assert all(len(lab.units_of(folder)) >= 18 for folder in shards)  # they stay
-    assert call(lab.arguments(output, "--resume"))[1].endswith("is complete; nothing is left to do\n")
+    assert call(lab.arguments(output, "--resume"))[1].endswith("is already complete\n")
     code, err = merge(call, shards, output)
     assert (code, "status is complete" in err) == (1, True)
     assert merge(call, shards, output, "--restart")[0] == 0
@@ -57,7 +57,7 @@ def test_missing_doubled_and_strange_shards_are_refused(lab, call, shards, tmp_p
         ([*shards, copy], f"{shards[1]} and {copy} are both shard 2/4"),
         ([*shards[:3], other], "--min-score was 0.5 and is 0.9"),
         ([shards[0], fewer], "number of shards was 4 and is 3"),
-        ([*shards, lab.folder / "unbroken"], "holds a whole run, no shard"),
+        ([*shards, lab.folder / "unbroken"], "holds a whole run, not a shard"),
         ([*shards[:3], tmp_path / "empty"], "holds no run"),
     ):
         code, err = merge(call, folders, output)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from specified_rows import evidence
 
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
 from virnucpro.pretrained.registry import Model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
-from virnucpro.scores.composition import Composition, evidence
+from virnucpro.scores.composition import Composition
 
 POINTS = (OperatingPoint(50, -0.5, 0.5, 0.05), OperatingPoint(400, 0.5, 0.5, 0.05))
 PLAIN = Calibration(0.5, (Knot(1, 1.0, 0.0, 0.4),), dict.fromkeys(PRESETS, POINTS))
@@ -207,7 +208,7 @@ def test_pairs_that_do_not_fit(call, model, mates, tmp_path):
     short.write_text("".join(mates[1].read_text().splitlines(keepends=True)[:200]))
     code, err = call([str(a) for a in ("predict", "--paired", mates[0], short, *common)])
     assert code == 65
-    assert f"{short} ends after 100 records, but {mates[0]} goes on with 'pair_0/1 x'" in err
+    assert f"{short} ends after 100 records, but {mates[0]} continues with 'pair_0/1 x'" in err
     assert not list((tmp_path / "out").glob("*.tsv"))
     shutil.rmtree(tmp_path / "out")
     for inputs, message in (

@@ -218,9 +218,9 @@ CLASSIFIERS = {
     ),
     "a second pickle": (lambda p, e: with_members(p, **{"500_model/more.pkl": pickle.dumps(Evil(e))}), "unknown"),
     "a pickle after the end": (
-        lambda p, e: with_program(p, b"\x80\x02}." + pickle.dumps(Evil(e), 2)), "goes on after its end",
+        lambda p, e: with_program(p, b"\x80\x02}." + pickle.dumps(Evil(e), 2)), "data after its end",
     ),
-    "data.pkl twice": (twice, "stands there twice"),
+    "data.pkl twice": (twice, "occurs twice"),
     "TorchScript": (lambda p, e: with_members(p, **{"model/code/__torch__.py": b"import os"}), "unknown"),
     "up the path": (lambda p, e: with_members(p, **{"model/../../it-ran": b""}), r"/\.\./\.\./it-ran' is unknown"),
     "an absolute path": (lambda p, e: with_members(p, **{str(e): b""}), "it-ran' is unknown"),
@@ -259,7 +259,7 @@ CLASSIFIERS = {
         "asks for '_codecs.encode'",
     ),
     "another file of values more": (
-        lambda p, e: with_members(p, **{f"{p.stem}/data/77": bytes(4)}), r"have \d+ bytes, its files of values",
+        lambda p, e: with_members(p, **{f"{p.stem}/data/77": bytes(4)}), r"have \d+ bytes, but its value files",
     ),
     "more values than its storage": (lambda p, e: with_changed_program(p, SIZE, b"K\x05M\x00\r\x86"), "not resizable"),
     "a negative size": (lambda p, e: with_changed_program(p, SIZE, b"J\xff\xff\xff\xffM\x00\r\x86"), "overflow"),
@@ -290,7 +290,7 @@ def test_a_malicious_classifier(refused, proof, tmp_path, write, message):
     write(path, proof)
     err = refused("models", "import", "--classifier", path, "--chunk-length", 500, "-o", tmp_path / "model")
     assert f"{path} is not a published classifier: " in err
-    assert "nothing in it was run" in err
+    assert "no code in it was run" in err
     assert re.search(message, err), err
     assert not (tmp_path / "model").exists()
 
@@ -477,7 +477,7 @@ FILES = {
     "lost": (lambda d: (d / PROTEIN).unlink(), "lacks protein.safetensors"),
     "a directory": (lambda d: replaced(d / PROTEIN, Path.mkdir), "lacks protein.safetensors"),
     "a pipe": (lambda d: replaced(d / PROTEIN, os.mkfifo), "lacks protein.safetensors"),
-    "a link out of the directory": (lambda d: linked(d / PROTEIN), "is a link to .*elsewhere, out of its directory"),
+    "a link out of the directory": (lambda d: linked(d / PROTEIN), "is a link to .*elsewhere, outside its directory"),
     "a link to nothing": (lambda d: replaced(d / PROTEIN, lambda p: p.symlink_to("gone")), "lacks protein.safetensors"),
     "a link to itself": (lambda d: replaced(d / PROTEIN, lambda p: p.symlink_to(p)), "lacks protein.safetensors"),
     "model.json linked": (lambda d: linked(d / "model.json"), "is a link to .*elsewhere"),
@@ -538,8 +538,8 @@ DESCRIPTIONS = {
     "other features": (lambda d: d["classifier"].update(input_dim=32), "reads 32 features, but"),
     "2**24 hidden units": (lambda d: d["classifier"].update(hidden_dim=1 << 24), "has shape"),
     "an unknown classifier": (lambda d: d["classifier"].update(kind="__main__.MLPClassifier"), "classifier.kind must"),
-    "a file up the path": (lambda d: d["checksums"].update({"../x": "0" * 64}), r"names '\.\./x', which is no file"),
-    "an absolute file": (lambda d: d["checksums"].update({"/etc/passwd": "0" * 64}), "which is no file of this model"),
+    "a file up the path": (lambda d: d["checksums"].update({"../x": "0" * 64}), r"names '\.\./x', which is not a file"),
+    "an absolute file": (lambda d: d["checksums"].update({"/etc/passwd": "0" * 64}), "not a file of this model"),
     "a checksum that is none": (lambda d: d["checksums"].update({PROTEIN: "0"}), "is not a SHA-256"),
     "another checksum": (lambda d: d["checksums"].update({PROTEIN: "0" * 64}), "is damaged or was changed"),
     "no checksum": (lambda d: d["checksums"].pop(PROTEIN) and None, "model.json says None"),

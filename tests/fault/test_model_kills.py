@@ -19,7 +19,7 @@ from support.models import seeded
 from support.published_files import INPUT_DIM, MLPClassifier, pickle_classifier, run_command, write_dnabert, write_esm2
 
 from virnucpro.cli.main import main
-from virnucpro.pretrained.registry import SHIPPED, list_models
+from virnucpro.pretrained.locations import SHIPPED, list_models
 from virnucpro.pretrained.verification import verify_model
 from virnucpro.pretrained.weights import sha256
 

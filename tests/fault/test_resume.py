@@ -190,8 +190,8 @@ def test_a_changed_option_is_named(lab, half, call, more, message):
     code, err = call(lab.arguments(half, "--resume", *more))
     assert code == 2
     assert message in err
-    assert err.count(" was ") == 2  # "not the run that was begun" and the change
-    assert "--restart begins anew" in err
+    assert err.count(" was ") == 1
+    assert "use --restart" in err
 
 
 def test_a_changed_input_is_named(lab, half, call, tmp_path):
@@ -244,7 +244,7 @@ def test_a_complete_run_is_left_alone(lab, call, tmp_path):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()}
     code, err = call(lab.arguments(output, "--resume"))
     assert code == 0
-    assert "is complete; nothing is left to do" in err
+    assert "is already complete" in err
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()} == before
     code, err = call(lab.arguments(output, "--resume", "--min-score", 0.9))
     assert code == 2
@@ -261,7 +261,7 @@ def test_without_an_option_an_earlier_run_is_refused(lab, half, call):
     code, err = call(lab.arguments(half))
     assert code == 1
     assert "status is running" in err
-    assert "--resume goes on with it, --restart begins anew" in err
+    assert "--resume to continue it, --restart to replace it" in err
     assert call(lab.arguments(half, "--resume", "--restart"))[0] == 2
     assert call(lab.arguments(half, "--resume", "-o", "-"))[0] == 2
 

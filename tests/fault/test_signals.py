@@ -32,7 +32,7 @@ def test_a_signal_stops_a_run_that_goes_on_later(lab, call, tmp_path, number, co
         found, err = lab.ended(process, 10)
     assert found == code, err
     assert time.monotonic() - begin < 10
-    assert err.strip() == f"virnucpro: error: stopped by {number.name}; run it again with --resume to go on"
+    assert err.strip() == f"virnucpro: error: stopped by {number.name}; run it again with --resume to continue"
     assert {path.name for path in output.iterdir()} == {"run.json", "units"}
     assert not list((output / "units").glob(".*"))
     again = lab.start(output, "--resume", source="-", stdin=subprocess.PIPE)
@@ -85,7 +85,7 @@ def test_a_signal_within_an_import_is_heeded_after_it(lab, tmp_path):
     command = [sys.executable, "-c", STOPPED_IN_AN_IMPORT, *lab.arguments(tmp_path / "out", source="-")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)  # stdin stays open: it waits
     assert process.wait(60) == 75
-    assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again with --resume to go on\n"
+    assert process.stderr.read() == b"virnucpro: error: stopped by SIGTERM; run it again with --resume to continue\n"
     process.stdin.close()
     process.stderr.close()
 
@@ -137,7 +137,7 @@ def test_a_full_disk(lab, call, tmp_path, limit):
     assert not any((output / name).exists() for name in lab.expected)
     assert not [path for path in output.rglob(".*") if path.is_file()]
     if limit > 600:
-        assert "what is done is kept for --resume" in err
+        assert "--resume" in err
         assert len(lab.units_of(output)) == lab.n_units
     assert call(lab.arguments(output, "--resume"))[0] == 0
     assert lab.tables(output) == lab.expected
@@ -172,7 +172,7 @@ def test_a_run_that_may_write_no_more_goes_on_later(lab, tmp_path, unprivileged,
     assert barred.returncode == 1
     assert err.startswith(b"virnucpro: error: ")
     assert b"Permission denied" in err
-    assert err.endswith(b"what is done is kept for --resume\n")
+    assert err.endswith(b"--resume\n")
     assert err.count(b"\n") == 1
     assert {path: path.read_bytes() for path in lab.units_of(output)} == done
     again = lab.start(output, "--resume", source="-", stdin=subprocess.PIPE)
@@ -206,7 +206,7 @@ def test_a_record_that_makes_the_model_fail_costs_no_other_its_row(lab, call, tm
             lab.arguments(tmp_path / f"{name}_calls", "--model", directory, "--unit-records", 30, source=path),
         )
         assert code == 0, err
-        assert err.count("failed and has no score") == (3 if name == "poisoned" else 0)
+        assert err.count("the model failed on record") == (3 if name == "poisoned" else 0)
         assert ("3 failed" in err) == (name == "poisoned")
         names = {row.split(b"\t")[0] for row in lab.tables(tmp_path / f"{name}_calls")["records.tsv"].splitlines()}
         assert set(map(str.encode, bad.values())) <= names

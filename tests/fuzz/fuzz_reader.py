@@ -32,7 +32,9 @@ with atheris.instrument_imports(include=["virnucpro"]) if atheris else nullconte
 
     from virnucpro.config import FrameRule
     from virnucpro.errors import InputError
-    from virnucpro.seq import frames_of, iter_chunks, read_pairs, read_records
+    from virnucpro.run.frames import named_frames
+    from virnucpro.seq import read_pairs, read_records
+    from virnucpro.seq.block import RecordBlock
     from virnucpro.seq.blocks import iter_blocks
     from virnucpro.seq.inspect import Inspection
     from virnucpro.seq.reader import SequenceFile
@@ -66,11 +68,11 @@ def run_one(data: bytes) -> None:
     assert inspection.remarks() or inspection.summary()
     if not data[0] & 128:
         compare_blocks(path)
-    for record in records:
+    if records:
         for chunk_length in (3, 20, 500):
-            chunks = list(iter_chunks(record, chunk_length))
             for rule in RULES:
-                assert len(frames_of(chunks, rule)) == len(chunks)
+                for part in named_frames(RecordBlock.of(records), chunk_length, rule):
+                    assert len(part.frame_ids) == len(part.frames) <= 6 * len(part.letters)
 
 
 def outcome(items: Iterable[T]) -> tuple[list[T], str | None]:

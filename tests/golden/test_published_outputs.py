@@ -19,8 +19,9 @@ from virnucpro.models.pooling import PoolingWindow
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.pretrained.registry import Encoder, Model
-from virnucpro.run import engine
+from virnucpro.run import task
 from virnucpro.run.selftest import LOUD_CHANNEL, compare_with_golden
+from virnucpro.seq.strings import Strings
 
 RUNS = ("with_orfs", "fixed_500bp")
 WIDTH, PROTEIN_WIDTH = 768, 2560
@@ -38,7 +39,7 @@ class Lookup(PackedEncoder):
     def embed_tokens(self, input_ids, sequence, lengths):
         return self.embedding(input_ids)
 
-    def _run(self, x, position_ids, attend, wanted):
+    def _run(self, x, input_ids, position_ids, attend, wanted):
         return {1: x}
 
 
@@ -51,6 +52,9 @@ class Vocabulary:
 
     def __call__(self, sequences: Sequence[bytes]) -> list[np.ndarray]:
         return [np.array([self.numbers[sequence]]) for sequence in sequences]
+
+    def encode(self, strings: Strings) -> tuple[np.ndarray, np.ndarray]:
+        return np.concatenate(self(strings.tolist())), np.ones(len(strings), np.int64)
 
 
 class Scores(nn.Module):
@@ -175,7 +179,7 @@ def test_other_files_are_refused(golden, model, tmp_path):
 @pytest.fixture
 def run(model, monkeypatch):
     """Run the command line with the stub in place of a model on disk; return the exit code."""
-    monkeypatch.setattr(engine, "load_model", lambda name: model)
+    monkeypatch.setattr(task, "load_model", lambda name: model)
     monkeypatch.setattr("virnucpro.pretrained.registry.load_model", lambda name: model)
 
     def call(*arguments: object) -> int:
@@ -193,7 +197,7 @@ def test_the_command_prints_a_table(golden, model, run, capsys):
     lines = [line.split("\t") for line in printed.out.splitlines()]
     assert lines[0] == ["run", "compared", "measure", "found", "limit", "state"]
     assert {line[-1] for line in lines[1:]} == {"ok"}
-    assert "gives what the published tool gave, in fp32 on cpu: 14 comparisons" in printed.err
+    assert "in fp32 on cpu: 14 comparisons" in printed.err
     perturb(model.protein.model.embedding.weight, "a little")
     assert run(*arguments) == 1
     printed = capsys.readouterr()

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 
 from virnucpro.config import FrameRule
-from virnucpro.seq import frames_of, iter_chunks, read_records
-from virnucpro.types import Chunk, Frame
+from virnucpro.run.frames import named_frames
+from virnucpro.seq.blocks import iter_blocks
+from virnucpro.seq.source import Source
 
 
-def chunks_and_frames(path: Path) -> tuple[list[Chunk], list[Frame]]:
-    chunks = [chunk for record in read_records([path]) for chunk in iter_chunks(record, 500)]
-    return chunks, [frame for kept in frames_of(chunks, FrameRule("stop_free")) for frame in kept]
+def chunks_and_frames(path: Path) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes, bytes]]]:
+    """Return id and letters of all chunks; id, nucleotides and protein of all frames."""
+    [block] = iter_blocks(Source([str(path)]))
+    [part] = named_frames(block, 500, FrameRule("stop_free"))
+    frames = zip(part.frame_ids, part.frames.own_nucleotides(), part.frames.proteins, strict=True)
+    return list(zip(part.chunk_ids, part.letters, strict=True)), list(frames)
 
 
 def wrapped(sequence: bytes) -> bytes:
@@ -23,11 +27,11 @@ def test_chunks_and_frames_are_the_published_ones(golden: Path, name: str) -> No
     folder = golden / name
     chunks, frames = chunks_and_frames(folder / "input.fa")
     assert len(frames) == 4
-    chunked = b"".join(b">%s\n%s" % (chunk.id.encode(), wrapped(chunk.sequence)) for chunk in chunks)
+    chunked = b"".join(b">%s\n%s" % (name, wrapped(letters)) for name, letters in chunks)
     assert chunked == (folder / "chunked500.fa").read_bytes()
-    nucleotide = b"".join(b">%s\n%s\n" % (frame.id.encode(), frame.nucleotide) for frame in frames)
+    nucleotide = b"".join(b">%s\n%s\n" % (name, letters) for name, letters, _ in frames)
     assert nucleotide == (folder / "identified_nucleotide.fa").read_bytes()
-    protein = b"".join(b">%s\n%s\n" % (frame.id.encode(), frame.protein) for frame in frames)
+    protein = b"".join(b">%s\n%s\n" % (name, residues) for name, _, residues in frames)
     assert protein == (folder / "identified_protein.faa").read_bytes()
 
 

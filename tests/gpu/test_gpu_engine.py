@@ -204,7 +204,7 @@ REFUSALS = {  # a function, so that collecting needs no device: -> error class, 
     "increasing": lambda c: (PackedFormatError, "strictly increasing", {"cu_seqlens": borders(0, 3, 3, 10)}),
     "end": lambda c: (PackedFormatError, "end at T = 10", {"cu_seqlens": borders(0, 3, 9)}),
     "longest": lambda c: (PackedFormatError, "longest sequence, 7", {"max_seqlen": 6}),
-    "shape": lambda c: (ValueError, "must be alike", {"v": c["v"][:9]}),
+    "shape": lambda c: (ValueError, "must have one shape", {"v": c["v"][:9]}),
     "all on CPU": lambda c: (
         RuntimeError, "must be on a CUDA device", {name: c[name].cpu() for name in ("q", "k", "v", "cu_seqlens")},
     ),

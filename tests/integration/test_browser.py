@@ -105,14 +105,14 @@ def test_a_hundred_thousand_records_are_filtered(show, large):
     assert 0 < len(wanted) < TOP_HITS
     assert names(page) == wanted
     assert page.get_by_text(f"{len(wanted)} of {TOP_HITS} rows shown").is_visible()
-    page.get_by_label("Least length, nt").fill("400")
+    page.get_by_label("Minimum length, nt").fill("400")
     lengths = column(page, 2)
     assert 0 < len(lengths) < len(wanted)
     assert min(lengths) >= 400
     page.get_by_role("button", name="Show all").click()
     page.get_by_text(f"{TOP_HITS} of {TOP_HITS} rows shown").wait_for()
     middle = sorted(column(page, 3))[TOP_HITS // 2]
-    page.get_by_label("Least score").fill(str(middle))
+    page.get_by_label("Minimum score").fill(str(middle))
     assert min(column(page, 3)) >= middle
     page.get_by_label("Name contains").fill("no such record")
     assert names(page) == []
@@ -222,7 +222,7 @@ def test_keyboard_reaches_the_filter_and_the_heads_in_order(show, tmp_path):
             page.evaluate("document.activeElement.name || document.activeElement.textContent.trim().slice(0, 20)")
         )
     assert seen[0] == "Skip to the summary"
-    order = ["name_part", "least_length", "least_score", "Show all", "record"]
+    order = ["name_part", "minimum_length", "minimum_score", "Show all", "record"]
     assert [name for name in seen if name in order] == order
 
 

@@ -33,7 +33,7 @@ import virnucpro
 from virnucpro.cli.main import main
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.scores.calibration import probability
 
 COMMAND = Path(sys.executable).with_name("virnucpro")
@@ -220,7 +220,7 @@ def test_hits_of_fastq_keep_their_qualities(call, tmp_path):
     assert call("predict", *files, "-o", tmp_path / "out", "--min-score", "1", "--restart").code == 0
     assert (tmp_path / "out" / "viral.fastq").read_bytes() == b""  # as a workflow may declare it
     done = call("predict", *files, "-o", tmp_path / "out", "--min-score", "1", "--resume")
-    assert "nothing is left to do" in done.err
+    assert "is already complete" in done.err
 
 
 def test_hits_are_those_of_the_table(call, tmp_path):

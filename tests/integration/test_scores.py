@@ -8,8 +8,11 @@ import pytest
 
 from virnucpro.cli.main import main
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED, SHIPPED
-from virnucpro.seq import read_records, repetition, reverse_complement
+from virnucpro.pretrained.locations import BUNDLED, SHIPPED
+from virnucpro.seq import read_records
+from virnucpro.seq.frame_table import reverse_complement
+from virnucpro.seq.screen import repetitions
+from virnucpro.seq.strings import Strings
 from virnucpro.train.card import card_tables
 from virnucpro.train.shuffle import adapters, shuffle_dinucleotides
 
@@ -86,7 +89,7 @@ def adapter_dimers(length: int) -> list[bytes]:
 )
 def test_what_no_organism_has_is_not_called_virus(predict, tmp_path, sequences):
     assert len(sequences) > 60
-    assert max(map(repetition, sequences)) < 0.15  # the network judges, not the screen
+    assert repetitions(Strings.of(sequences)).max() < 0.15  # the network judges, not the screen
     rows = predict(fasta(tmp_path / "made.fa", sequences))
     assert {row["status"] for row in rows} == {"ok"}
     assert len(viral(rows)) <= MOST * len(rows)

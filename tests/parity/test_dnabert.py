@@ -11,7 +11,7 @@ from support.models import pack_rows, random_rows, row_error
 from virnucpro.data import pad, unpad
 from virnucpro.models import DNABERT, DNABERTConfig
 from virnucpro.models.dnabert_flash import alibi_head_slopes
-from virnucpro.pretrained.weights import DNABERT_S, fill, load_tensors, map_keys, shapes_only
+from virnucpro.pretrained.weights import DNABERT_S, load_state, load_tensors, map_keys, shapes_only
 
 # Float32 sums of up to 192 terms in another order, three layers deep.
 PARITY = 1e-5
@@ -88,7 +88,7 @@ def twin(ids, state, heads, layers=3):
 def make(heads):
     state, config = published_state(heads)
     ours = DNABERT(config)
-    fill(ours, map_keys(state, DNABERT_S, "published"), "published")
+    load_state(ours, map_keys(state, DNABERT_S, "published"), "published")
     return state, ours.eval()
 
 
@@ -155,7 +155,7 @@ def test_the_published_size_from_both_kinds_of_file(tmp_path):
     assert all(one[name].equal(two[name]) for name in one)
     with shapes_only():
         ours = DNABERT(config)
-    fill(ours, one, "file")
+    load_state(ours, one, "file")
     lengths = (30, 7, 12)
     batch = make_batch(lengths)
     exact = {name: value.double() for name, value in state.items()}  # twelve layers deep, float32 is no reference

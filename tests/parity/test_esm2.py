@@ -11,7 +11,7 @@ from virnucpro.data import pad, unpad
 from virnucpro.errors import ModelError
 from virnucpro.models import ESM2, ESM2_SHAPES, ESM2Config
 from virnucpro.models.pooling import PoolingWindow, mean_pool_packed
-from virnucpro.pretrained.weights import ESM2_FAIR, ESM2_HUGGING_FACE, fill, load_fair_esm, load_tensors, map_keys
+from virnucpro.pretrained.weights import ESM2_FAIR, ESM2_HUGGING_FACE, load_fair_esm, load_state, load_tensors, map_keys
 
 # Float32 sums of up to 512 terms in another order, three layers deep.
 PARITY = 1e-5
@@ -57,7 +57,7 @@ def fair_esm(shape, directory):
     torch.save({"cfg": {"model": cfg}, "model": state}, directory / "esm2.pt")
     state, heads = load_fair_esm(directory / "esm2.pt")
     ours = ESM2(ESM2Config(layers, width, heads))
-    fill(ours, state, "esm2.pt")
+    load_state(ours, state, "esm2.pt")
     return lambda ids: theirs(ids, repr_layers=range(layers + 1))["representations"], ours.eval()
 
 
@@ -75,7 +75,7 @@ def hugging_face(shape, directory, masked_head=False):
     theirs.save_pretrained(directory)
     ours = ESM2(ESM2Config(layers, width, heads))
     state = load_tensors(directory / "model.safetensors")
-    fill(ours, map_keys(state, ESM2_HUGGING_FACE, "model.safetensors"), "model.safetensors")
+    load_state(ours, map_keys(state, ESM2_HUGGING_FACE, "model.safetensors"), "model.safetensors")
 
     def hidden(ids, **options):
         states = theirs(ids, attention_mask=(ids != PAD).long(), output_hidden_states=True, **options).hidden_states
@@ -240,6 +240,10 @@ def test_the_published_sizes():
 def test_weights_of_another_shape_are_refused(tmp_path):
     fair_esm(SHAPES[0], tmp_path)
     state, _ = load_fair_esm(tmp_path / "esm2.pt")
-    for other, message in (((2, 48, 4), "has shape"), ((3, 64, 4), "lacks"), ((1, 64, 4), "that the model has not")):
+    for other, message in (
+        ((2, 48, 4), "has shape"),
+        ((3, 64, 4), "lacks"),
+        ((1, 64, 4), "that the model does not have"),
+    ):
         with pytest.raises(ModelError, match=message):
-            fill(ESM2(ESM2Config(*other)), state, "esm2.pt")
+            load_state(ESM2(ESM2Config(*other)), state, "esm2.pt")

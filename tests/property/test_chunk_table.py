@@ -2,9 +2,11 @@
 
 import numpy as np
 import specification
+from drawn import blocks, limits, rules, sequences
 from hypothesis import given
 from hypothesis import strategies as st
 from specified_letters import pieces_of
+from specified_types import Chunk, Frame
 
 from virnucpro.config import FrameRule
 from virnucpro.seq.block import RecordBlock
@@ -12,51 +14,7 @@ from virnucpro.seq.chunk_table import STATUSES, cut_chunks, read_letters
 from virnucpro.seq.frame_table import find_frames
 from virnucpro.seq.screen import Limits
 from virnucpro.seq.strings import Strings
-from virnucpro.types import Chunk, Frame, Letters, Record, Status
-
-odd = "ACGTACGTACGTNURYSWKMBDHV-.*X"
-stretches = st.one_of(
-    st.text("ACGT", max_size=120),
-    st.text(odd, max_size=40),
-    st.text("AC", max_size=60),
-    st.builds(lambda n: "N" * n, st.sampled_from([1, 2, 3, 4, 5, 6, 49, 50, 51, 100])),
-    st.builds(lambda base, n: base * n, st.sampled_from("ACGTU"), st.integers(1, 40)),
-    st.builds(  # a homopolymer with errors in it
-        lambda base, errors: "".join(base if error > 3 else "ACGN"[error] for error in errors),
-        st.sampled_from("ACGTU"),
-        st.lists(st.integers(0, 25), max_size=60),
-    ),
-)
-sequences = st.lists(stretches, max_size=6).map(lambda parts: "".join(parts).encode())
-singles = st.lists(sequences, min_size=1, max_size=6).map(
-    lambda texts: [Record(f"r{i}", text, index=i) for i, text in enumerate(texts)]
-)
-pairs = st.lists(st.tuples(sequences, sequences), min_size=1, max_size=4).map(
-    lambda texts: [
-        Record(f"p{i}", b"", index=i, mates=(Record(f"p{i}/1", one, index=i), Record(f"p{i}/2", two, index=i)))
-        for i, (one, two) in enumerate(texts)
-    ]
-)
-blocks = st.one_of(singles, pairs).map(RecordBlock.of)
-limits = st.builds(
-    Limits,
-    st.sampled_from([3, 10, 50, 75, 300]),
-    st.sampled_from([3, 20, 100, 500]),
-    st.sampled_from([0.0, 0.05, 0.5, 1.0]),
-    st.sampled_from([0.02, 0.15, 1.0]),
-    st.booleans(),
-)
-rules = st.one_of(
-    st.just(FrameRule("stop_free")),
-    st.builds(
-        FrameRule,
-        st.just("longest_segments"),
-        st.integers(1, 6),
-        st.sampled_from([1, 5, 20]),
-        st.sampled_from(["own", "longest"]),
-        st.sampled_from([0.0, 0.3, 0.75, 1.0]),
-    ),
-)
+from virnucpro.types import Letters, Status
 
 Found = list[tuple[int, Chunk | None, int, Status, str]]  # row of the record, chunk and its end, status and reason
 
@@ -87,19 +45,19 @@ def found(block: RecordBlock, limits: Limits) -> Found:
     return sorted(rows, key=lambda item: item[0])
 
 
-@given(blocks, limits)
+@given(blocks(), limits)
 def test_chunks_are_those_of_the_plain_loop(block: RecordBlock, limits: Limits) -> None:
     assert found(block, limits) == specified(block, limits)
 
 
-@given(blocks, limits, st.data())
+@given(blocks(), limits, st.data())
 def test_a_slice_of_a_block_gives_its_own_chunks(block: RecordBlock, limits: Limits, data: st.DataObject) -> None:
     begin = data.draw(st.integers(0, len(block) - 1))
     part = block.slice(begin, data.draw(st.integers(begin + 1, len(block))))
     assert found(part, limits) == specified(part, limits)
 
 
-@given(blocks, limits)
+@given(blocks(), limits)
 def test_what_is_done_to_letters_is_counted(block: RecordBlock, limits: Limits) -> None:
     expected = []
     for record in block.records():
@@ -108,7 +66,7 @@ def test_what_is_done_to_letters_is_counted(block: RecordBlock, limits: Limits) 
     assert [Letters(*row) for row in cut_chunks(block, limits).letters.tolist()] == expected
 
 
-@given(blocks, limits, st.data())
+@given(blocks(), limits, st.data())
 def test_letters_of_any_chunks_can_be_read(block: RecordBlock, limits: Limits, data: st.DataObject) -> None:
     table = cut_chunks(block, limits)
     every = read_letters(block, table, np.arange(len(table))).tolist()

@@ -10,11 +10,15 @@ REASONS = {"too_short": "40 nt, needs 75", "empty": "the record has no sequence"
 
 
 def write_run(
-    directory: Path, records: list[tuple[str, int, float | None]], fdr: float | None = None, paired: bool = False
+    directory: Path,
+    records: list[tuple[str, int, float | None]],
+    fdr: float | None = None,
+    paired: bool = False,
+    source: str = "/data/reads.fq.gz",
 ) -> Path:
     """Write the files of a run of records (id, nt, score; None: too short or empty), with the column `fdr` if given.
 
-    If `paired`, they are pairs of reads of `CHUNK` nt.
+    If `paired`, they are pairs of reads of `CHUNK` nt. `source` is the path of the input in run.json.
     """
     directory.mkdir(parents=True)
     lines: dict[str, list[str]] = {"records": [], "chunks": [], "frames": []}
@@ -52,19 +56,23 @@ def write_run(
         text = "".join(f"{line}\n" for line in ("\t".join(heads[name]), *rows))
         (directory / f"{name}.tsv").write_text(text, encoding="utf-8", errors="surrogateescape")
     calibrated = {"preset": "balanced", "prevalence": 0.5, "min_score": None} if fdr is not None else {"min_score": 0.5}
-    told = {
+    manifest = {
         "status": "complete", "virnucpro": "0.1.0",
         "command": ["virnucpro", "predict", "/data/reads.fq.gz", "-o", "out"],
-        "inputs": [{"path": "/data/reads.fq.gz", "bytes": 1234, "sha256_of_ends": "ab" * 32}],
+        "inputs": [{"path": source, "bytes": 1234, "sha256_of_ends": "ab" * 32}],
         "model": {"name": "tiny", "chunk_length": CHUNK, "checksums": {"classifier.safetensors": "cd" * 32}},
         "options": {"device": "cpu", "precision": "fp32", "min_length": 75, **calibrated},
         "attention": {"nucleotide": "sdpa", "protein": "sdpa"},
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
         "fingerprint": {"--paired": paired},
-        "counts": {"records": len(records), "viral": viral, "status": counts},
+        "counts": {
+            "records": len(records), "viral": viral, "chunks": len(lines["chunks"]), "frames": len(lines["frames"]),
+            "bases": sum(length for _, length, _ in records), "ambiguous": 0, "trimmed": 0, "status": counts,
+        },
+        "units": {"all": 1, "kept": 0}, "recovered": {}, "seconds": {},
         **({"prevalence": 0.125} if fdr is not None else {}),
     }  # fmt: skip
-    (directory / "run.json").write_text(json.dumps(told))
+    (directory / "run.json").write_text(json.dumps(manifest))
     return directory
 
 

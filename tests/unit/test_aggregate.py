@@ -1,16 +1,20 @@
 """The consensus of frames and of chunks, against plain loops."""
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from virnucpro.pipeline.aggregate import call_record, margins_of, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.aggregate import margins_of, softmax, vote_max, vote_weighted
+from virnucpro.pipeline.calls import CallTable, FrameCalls, Verdicts, call_records
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
 from virnucpro.scores.decision import Decision
-from virnucpro.types import Call, Status
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk_table import STATUSES, ChunkTable
+from virnucpro.seq.screen import Limits
+from virnucpro.types import Call, Record, Status
 
 # Float64 arithmetic in another order.
 ROUNDING = 1e-12
@@ -115,20 +119,46 @@ def test_chunks_do_not_mix(vote):
         np.testing.assert_allclose(weights[begin:end], own_weights, atol=ROUNDING)
 
 
-def chunk(number, length, score, status=Status.OK, reason=""):
-    frames = 0 if score is None else 2
-    best = None if score is None else f"r_chunk_{number}F1"
-    verdict = None if score is None else score >= 0.5
-    return Call(f"r_chunk_{number}", length, verdict, score, 1, frames, best, status, reason)
+Given = tuple[int, float | None, float | None]  # a chunk's length, score and log likelihood ratio
 
 
-def plain(min_score):
+def record_of(length: int, chunks: Sequence[Given], decision: Decision) -> tuple[Call, CallTable]:
+    """Return the call of a record of this length with these chunks, each of which has two frames if it has a score."""
+    n = len(chunks)
+    lengths = np.array([size for size, _, _ in chunks])
+    scores = np.array([np.nan if score is None else score for _, score, _ in chunks])
+    ratios = np.array([np.nan if ratio is None else ratio for _, _, ratio in chunks])
+    scored = ~np.isnan(scores)
+    codes = np.where(scored, STATUSES.index(Status.OK), STATUSES.index(Status.TOO_AMBIGUOUS)).astype(np.uint8)
+    nothing, zeros = np.zeros(n, bool), np.zeros(n, np.int64)
+    ok = np.full(1, STATUSES.index(Status.OK), np.uint8)
+    table = ChunkTable(
+        Limits(), zeros, zeros, 1 + np.arange(n), zeros, lengths, lengths, codes, np.where(scored, 0, 1.0), nothing,
+        nothing, ok, np.array([length]), np.zeros((1, 4), np.int64),
+    )  # fmt: skip
+    owner = np.repeat(np.flatnonzero(scored), 2)
+    frames = FrameCalls(
+        owner,
+        np.tile(np.arange(2, dtype=np.int8), scored.sum()),
+        np.full(len(owner), 30),
+        np.full((len(owner), 2), 0.5),
+        np.full(len(owner), 0.5),
+    )
+    best = np.where(scored, 2 * np.cumsum(scored) - 2, -1)
+    own = Verdicts(scores, ratios, scores >= 0.5, 2 * scored, best, codes)
+    block = RecordBlock.of([Record("r", b"A" * length)])
+    calls = call_records(block, table, frames, own, decision)
+    [result] = calls.results()
+    return result.call, calls
+
+
+def plain(min_score: float) -> Decision:
     """The decision of a model that is not calibrated."""
     return Decision(None, None, None, min_score)
 
 
 def test_without_evidence_a_record_is_the_mean_by_chunk_length():
-    call = call_record("r", 900, [chunk(1, 500, 0.9), chunk(2, 300, 0.1), chunk(3, 100, 0.95)], plain(0.5))
+    call, _ = record_of(900, [(500, 0.9, None), (300, 0.1, None), (100, 0.95, None)], plain(0.5))
     assert call.log_ratio is None
     assert call.virus_score == pytest.approx((500 * 0.9 + 300 * 0.1 + 100 * 0.95) / 900, abs=ROUNDING)
     assert (call.id, call.length, call.n_chunks, call.n_frames) == ("r", 900, 3, 6)
@@ -137,17 +167,16 @@ def test_without_evidence_a_record_is_the_mean_by_chunk_length():
 
 @pytest.mark.parametrize(("score", "threshold", "is_virus"), [(0.5, 0.5, True), (0.49, 0.5, False), (0.6, 0.7, False)])
 def test_the_threshold_itself_is_virus(score, threshold, is_virus):
-    assert call_record("r", 500, [chunk(1, 500, score)], plain(threshold)).is_virus is is_virus
+    assert record_of(500, [(500, score, None)], plain(threshold))[0].is_virus is is_virus
 
 
 def test_evidence_is_pooled_and_the_score_follows_from_it():
     points = (OperatingPoint(100, 0.5, 0, 0), OperatingPoint(900, 1.5, 0, 0))
     calibration = Calibration(0.5, (Knot(100, 1, 0, 0.5),), dict.fromkeys(PRESETS, points))
-    chunks = [replace(chunk(n, size, 0.5), log_ratio=ratio) for n, size, ratio in ((1, 500, 2.0), (2, 400, 1.0))]
     pooled = (500 * 2 + 400 * 1) / 900 * (900**2 / (500**2 + 400**2)) ** 0.5
     for prevalence in (0.5, 0.1):
         decision = Decision(calibration, prevalence, None, 0.8)
-        call = call_record("r", 900, chunks, decision)
+        call, _ = record_of(900, [(500, 0.5, 2.0), (400, 0.5, 1.0)], decision)
         odds = math.exp(pooled) * prevalence / (1 - prevalence)
         assert call.log_ratio == pytest.approx(pooled, abs=ROUNDING)
         assert call.virus_score == pytest.approx(odds / (1 + odds), abs=ROUNDING)
@@ -159,23 +188,22 @@ def test_what_is_not_scored_does_not_make_a_record_long():
     points = (OperatingPoint(400, 2.0, 0, 0), OperatingPoint(800, 1.0, 0, 0))
     calibration = Calibration(0.5, (Knot(100, 1, 0, 0.5),), dict.fromkeys(PRESETS, points))
     decision = Decision(calibration, 0.5, "balanced", None, calibration.thresholds("balanced"))
-    told = replace(chunk(1, 400, 0.8), log_ratio=1.5)
-    silent = chunk(2, 400, None, Status.TOO_AMBIGUOUS, "400 of 400 letters are N")
-    assert call_record("r", 800, [told, silent], decision).is_virus is False
-    assert call_record("r", 800, [told, replace(told, id="r_chunk_2")], decision).is_virus is True
-    overlapping = call_record("r", 450, [told, told], decision)
+    speaking, silent = (400, 0.8, 1.5), (400, None, None)
+    assert record_of(800, [speaking, silent], decision)[0].is_virus is False
+    assert record_of(800, [speaking, speaking], decision)[0].is_virus is True
+    overlapping, _ = record_of(450, [speaking, speaking], decision)
     assert overlapping.is_virus == (overlapping.log_ratio >= calibration.thresholds("balanced")[450])
 
 
-def test_chunks_without_a_score_are_left_out_and_told():
-    ambiguous = chunk(2, 400, None, Status.TOO_AMBIGUOUS, "400 of 400 letters are N")
-    call = call_record("r", 900, [chunk(1, 500, 0.8), ambiguous], plain(0.5))
+def test_chunks_without_a_score_are_left_out_and_the_reason_says_so():
+    call, calls = record_of(900, [(500, 0.8, None), (400, None, None)], plain(0.5))
     assert call.virus_score == pytest.approx(0.8, abs=ROUNDING)
     assert (call.n_chunks, call.n_frames, call.reason) == (2, 2, "1 of 2 chunks have no score")
+    assert calls.has_reason.tolist() == [True]
 
 
 def test_a_record_without_any_score_has_none():
-    first, second = chunk(1, 500, None, Status.NO_FRAME, "every frame has a stop"), chunk(2, 9, None, Status.TOO_SHORT)
-    call = call_record("r", 509, [first, second], plain(0.5))
+    call, calls = record_of(509, [(500, None, None), (9, None, None)], plain(0.5))
     assert (call.is_virus, call.virus_score, call.best_frame) == (None, None, None)
-    assert (call.status, call.reason, call.n_chunks) == (Status.NO_FRAME, "every frame has a stop", 2)
+    assert (call.status, call.n_chunks) == (Status.TOO_AMBIGUOUS, 2)
+    assert call.reason == calls.chunk_reason(0) == "100% of the letters are not A, C, G, T or U"

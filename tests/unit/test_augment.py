@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from virnucpro.errors import ConfigError
-from virnucpro.seq import repetition
+from virnucpro.seq.screen import repetitions
+from virnucpro.seq.strings import Strings
 from virnucpro.train.augment import gather, repeat_units, with_ends, with_errors, without_origin
 from virnucpro.train.settings import DataSettings
 from virnucpro.train.shuffle import ADAPTERS
@@ -168,7 +169,7 @@ def test_tandem_repeats_have_a_period_and_mutations(length):
         periods.append(best)
         if length > 2 * best:
             assert alike[best] > 0.55  # two copies of one unit, up to a fifth of the letters of each drawn anew
-        assert repetition(row.tobytes()) < 0.15
+    assert repetitions(Strings.of([row.tobytes() for row in made[chosen]])).max() < 0.15
     assert len(set(periods)) > 1
 
 
@@ -190,11 +191,11 @@ def test_a_part_of_the_windows_has_no_origin():
     [
         ({"max_indel": -0.1}, "max_indel must lie in 0..1"),
         ({"tails": 1.5}, "tails must lie in 0..1"),
-        ({"homopolymer": 0.5}, "homopolymer is a factor of at least 1"),
+        ({"homopolymer": 0.5}, "homopolymer must be a factor of at least 1"),
         ({"min_length": 400}, "min_length must be at least 3 and at most"),
         ({"extra_share": {"virus": 0.5}}, "needs the directory"),
-        ({"extra": "x", "extra_share": {"plant": 0.5}}, "extra_share gives classes of class_share"),
-        ({"merge": {"virus": "bacteria"}}, "virus stays virus"),
+        ({"extra": "x", "extra_share": {"plant": 0.5}}, "extra_share must give classes of class_share"),
+        ({"merge": {"virus": "bacteria"}}, "rename host classes"),
     ],
 )
 def test_impossible_settings_are_refused(change, message):

@@ -64,7 +64,7 @@ def int32(*values):
         ({"cu_seqlens": int32(0, 6, 5)}, "got -1 to 6"),
         ({"max_seqlen": 2}, "got 2 to 3"),
         ({"max_seqlen": 4}, "got 2 to 3"),
-        ({"position_ids": torch.tensor([0, 1, 2, 3, 4])}, "0 at every border"),
+        ({"position_ids": torch.tensor([0, 1, 2, 3, 4])}, "start at 0"),
         ({"position_ids": torch.tensor([0, 1, 1, 0, 1])}, "rise by 1"),
         ({"position_ids": torch.tensor([0, 2, 3, 0, 1])}, "rise by 1"),
         ({"position_ids": torch.tensor([0, 1, -1, 0, 1])}, "rise by 1"),

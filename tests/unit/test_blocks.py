@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import block_units, object_units
+from reading import block_units, caught, object_units
 
 from virnucpro.errors import ConfigError, InputError
 from virnucpro.run.units import iter_units
@@ -71,7 +71,7 @@ def test_blocks_are_cut_as_units_are(tmp_path, fastq, n_records, n_bases):
 @formats
 def test_a_cut_does_not_depend_on_the_parts_that_are_cut(tmp_path, fastq):
     records = list(read_records(write(tmp_path / "reads", reads(300, fastq))))
-    units = [list(unit.records) for unit in iter_units(records, 20, 2500)]
+    units = [list(unit.records.records()) for unit in iter_units(records, 20, 2500)]
     for size in (1, 2, 19, 20, 21, 300):
         parts = [RecordBlock.of(records[i : i + size]) for i in range(0, 300, size)]
         blocks = list(cut_blocks(parts, 20, 2500))
@@ -291,6 +291,18 @@ def test_files_that_are_no_pair_and_pipes_that_are_named_twice(tmp_path):
     assert list(iter_blocks(Source([]))) == []
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_records_before_a_fault_can_be_left_out(tmp_path, paired):
+    path = write(
+        tmp_path / "reads", in_turn(reads(100, True, mark="/1"), reads(100, True, seed=6, mark="/2")) + b"@r\n"
+    )
+    for cut_short, numbers in ((True, [60, 60, 60, 20]), (False, [60, 60, 60])):
+        n_records = 30 if paired else 60
+        blocks, error = caught(iter_blocks(Source([str(path)]), paired, n_records, cut_short=cut_short))
+        assert [block.mates * len(block) for block in blocks] == numbers
+        assert error.startswith("InputError")
+
+
 def test_a_stream_of_blocks_is_watched_as_it_passes(tmp_path):
     both = write(tmp_path / "both", in_turn(reads(300, True, mark="/1"), reads(300, True, seed=6, mark="/2")))
     for n_records in (1, 150, 1024):
@@ -321,7 +333,7 @@ def test_a_digest_does_not_depend_on_how_records_were_read(tmp_path):
     mates = [write(tmp_path / f"m{mate}", reads(30, True, mark=f"/{mate}")) for mate in (1, 2)]
     both = write(tmp_path / "both", in_turn(*(mate.read_bytes() for mate in mates)))
     assert digests(*mates, paired=True) == digests(both, paired=True)
-    assert digests(*mates, paired=True) == [unit.digest for unit in iter_units(read_pairs(both))]
+    assert digests(*mates, paired=True) == [unit.digest for unit in iter_units(read_pairs(both), 1024, 1 << 20)]
     assert digests(both) != digests(both, paired=True)
 
 

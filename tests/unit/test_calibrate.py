@@ -243,7 +243,7 @@ def test_what_cannot_be_calibrated(model, data, tmp_path, capfd):
             )
         )
     assert run("calibrate", model, "--data", tmp_path, "-o", tmp_path / "out") == 2
-    assert "calibration needs longer genomes, or such without N" in capfd.readouterr().err
+    assert "calibration found no window" in capfd.readouterr().err
     loaded = load_model(str(model))
     published = replace(loaded, description=replace(loaded.description, vote="max"))
     with pytest.raises(ConfigError, match="only the vote weighted"):

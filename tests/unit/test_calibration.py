@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
 from virnucpro.scores.decision import Decision
 
@@ -46,22 +46,33 @@ def test_thresholds_by_length():
     assert [found[n] for n in (0, 50, 100, 200, 400, 800, 1600)] == pytest.approx([1, 1, 1, 1.5, 2, 3, 4])
 
 
+def pooled(calibration: Calibration, *records: tuple[list[float], list[int]]) -> list[float]:
+    """Return the evidence of records from log likelihood ratios and lengths of the chunks of each."""
+    ratios, lengths = (np.concatenate(column) for column in zip(*records, strict=True))
+    starts = np.cumsum([0, *(len(sizes) for _, sizes in records[:-1])])
+    return calibration.pool(ratios, lengths, starts).tolist()
+
+
+def is_virus(decision: Decision, score: float, ratio: float, length: int) -> bool:
+    return bool(decision.are_virus(np.array([score]), np.array([ratio]), np.array([length]))[0])
+
+
 @pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0])
 def test_pooling(exponent):
     calibration = dataclasses.replace(CALIBRATION, knots=(Knot(1, 1.0, 0.0, exponent),))
-    assert calibration.pool([1.3], [77]) == pytest.approx(1.3, abs=ROUNDING)
-    assert calibration.pool([1.0, 2.0, -0.5], [500] * 3) == pytest.approx(2.5 / 3 * 3**exponent, abs=ROUNDING)
-    uneven = calibration.pool([1.0, 4.0], [500, 100])
-    assert uneven == pytest.approx((500 + 400) / 600 * (600**2 / (500**2 + 100**2)) ** exponent, abs=ROUNDING)
+    found = pooled(calibration, ([1.3], [77]), ([1.0, 2.0, -0.5], [500] * 3), ([1.0, 4.0], [500, 100]))
+    uneven = (500 + 400) / 600 * (600**2 / (500**2 + 100**2)) ** exponent
+    assert found == pytest.approx([1.3, 2.5 / 3 * 3**exponent, uneven], abs=ROUNDING)
+    assert found[0] == 1.3  # to the last bit
 
 
 def test_the_exponent_follows_the_length_of_the_chunks():
     for length, exponent in ((50, 1.0), (100, 1.0), (200, 0.7), (400, 0.4), (500, 0.4)):
-        assert CALIBRATION.pool([1.0, 3.0], [length] * 2) == pytest.approx(2 * 2**exponent, abs=ROUNDING)
+        assert pooled(CALIBRATION, ([1.0, 3.0], [length] * 2)) == pytest.approx([2 * 2**exponent], abs=ROUNDING)
     typical = (400**2 + 100**2) / 500
     exponent = 1 - 0.6 * math.log(typical / 100) / math.log(4)
     expected = (400 + 3 * 100) / 500 * (500 / typical) ** exponent
-    assert CALIBRATION.pool([1.0, 3.0], [400, 100]) == pytest.approx(expected, abs=ROUNDING)
+    assert pooled(CALIBRATION, ([1.0, 3.0], [400, 100])) == pytest.approx([expected], abs=ROUNDING)
 
 
 def test_what_the_bundled_model_calls_at_a_strict_preset_it_calls_at_all():
@@ -124,8 +135,8 @@ def test_a_model_without_a_calibration_says_so(described, asked):
 def test_without_a_calibration_the_least_score_decides(described):
     described = dataclasses.replace(described, calibration=None, threshold=0.7)
     by_model, by_user = Decision.choose(described), Decision.choose(described, min_score=0.4)
-    assert [by_model.is_virus(score, None, 500) for score in (0.69, 0.7)] == [False, True]
-    assert [by_user.is_virus(score, None, 500) for score in (0.39, 0.4)] == [False, True]
+    assert [is_virus(by_model, score, np.nan, 500) for score in (0.69, 0.7, np.nan)] == [False, True, False]
+    assert [is_virus(by_user, score, np.nan, 500) for score in (0.39, 0.4)] == [False, True]
     margins = np.array([-2.0, 0.0, 3.0])
     np.testing.assert_allclose(by_model.scores(margins), 1 / (1 + np.exp(-margins)), atol=ROUNDING)
 
@@ -137,11 +148,11 @@ def test_a_preset_decides_by_evidence_and_length_whatever_the_prevalence(describ
         for length, least in ((75, 1.0), (200, 1.5), (1600, 4.0), (10**6, 4.0)):
             for ratio in (least - 0.001, least + 0.001):
                 score = float(decision.scores(ratio))
-                assert decision.is_virus(score, ratio, length) == (ratio > least)
+                assert is_virus(decision, score, ratio, length) == (ratio > least)
 
 
 def test_a_least_score_decides_by_the_score_at_the_prevalence(described):
     decision = Decision.choose(described, prevalence=0.1, min_score=0.5)
     for ratio in (math.log(9) - 0.001, math.log(9) + 0.001):
         score = float(decision.scores(ratio))
-        assert decision.is_virus(score, ratio, 500) == (score >= 0.5) == (ratio > math.log(9))
+        assert is_virus(decision, score, ratio, 500) == (score >= 0.5) == (ratio > math.log(9))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from virnucpro.errors import InputError, MissingInputError
-from virnucpro.evaluate.calls import read_calls
+from virnucpro.evaluate.tool_calls import read_calls
 
 
 def written(folder, *rows: str):
@@ -161,7 +161,7 @@ DAMAGED = {
     "length": (OURS.replace("b\t9", "b\t\u0669"), "line 3: length must be a whole number of bases"),
     "a length beyond all": (OURS.replace("b\t9", "b\t" + 5000 * "9"), "line 3: length must be a whole number of bases"),
     "FASTA": (">a\nACGT\n", "line 1: this is FASTA"),
-    "NUL": (OURS.replace("0.5", "0.5\0"), "line 2: this is no text"),
+    "NUL": (OURS.replace("0.5", "0.5\0"), "line 2: this is not text"),
     "empty": ("", "is empty: its columns are none"),
     "a report of Kraken2": (" 9.00\t1\t1\tU\t0\tunclassified\n", "is of no known tool"),
     "an output of Kraken2": ("C\ta\t1\t9\t1:5\n", "is of no known tool"),

@@ -1,10 +1,11 @@
 """Chunk arithmetic: every row of the published table, and the edges."""
 
+import numpy as np
 import pytest
+from as_objects import spans as chunk_spans
 
 from virnucpro.errors import ConfigError
-from virnucpro.seq import chunk_spans, iter_chunks
-from virnucpro.types import Chunk, Record
+from virnucpro.seq.chunk import spans_of_chunks
 
 # length, chunk length, first starts, number of chunks, length of the last; all others are full
 TABLE = [
@@ -37,7 +38,6 @@ def test_last_start_of_the_long_rows(length: int, chunk_length: int, start: int)
 
 def test_no_chunks_of_nothing() -> None:
     assert chunk_spans(0, 500) == []
-    assert list(iter_chunks(Record("r", b""), 500)) == []
 
 
 @pytest.mark.parametrize("chunk_length", [2, 0, -1])
@@ -46,10 +46,7 @@ def test_a_chunk_holds_a_codon(chunk_length: int) -> None:
         chunk_spans(10, chunk_length)
 
 
-def test_chunks_are_numbered_from_one() -> None:
-    assert list(iter_chunks(Record("r", b"ACGTTTG"), 3)) == [
-        Chunk("r", 1, 0, b"ACG"),
-        Chunk("r", 2, 2, b"GTT"),
-        Chunk("r", 3, 4, b"TTG"),
-    ]
-    assert next(iter_chunks(Record("contig7", b"ACGT"), 500)).id == "contig7_chunk_1"
+def test_records_are_cut_each_by_itself() -> None:
+    owner, starts, ends = spans_of_chunks(np.array([7, 0, 3, 5]), 3)
+    assert owner.tolist() == [0, 0, 0, 2, 3, 3]
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [(0, 3), (2, 5), (4, 7), (0, 3), (0, 3), (2, 5)]

@@ -15,7 +15,8 @@ from virnucpro.environment import (
 )
 from virnucpro.errors import ConfigError
 from virnucpro.files import fingerprint
-from virnucpro.pretrained.registry import BUNDLED, find_model, load_encoder, load_model
+from virnucpro.pretrained.locations import BUNDLED, find_model
+from virnucpro.pretrained.registry import load_encoder, load_model
 
 
 @pytest.mark.parametrize("kind", ["stop_free", "longest_segments"])
@@ -35,7 +36,7 @@ def test_frame_rule_takes_what_it_can_do(kind, segments):
         ({"min_aa": 0}, "at least 1, got 0"),
         ({"min_share": 1.1}, "0..1, got 1.1"),
         ({"nucleotide": "both"}, "own or longest, got 'both'"),
-        ({"kind": "stop_free", "nucleotide": "longest"}, "use nucleotide = own"),
+        ({"kind": "stop_free", "nucleotide": "longest"}, "nucleotide to own"),
     ],
 )
 def test_frame_rule_refuses(values, message):

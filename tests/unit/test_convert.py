@@ -100,14 +100,14 @@ import torch
 import torch.nn.functional as F
 from virnucpro.models.classifier import MLPClassifier
 from virnucpro.pretrained.convert import load_published_classifier
-from virnucpro.pretrained.weights import fill
+from virnucpro.pretrained.weights import load_state
 
 torch.set_num_threads(1)
 for variant, shape in (("as published", (3328, 512)), ("older torch", (6, 4))):
     stem = f"{sys.argv[1]}/{variant}"
     state = load_published_classifier(Path(f"{stem}.pth"))
     ours = MLPClassifier(*shape)
-    fill(ours, state, "file")
+    load_state(ours, state, "file")
     features, logits = torch.load(f"{stem} outputs.pt", weights_only=True)
     with torch.no_grad():
         found, gates = ours.eval()(features)
@@ -125,7 +125,7 @@ def test_published_classifiers_give_the_same_outputs(directory):
 OTHERS = {
     "legacy": "not a zip archive",
     "protocol 4": "instruction FRAME, which torch.save does not write",
-    "eps": "'bn1' is not an ordinary BatchNorm1d",
+    "eps": "'bn1' is not a plain BatchNorm1d",
     "sequential": r"asks for 'torch\.nn\.modules\.container\.Sequential'",
     "another layer": "has the layers .*'attention'",
     "half": r"asks for 'torch\.HalfStorage'",

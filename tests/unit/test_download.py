@@ -29,7 +29,8 @@ from virnucpro.pretrained import (
     download,
 )
 from virnucpro.pretrained.catalogue import CATALOGUE, DNABERT_S_117M
-from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
+from virnucpro.pretrained.locations import SHIPPED, list_models
+from virnucpro.pretrained.registry import load_encoder
 from virnucpro.pretrained.weights import git_blob_id, sha256, shapes_only
 
 WEIGHTS = "facebook/esm2_t36_3B_UR50D/model.safetensors"
@@ -116,7 +117,7 @@ def hub(repositories, tmp_path, monkeypatch):
 
 def test_a_model_is_downloaded_and_used_by_its_name(hub, tmp_path, capsys):
     assert run("predict", __file__, "--model", "published-500", "-o", tmp_path / "out") == 1
-    assert "`virnucpro models download published-500` brings its 11.8 GB" in capsys.readouterr().err
+    assert "`virnucpro models download published-500` (11.8 GB)" in capsys.readouterr().err
     assert hub.asked == []
     assert run("models", "list") == 0
     assert "published-500\tpublished-500\t500\tNA\tto be downloaded, 12 GB" in capsys.readouterr().out
@@ -126,7 +127,7 @@ def test_a_model_is_downloaded_and_used_by_its_name(hub, tmp_path, capsys):
     assert printed.out == ""
     assert "licences: zhihan1996/DNABERT-S: see its model card; facebook/esm2_t36_3B_UR50D: MIT; Li-Jing" in printed.err
     directory = tmp_path / "models" / "published-500"
-    assert printed.err.splitlines()[-1] == f"virnucpro: published-500 is whole in {directory}"
+    assert printed.err.splitlines()[-1] == f"virnucpro: published-500 is complete in {directory}"
     assert [path.name for path in directory.parent.iterdir()] == ["published-500"]  # nothing is left beside it
     assert run("models", "verify", "published-500") == 0
     assert load_model("published-500").description.chunk_length == 500
@@ -175,7 +176,7 @@ def test_a_later_attempt_goes_on_where_the_first_broke_off(hub, tmp_path, capsys
     assert run("-q", "models", "download", "published-500", "--mirror", hub.url) == 1
     message = capsys.readouterr().err
     assert "model.safetensors cannot be downloaded" in message
-    assert "run the same command again to go on" in message
+    assert "run the same command again" in message
     assert "Traceback" not in message
     models = tmp_path / "models"
     assert [path.name for path in models.iterdir()] == [".published-500.download"]
@@ -196,8 +197,8 @@ def test_a_wrong_checksum_is_an_error_and_leaves_nothing_to_go_on_with(hub, tmp_
     path = hub.root / file
     expected = sha256(path) if file == WEIGHTS else git_blob_id(path)
     message = capsys.readouterr().err
-    assert f"{path.name} is not the file it should be" in message
-    assert f"expected is {expected}" in message
+    assert f"{path.name} was downloaded with the checksum " in message
+    assert f"expected {expected}" in message
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "models" / "published-500").exists()
     hub.broken = set()
@@ -242,7 +243,7 @@ def test_language_models_that_are_here_are_not_downloaded_again(hub, tmp_path, c
     assert {name for name in one if one[name] == two[name]} == set(one) - {"model.json", "classifier.safetensors"}
     told = [json.loads((path / "model.json").read_text())["training"]["imported"] for path in (first, second)]
     assert told[0]["protein"] == told[1]["protein"]
-    assert f"is taken from {first}" in caplog.text
+    assert f"is copied from {first}" in caplog.text
 
 
 # ---- without a network
@@ -263,7 +264,7 @@ def test_a_directory_is_a_mirror(hub, tmp_path):
 def test_the_cache_serves_offline(hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     assert run("-q", "models", "download", "dnabert-s", "--offline") == 1
-    assert "not in the Hugging Face cache, and without a network" in capsys.readouterr().err
+    assert "not in the Hugging Face cache" in capsys.readouterr().err
     for file in ("config.json", "tokenizer.json", "pytorch_model.bin"):
         huggingface_hub.hf_hub_download(
             "zhihan1996/DNABERT-S", file, endpoint=hub.url, cache_dir=tmp_path / "cache", token=False
@@ -312,7 +313,8 @@ def test_a_mirror_without_the_classifier_asks_for_the_file(hub, tmp_path, capsys
 def test_what_is_no_name_or_no_server(hub, tmp_path, capsys):
     assert run("-q", "models", "download", "esm3") == 1
     assert (
-        "no model 'esm3' can be downloaded; there are published-300, published-500, esm2-8M" in capsys.readouterr().err
+        "there is no model 'esm3' to download; choose one of published-300, published-500, esm2-8M"
+        in capsys.readouterr().err
     )
     assert run("-q", "models", "download", "esm2-35M", "--mirror", hub.url) == 1  # not on this server
     assert "esm2_t12_35M_UR50D/resolve/main/config.json cannot be downloaded" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_every_record_of_an_id_is_told(tmp_path):
         "twin: record 1 of the run, 300 nt",
         "twin: record 3 of the run, 600 nt",
     ]
-    assert "  called other: its score 0.2000 is below the least score of a virus, 0.5" in lines
+    assert "  called other: its score 0.2000 is below the minimum score of a virus, 0.5" in lines
     assert "    frame F1:   33 aa, virus score 0.2000, weight 0.5000" in lines
 
 

@@ -7,6 +7,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import as_objects
 import numpy as np
 import pytest
 import torch
@@ -17,14 +18,15 @@ from virnucpro.data import VarlenCollator
 from virnucpro.errors import ConfigError, MissingInputError, ModelError
 from virnucpro.models.kernels import PLAIN, Kernels, compiled_kernels
 from virnucpro.pretrained.registry import Model, build_model, load_model, save_weights
-from virnucpro.seq import Limits, frames_of, repetition, screened_chunks
+from virnucpro.seq.frame_table import find_frames
+from virnucpro.seq.screen import Limits, repetitions
+from virnucpro.seq.strings import Strings
 from virnucpro.train.batches import NO_VIRUS, WindowBatches, collate_frames
 from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
 from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
 from virnucpro.train.mixture import read_mixture
 from virnucpro.train.network import Network, _cross_entropy, initialise, loss_of, margins_of
 from virnucpro.train.settings import DataSettings, FitSettings, ModelSettings, TrainSettings, read_settings
-from virnucpro.types import Chunk
 
 CPU = torch.device("cpu")
 MODEL = ModelSettings(
@@ -133,9 +135,9 @@ def test_shuffled_and_simple_windows_are_no_virus(settings, monkeypatch, share, 
     mixture = read_mixture(data)
     seen: list[bytes] = []
 
-    def collate(model, chunks, labels):
-        seen.extend(chunk.sequence for chunk in chunks)
-        return collate_frames(model, chunks, labels)
+    def collate(model, windows, labels):
+        seen.extend(windows)
+        return collate_frames(model, windows, labels)
 
     monkeypatch.setattr("virnucpro.train.batches.collate_frames", collate)
     batches = [WindowBatches(mixture, data, model, 12, 2, seed=3) for _ in range(2)]
@@ -143,7 +145,7 @@ def test_shuffled_and_simple_windows_are_no_virus(settings, monkeypatch, share, 
     first, text = list(seen), mixture.genomes.text.tobytes()
     assert sum(sequence in text for sequence in first) == (0 if share else 12)
     if "simple" in share:
-        assert max(map(repetition, first)) > 0.15
+        assert repetitions(Strings.of(first)).max() > 0.15
     _ = batches[1][1]
     assert seen[12:] == first
 
@@ -163,8 +165,8 @@ def test_shared_nucleotides_are_embedded_once():
     rule = FrameRule("longest_segments", segments=3, min_aa=1, nucleotide="longest")
     model = build_model(describe(replace(MODEL, frame_rule=rule), 500, 75), Path("."))
     rng = np.random.default_rng(1)
-    chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGT"), 200)).encode()) for i in range(5)]
-    batch = collate_frames(model, chunks, [1, 0, 1, 0, 1]).to(CPU)
+    windows = Strings.of(["".join(rng.choice(list("ACGT"), 200)).encode() for _ in range(5)])
+    batch = collate_frames(model, windows, [1, 0, 1, 0, 1]).to(CPU)
     assert batch.nucleotide.num_sequences == 5
     assert batch.protein.num_sequences == 15
     assert torch.equal(batch.nucleotide_row, batch.owner)
@@ -172,7 +174,7 @@ def test_shared_nucleotides_are_embedded_once():
 
 def test_hidden_tokens_are_masked_in_training_only(monkeypatch):
     model = build_model(describe(MODEL, 500, 75), Path("."))
-    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCCAAA" * 40)], [1]).to(CPU)
+    batch = collate_frames(model, Strings.of([b"ATGGCCAAA" * 40]), [1]).to(CPU)
     seen = {}
     for name, encoder in (("nucleotide", model.nucleotide), ("protein", model.protein)):
         forward = encoder.model.forward_packed
@@ -207,9 +209,8 @@ def test_the_vote_of_the_network_is_that_of_prediction():
                 torch.nn.init.normal_(parameter, std=0.2)
     rng = np.random.default_rng(2)
     sequences = ["".join(rng.choice(list("ACGT"), n)).encode() for n in (80, 150, 333, 500, 500)]
-    chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences)]
     with torch.no_grad():
-        margins = margins_of(Network(model).eval()(collate_frames(model, chunks, [0] * 5).to(CPU))[0])
+        margins = margins_of(Network(model).eval()(collate_frames(model, Strings.of(sequences), [0] * 5).to(CPU))[0])
     calls = [
         result.call
         for result in Predictor(model, Options(device="cpu", precision="fp32")).run(
@@ -225,7 +226,7 @@ def test_compiled_kernels_train_alike():
     with seeded(5):
         initialise(model)
     network, training = Network(model).train(), FitSettings(steps=1)
-    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATGGCA" * 30), Chunk("r", 2, 0, b"GCCATG" * 20)], [1, 0]).to(CPU)
+    batch = collate_frames(model, Strings.of([b"ATGGCA" * 30, b"GCCATG" * 20]), [1, 0]).to(CPU)
 
     def gradient(kernels: Kernels) -> torch.Tensor:
         for encoder in network.encoders.values():
@@ -251,7 +252,7 @@ def test_loss_and_schedule():
     assert late[91] == pytest.approx(0.5)
     assert late[100] == pytest.approx(0.0)
     model = build_model(describe(MODEL, 500, 75), Path("."))
-    batch = collate_frames(model, [Chunk("r", 1, 0, b"ATG" * 40), Chunk("r", 2, 0, b"GCC" * 40)], [1, 0]).to(CPU)
+    batch = collate_frames(model, Strings.of([b"ATG" * 40, b"GCC" * 40]), [1, 0]).to(CPU)
     right, wrong = (torch.tensor([[0.0, m], [0.0, -m]]) for m in (9.0, -9.0))
     frames = torch.zeros(len(batch.owner), 2)
     assert loss_of((right, frames), batch, settings) < 0.01 < 8 < loss_of((wrong, frames), batch, settings)
@@ -293,8 +294,9 @@ def test_a_model_of_host_classes_is_trained_and_used(more, tmp_path):
     records = [Record(name, sequences.piece(i, 0, 240).tobytes()) for i, name in enumerate(sequences.ids)]
     predictor = Predictor(model, Options(device="cpu", precision="fp32"))
     results = list(predictor.run(records))
-    read = [chunk for record in records for chunk, _, _ in screened_chunks(record, Limits(75, 500, 1.0, 1.0)) if chunk]
-    batch = collate_frames(model, read, [0] * len(records)).to(CPU)
+    found = [as_objects.chunks(record, Limits(75, 500, 1.0, 1.0)) for record in records]
+    read = [chunk.sequence for chunks in found for chunk, _, _ in chunks if chunk]
+    batch = collate_frames(model, Strings.of(read), [0] * len(records)).to(CPU)
     with torch.no_grad():
         chunks, frames = Network(model).eval()(batch)
     assert [r.call.virus_score for r in results] == pytest.approx(margins_of(chunks).sigmoid().tolist(), rel=1e-4)
@@ -321,10 +323,10 @@ def test_host_classes_start_from_a_model_of_two(settings, more, tmp_path):
     several = build_model(describe(more.model, 500, 75, ("bacteria", "mobile", "virus")), Path("."))
     initialise(several, str(tmp_path / "two"))
     rng = np.random.default_rng(6)
-    chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGT"), 200)).encode()) for i in range(6)]
+    windows = Strings.of(["".join(rng.choice(list("ACGT"), 200)).encode() for _ in range(6)])
     with torch.no_grad():
         one, other = (
-            margins_of(Network(model).eval()(collate_frames(model, chunks, [0] * 6).to(CPU))[0])
+            margins_of(Network(model).eval()(collate_frames(model, windows, [0] * 6).to(CPU))[0])
             for model in (two, several)
         )
     assert one.abs().max() > 0
@@ -369,13 +371,13 @@ def test_a_batch_that_travels_as_arrays_is_the_same():
     rule = FrameRule("longest_segments", segments=3, min_aa=1)
     model = build_model(describe(replace(MODEL, frame_rule=rule), 500, 75), Path("."))
     rng = np.random.default_rng(1)
-    chunks = [Chunk("r", i, 0, "".join(rng.choice(list("ACGTN"), 90 + i)).encode()) for i in range(7)]
-    sent = pickle.loads(pickle.dumps(collate_frames(model, chunks, [1, 0, 1, 0, 1, 1, 0])))
+    windows = ["".join(rng.choice(list("ACGTN"), 90 + i)).encode() for i in range(7)]
+    sent = pickle.loads(pickle.dumps(collate_frames(model, Strings.of(windows), [1, 0, 1, 0, 1, 1, 0])))
     assert sent.protein.tokens.dtype == np.uint8
-    batch, frames = sent.to(CPU), [frame for frames in frames_of(chunks, rule) for frame in frames]
+    batch, frames = sent.to(CPU), find_frames(Strings.of(windows), rule)
     for name, sequences, rows in (
-        ("protein", [f.protein for f in frames], range(len(frames))),
-        ("nucleotide", [f.nucleotide for f in frames], batch.nucleotide_row.tolist()),
+        ("protein", frames.proteins.tolist(), range(len(frames))),
+        ("nucleotide", frames.own_nucleotides().tolist(), batch.nucleotide_row.tolist()),
     ):
         packed, tokenizer = getattr(batch, name), getattr(model, name).tokenizer
         expected = VarlenCollator(tokenizer)([("", sequence) for sequence in sequences])
@@ -384,7 +386,7 @@ def test_a_batch_that_travels_as_arrays_is_the_same():
         assert torch.equal(torch.cat(found), expected.input_ids)
         assert packed.max_seqlen == expected.max_seqlen
     assert torch.equal(batch.protein.position_ids, VarlenCollator(model.protein.tokenizer)(
-        [("", f.protein) for f in frames]).position_ids)  # fmt: skip
+        [("", protein) for protein in frames.proteins]).position_ids)  # fmt: skip
     assert batch.labels.tolist() == [1, 0, 1, 0, 1, 1, 0]
 
 

@@ -87,5 +87,5 @@ def test_dnabert_stays_in_bfloat16():
 
 
 def test_float8_is_refused_where_no_hardware_has_it():
-    with pytest.raises(ConfigError, match=r"fp8 needs a GPU.*not cpu; take bf16"):
+    with pytest.raises(ConfigError, match=r"fp8 needs a GPU.*got cpu; use bf16"):
         choose_precision("fp8", torch.device("cpu"))

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from virnucpro.config import FrameRule
-from virnucpro.seq.frame_table import _BLOCK_NT, find_frames
+from virnucpro.seq.frame_table import _BLOCK_NT, find_frames, reverse_complement
 from virnucpro.seq.strings import Strings
-from virnucpro.seq.translate import reverse_complement
 
 LONGEST = FrameRule("longest_segments", 2, 1, "longest")
 
@@ -57,5 +56,5 @@ def test_results_do_not_depend_on_the_company() -> None:
     assert together.column.tolist() == [column for table in alone for column in table.column.tolist()]
     assert together.proteins.tolist() == [protein for table in alone for protein in table.proteins]
     assert together.nucleotides.tolist() == [text for table in alone for text in table.nucleotides]
-    shared = together.nucleotides.take(together.nucleotide).tolist()
-    assert shared == [text for table in alone for text in table.nucleotides.take(table.nucleotide)]
+    shared = together.own_nucleotides().tolist()
+    assert shared == [text for table in alone for text in table.own_nucleotides()]

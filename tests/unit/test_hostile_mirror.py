@@ -18,7 +18,8 @@ from support.published_files import write_dnabert, write_esm2
 from virnucpro.cli.main import main
 from virnucpro.errors import ModelError, OutputError
 from virnucpro.pretrained import download, transport
-from virnucpro.pretrained.registry import SHIPPED, list_models, load_encoder
+from virnucpro.pretrained.locations import SHIPPED, list_models
+from virnucpro.pretrained.registry import load_encoder
 from virnucpro.pretrained.weights import git_blob_id, sha256
 
 ESM2 = "facebook/esm2_t6_8M_UR50D"
@@ -166,7 +167,7 @@ def test_an_index_names_no_other_files(serve, tmp_path, name):
     root = tmp_path / "hub"
     write_with_index(root, {"a": FIRST, "b": name})
     mirror = serve(root)
-    refuse(mirror, tmp_path, "which is no file of weights beside it")
+    refuse(mirror, tmp_path, "not a weight file beside it")
     assert all(path.rsplit("/", 1)[-1] in ("config.json", "model.safetensors", INDEX) for _, path, _ in mirror.asked)
     assert list((tmp_path / "home").iterdir()) == []
 
@@ -188,7 +189,7 @@ def write_with_index(root: Path, places: Any, text: str | None = None) -> None:
         (None, "[1]", "is not a JSON object"),
         (None, '{"weight_map":' + "[" * 200_000, "cannot be read as JSON"),
         (None, '{"weight_map":' + '{"a":' * 50 + "1" + "}" * 51, "nests more than 32 levels"),
-        (None, "{" + " " * (1 << 24) + "}", r"states 16,777,218 bytes, such a file has at most 16,777,216"),
+        (None, "{" + " " * (1 << 24) + "}", r"states 16,777,218 bytes, but such a file has at most 16,777,216"),
     ],
     ids=["many", "none", "a list", "a number", "another", "cut", "deep", "large"],
 )
@@ -220,7 +221,7 @@ def test_a_redirect_that_states_a_size_is_refused_before_the_file_is_asked_for(m
     mirror.headers["HEAD", "model.safetensors"] = {
         "Location": "http://169.254.169.254/", "X-Linked-Size": "9", "X-Linked-ETag": "0" * 64,
     }  # fmt: skip
-    refuse(mirror, tmp_path, "redirects to 'http://169.254.169.254/'; only itself and huggingface.co and hf.co")
+    refuse(mirror, tmp_path, "redirects to 'http://169.254.169.254/', which is neither itself nor huggingface.co")
     assert ("GET", f"/{ESM2}/resolve/{COMMIT}/model.safetensors") not in [entry[:2] for entry in mirror.asked]
 
 
@@ -314,7 +315,9 @@ def test_a_size_that_no_such_file_has(mirror, tmp_path, file, size, monkeypatch)
         write_with_index(tmp_path / "hub", {"a": FIRST})
         mirror.root = tmp_path / "hub"
     mirror.headers["HEAD", file] = {"X-Linked-Size": str(size)}
-    refuse(mirror, tmp_path, f"{file} cannot be downloaded: the server states {size:,} bytes, such a file has at most")
+    refuse(
+        mirror, tmp_path, f"{file} cannot be downloaded: the server states {size:,} bytes, but such a file has at most"
+    )
 
 
 def test_shards_that_are_too_large_together(serve, tmp_path):
@@ -408,7 +411,7 @@ def test_a_server_that_never_answers(hurry):
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         hurry(),
-        pytest.raises(ModelError, match=r"config\.json cannot be downloaded: the server has stalled: nothing came"),
+        pytest.raises(ModelError, match=r"config\.json cannot be downloaded: the server has stalled"),
     ):
         download.download_model("esm2-8M", mirror=f"http://127.0.0.1:{silent.getsockname()[1]}")
 
@@ -438,7 +441,7 @@ def test_a_head_that_drips(hurry):
 
 GETS = {
     "another size than stated": ({"Content-Length": "7"}, None, "the server sends '7' bytes"),
-    "compressed": ({"Content-Encoding": "gzip"}, None, "the server sends it as 'gzip', not as it is"),
+    "compressed": ({"Content-Encoding": "gzip"}, None, "the server encodes it as 'gzip'"),
     "another part": ({"Content-Range": "bytes 5-9/10"}, 206, "the server sends 'bytes 5-9/10', not from 0"),
     "an error": ({}, 500, "the server answers 500"),
     "too many requests": ({"Retry-After": "99999999"}, 429, "the server answers 429"),
@@ -609,7 +612,7 @@ def test_links_in_the_cache_and_in_a_mirror_directory(serve, repositories, tmp_p
     (cache / "blobs" / "config.json").rename(outside)
     (snapshot / "config.json").unlink()
     (snapshot / "config.json").symlink_to(outside)
-    with pytest.raises(ModelError, match=r"config\.json is a link to .*outside\.json, out of its directory"):
+    with pytest.raises(ModelError, match=r"config\.json is a link to .*outside\.json, outside its directory"):
         download.download_model("dnabert-s", tmp_path / "other", offline=True)
     folder = tmp_path / "mirror" / "zhihan1996" / "DNABERT-S"
     folder.mkdir(parents=True)
@@ -617,7 +620,7 @@ def test_links_in_the_cache_and_in_a_mirror_directory(serve, repositories, tmp_p
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to(outside)
-    with pytest.raises(ModelError, match="out of its directory"):
+    with pytest.raises(ModelError, match="outside its directory"):
         download.download_model("dnabert-s", tmp_path / "other", mirror=str(tmp_path / "mirror"))
     assert not (tmp_path / "other").exists()
 
@@ -635,7 +638,7 @@ def test_two_downloads_at_once(mirror, tmp_path):
     try:
         first.start()
         assert started.wait(20)
-        with pytest.raises(OutputError, match="another program is at work in"):
+        with pytest.raises(OutputError, match="another program uses"):
             download.download_model("esm2-8M", mirror=mirror.url)
     finally:
         release.set()

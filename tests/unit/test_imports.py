@@ -30,10 +30,8 @@ LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 EXPORTED = [
     "Call",
-    "Chunk",
     "DNABERT",
     "ESM2",
-    "Frame",
     "Options",
     "Prediction",
     "Predictor",

@@ -1,57 +1,70 @@
-"""Scoring by halves: the record at fault is found, the others keep their results, mistakes are not hidden."""
+"""Calling by halves: the record at fault is found, the others keep their results, mistakes are not hidden."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.errors import NumericalError, StoppedError
-from virnucpro.pipeline.isolation import MOST_FAILED, TRIES, score_isolated
-from virnucpro.types import (
-    Call,
-    ChunkResult,
-    Record,
-    RecordResult,
-    Status,
-)
+from virnucpro.pipeline.calls import CallTable, FrameCalls, call_chunks, call_records
+from virnucpro.pipeline.isolation import MAX_FAILED, TRIES, call_isolated
+from virnucpro.scores.decision import Decision
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk_table import cut_chunks
+from virnucpro.seq.screen import Limits
+from virnucpro.types import Record, RecordResult, Status
 
 
-def answer(record: Record) -> RecordResult:
-    call = Call(record.id, 0, True, 0.9, 1, 0, None, Status.OK)
-    return RecordResult(record, call, (ChunkResult(0, 3, call, ()),))
+def records(number: int) -> RecordBlock:
+    return RecordBlock.of([Record(f"r{i}", b"GATTACA" * 5, index=i + 3) for i in range(number)])
 
 
-def failing(bad: set[int], error: Exception):
-    def score(records):
-        for record in records:
-            if record.index in bad:
-                raise error
-            yield answer(record)
+def answer(block: RecordBlock) -> CallTable:
+    """Return the calls of records each of which has one chunk with one frame, and is a virus."""
+    chunks, n = cut_chunks(block, Limits(10, 500, max_repetition=1)), len(block)
+    given = FrameCalls(np.arange(n), np.zeros(n, np.int8), np.full(n, 11), np.tile([0.1, 0.9], (n, 1)), np.zeros(n))
+    decision = Decision(None, None, None, 0.5)
+    return call_records(block, chunks, *call_chunks(chunks, given, "max", decision), decision)
 
-    return score
+
+def failing(bad, error: Exception):
+    """Return what calls blocks unless one of the records, by their numbers from 0, is bad."""
+
+    def call(block: RecordBlock) -> CallTable:
+        if not set(bad).isdisjoint(range(block.first - 3, block.first - 3 + len(block))):
+            raise error
+        return answer(block)
+
+    return call
+
+
+def results(tables: list[CallTable]) -> list[RecordResult]:
+    return [result for table in tables for result in table.results()]
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=10))
 def test_the_records_at_fault_are_found_and_no_other(number, bad):
-    records = [Record(f"r{i}", b"", index=i) for i in range(number)]
-    results = score_isolated(failing(bad, NumericalError("not\tfinite\nsecond line")), records)
-    assert [result.record for result in results] == records
-    assert {r.record.index for r in results if r.call.status is Status.FAILED} == bad & set(range(number))
-    for result in results:
-        if result.record.index in bad:
+    block = records(number)
+    found = results(call_isolated(failing(bad, NumericalError("not\tfinite\nsecond line")), block))
+    assert [result.record for result in found] == list(block.records())
+    assert {r.record.index - 3 for r in found if r.call.status is Status.FAILED} == bad & set(range(number))
+    for result in found:
+        if result.call.status is Status.FAILED:
             assert (result.call.reason, result.call.virus_score) == ("not finite", None)
+        else:
+            assert (result.call.status, result.call.is_virus) == (Status.OK, True)
 
 
 def test_a_fault_that_passes_leaves_no_trace():
     calls = []
 
-    def score(records):
-        calls.append(len(records))
+    def call(block: RecordBlock) -> CallTable:
+        calls.append(len(block))
         if len(calls) < TRIES:
             raise RuntimeError("out of memory")
-        return map(answer, records)
+        return answer(block)
 
-    records = [Record("a", b""), Record("b", b"")]
-    assert [result.call.status for result in score_isolated(score, records)] == [Status.OK] * 2
+    assert [result.call.status for result in results(call_isolated(call, records(2)))] == [Status.OK] * 2
     assert calls == [2] * TRIES
 
 
@@ -60,12 +73,12 @@ def test_a_fault_that_passes_leaves_no_trace():
 )
 def test_mistakes_and_signals_are_not_a_record_s_fault(error):
     with pytest.raises(type(error)):
-        score_isolated(failing({1}, error), [Record(f"r{i}", b"", index=i) for i in range(4)])
+        call_isolated(failing({1}, error), records(4))
 
 
 def test_when_all_records_fail_the_error_is_raised():
-    records = [Record(f"r{i}", b"", index=i) for i in range(MOST_FAILED)]
+    block = records(MAX_FAILED)
     with pytest.raises(NumericalError):
-        score_isolated(failing(set(range(100)), NumericalError("x")), records)
-    few = score_isolated(failing(set(range(100)), NumericalError("x")), records[1:])
-    assert {result.call.status for result in few} == {Status.FAILED}
+        call_isolated(failing(range(100), NumericalError("x")), block)
+    few = call_isolated(failing(range(100), NumericalError("x")), block.slice(1, len(block)))
+    assert {result.call.status for result in results(few)} == {Status.FAILED}

@@ -83,19 +83,39 @@ def test_kernels_of_the_cpu_equal_their_twins(dtype, tolerance, tokens, heads, h
         close(CPU.feed_forward(h, layer.up, layer.down), PLAIN.feed_forward(h, layer.up, layer.down))
 
 
+@pytest.mark.parametrize(("width", "heads", "vocabulary"), [(96, 2, 69), (128, 2, 33), (40, 5, 130)])
+def test_the_first_projection_from_a_table_is_the_same_to_the_last_bit(width, heads, vocabulary):
+    torch.manual_seed(vocabulary)
+    model = ESM2(ESM2Config(1, width, heads, vocabulary=vocabulary, mask_token=32, token_dropout=False)).place("cpu")
+    ids = torch.randint(vocabulary, (640,))
+    with torch.inference_mode():
+        _, expected = model.layers[0].project(model.embedding(ids), None, CPU)
+        assert torch.equal(model.project_tokens(ids, CPU), expected)
+
+
+def test_there_is_no_table_where_more_than_the_token_decides():
+    ids = torch.randint(33, (640,), generator=torch.Generator().manual_seed(0))
+    dropping, model = (ESM2(ESM2Config(1, 32, 2, token_dropout=drop)).place("cpu") for drop in (True, False))
+    with torch.inference_mode():
+        assert dropping.project_tokens(ids, CPU) is None
+        assert model.project_tokens(ids, PLAIN) is None  # autograd and other devices
+        assert model.project_tokens(ids[:64], CPU) is None  # no more than the table has rows
+        assert model.project_tokens(ids, CPU).shape == (640, 3, 2, 16)
+
+
 def test_without_triton_the_plain_kernels_serve(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "virnucpro.models.triton_kernels", None)  # importing it fails
     monkeypatch.delattr("virnucpro.models.triton_kernels", raising=False)
     with caplog.at_level(logging.WARNING):
         assert kernels_for(CUDA, torch.bfloat16) is PLAIN
-    assert "Triton cannot be used" in caplog.text
+    assert "Triton does not work" in caplog.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_probe_that_fails_gives_the_plain_kernels(caplog):
     with caplog.at_level(logging.WARNING):
         assert kernels_for(CUDA, torch.float16) is PLAIN
-    assert "Triton cannot be used" in caplog.text
+    assert "Triton does not work" in caplog.text
 
 
 def test_models_on_the_cpu_need_no_triton():

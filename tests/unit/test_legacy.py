@@ -11,32 +11,17 @@ from support.published_files import INPUT_DIM, MLPClassifier, pickle_classifier,
 
 from virnucpro.pretrained.import_published import import_model
 from virnucpro.run.legacy import result_lines, write_highest_scores
-from virnucpro.types import (
-    Call,
-    ChunkResult,
-    Prediction,
-    Record,
-    RecordResult,
-    Status,
-)
+from virnucpro.seq.strings import Strings
 
 HEADER = "Sequence_ID\tPrediction\tscore1\tscore2\n"
 
 
-def result(*frames: tuple[str, float, float]) -> RecordResult:
-    call = Call("r", 9, None, None, 1, len(frames), None, Status.OK)
-    predictions = tuple(Prediction(name, 1, 0, 3, other, virus) for name, other, virus in frames)
-    return RecordResult(Record("r", b"ACG"), call, (ChunkResult(0, 3, call, predictions),))
-
-
 def test_scores_are_printed_as_float32_and_equal_ones_are_others():
     third = float(np.float32(1) / np.float32(3))
-    rows = [("a_chunk_1F1", third, 2 * third), ("a_chunk_1R2", 0.5, 0.5), ("b_chunk_2F3", 1.0, 1.5e-9)]
-    assert list(result_lines([result(*rows)])) == [
-        "a_chunk_1F1\tvirus\t0.33333334\t0.6666667\n",
-        "a_chunk_1R2\tothers\t0.5\t0.5\n",
-        "b_chunk_2F3\tothers\t1.0\t1.5e-09\n",
-    ]
+    names = Strings.of([b"a_chunk_1F1", b"a_chunk_1R2", b"b_chunk_2F3"])
+    assert result_lines(names, np.array([[third, 2 * third], [0.5, 0.5], [1.0, 1.5e-9]])) == (
+        b"a_chunk_1F1\tvirus\t0.33333334\t0.6666667\na_chunk_1R2\tothers\t0.5\t0.5\nb_chunk_2F3\tothers\t1.0\t1.5e-09\n"
+    )
 
 
 def consensus(tmp_path, rows: str) -> str:

@@ -3,16 +3,15 @@
 from itertools import product
 
 import pytest
+from as_objects import chunks, resolved
 from hypothesis import given
 from hypothesis import strategies as st
 from specified_letters import leave_out
 
-from virnucpro.seq import (
-    Limits,
-    letters_of,
-    screened_chunks,
-)
-from virnucpro.seq.letters import GAP_NT, count_read, find_pieces, resolve
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk_table import cut_chunks
+from virnucpro.seq.letters import GAP_NT, count_read, find_pieces
+from virnucpro.seq.screen import Limits
 from virnucpro.types import Letters, Record, Status
 
 GENE = b"GATTACAGCCTGAGGTCAATCGATCCTAGA"  # 30 nt without a homopolymer
@@ -27,9 +26,15 @@ def other_strand(sequence: bytes) -> bytes:
     return sequence.translate(_COMPLEMENT)[::-1]
 
 
+def letters_of(record: Record, pieces: bool = True) -> Letters:
+    """Return what is done to the letters of a record."""
+    [counts] = cut_chunks(RecordBlock.of([record]), Limits(pieces=pieces)).letters.tolist()
+    return Letters(*counts)
+
+
 def read(sequence: bytes) -> list[bytes]:
     """Return what is read of each piece."""
-    return [resolve(sequence[begin:end]) for begin, end in find_pieces(sequence)[0]]
+    return [resolved(sequence[begin:end]) for begin, end in find_pieces(sequence)[0]]
 
 
 ends = st.one_of(
@@ -79,10 +84,10 @@ N_RUN = b"N" * GAP_NT
 
 
 def test_letters_are_filled_the_same_wherever_they_stand():
-    one, two = resolve(b"CCGATTNCAGGA"), resolve(b"TTGATTNCAGGT")
+    one, two = resolved(b"CCGATTNCAGGA"), resolved(b"TTGATTNCAGGT")
     assert one[6] == two[6] != ord("N")
     around = (bytes(letters) for letters in product(b"ACGT", repeat=4))
-    assert {resolve(b"ACGT" + four[:2] + b"N" + four[2:] + b"TTAC")[6] for four in around} == set(b"ACGT")
+    assert {resolved(b"ACGT" + four[:2] + b"N" + four[2:] + b"TTAC")[6] for four in around} == set(b"ACGT")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,7 @@ def test_what_was_done_is_said():
 
 
 def spans(sequence: bytes, limits: Limits) -> list[tuple[int, int, int, str]]:
-    found = screened_chunks(Record("r", sequence), limits)
+    found = chunks(Record("r", sequence), limits)
     return [(chunk.start, chunk.end, len(chunk.sequence), str(status)) for chunk, status, _ in found]
 
 
@@ -140,7 +145,7 @@ def test_chunks_are_those_of_pieces():
 def test_the_published_models_read_letters_as_they_are():
     limits = Limits(min_length=20, chunk_length=200, pieces=False)
     sequence = GENE + N_RUN + GENE + b"G" * 30
-    [(chunk, status, _)] = screened_chunks(Record("r", sequence), limits)
+    [(chunk, status, _)] = chunks(Record("r", sequence), limits)
     assert (chunk.sequence, chunk.skipped, status) == (sequence, 0, Status.OK)
     assert letters_of(Record("r", sequence), pieces=False) == Letters(ambiguous=GAP_NT)
 
@@ -149,15 +154,13 @@ def test_the_published_models_read_letters_as_they_are():
 def test_a_read_is_judged_by_what_is_left(tail):
     good = (GENE * 3)[:75]
     assert [row[3] for row in spans(good + tail * 75, Limits())] == ["ok"]
-    [(_, status, reason)] = screened_chunks(Record("r", good[:40] + tail * 40), Limits())
+    [(_, status, reason)] = chunks(Record("r", good[:40] + tail * 40), Limits())
     expected = "40 nt without N and homopolymer ends, needs 60"
     assert (status, reason) == (Status.TOO_SHORT, expected) or status is Status.LOW_COMPLEXITY
 
 
 def test_records_of_nothing_else_say_why():
     for sequence, expected in ((b"N" * 600, Status.TOO_AMBIGUOUS), (b"G" * 600, Status.LOW_COMPLEXITY)):
-        assert {status for _, status, _ in screened_chunks(Record("r", sequence), Limits())} == {expected}
+        assert {status for _, status, _ in chunks(Record("r", sequence), Limits())} == {expected}
     pieces = (GENE + N_RUN) * 5
-    assert {status for _, status, _ in screened_chunks(Record("r", pieces), Limits(max_ambiguous=0.9))} == {
-        Status.TOO_SHORT
-    }
+    assert {status for _, status, _ in chunks(Record("r", pieces), Limits(max_ambiguous=0.9))} == {Status.TOO_SHORT}

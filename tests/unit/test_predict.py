@@ -4,6 +4,7 @@ import dataclasses
 import math
 from functools import cache
 
+import as_objects
 import numpy as np
 import pytest
 import torch
@@ -15,17 +16,18 @@ import virnucpro
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, NumericalError
 from virnucpro.models.classifier import MLPClassifier
+from virnucpro.pipeline.calls import CallTable, FrameCalls, call_chunks, call_records
 from virnucpro.pipeline.features import LENGTH_FEATURES, length_features
-from virnucpro.pipeline.predict import (
-    Options,
-    Predictor,
-)
+from virnucpro.pipeline.frame_tokens import FrameScores
+from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pipeline.text import drive
 from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
 from virnucpro.pretrained.registry import Model, build_model
-from virnucpro.seq import Limits, frames_of, iter_chunks, screened_chunks
+from virnucpro.scores.decision import Decision
+from virnucpro.seq import Limits
 from virnucpro.seq.block import RecordBlock
-from virnucpro.types import Frame, Record, RecordResult, Status
+from virnucpro.seq.chunk_table import cut_chunks
+from virnucpro.types import Record, RecordResult, Status
 
 WIDTH = 16
 CHUNK_LENGTH = 60
@@ -148,13 +150,12 @@ def test_every_record_comes_out_once_and_whole(predictor, texts):
             assert not result.chunks
             continue
         limits = Limits(MIN_LENGTH, CHUNK_LENGTH, max_ambiguous=0.5, max_repetition=0.5, pieces=pieces)
-        screened = list(screened_chunks(result.record, limits))
-        cut = [chunk for chunk, _, _ in screened if chunk]
-        assert pieces or cut == list(iter_chunks(result.record, CHUNK_LENGTH))
+        cut = [chunk for chunk, _, _ in as_objects.chunks(result.record, limits) if chunk]
+        assert pieces or [(c.start, c.end) for c in cut] == as_objects.spans(length, CHUNK_LENGTH)
         assert [chunk.call.id for chunk in result.chunks] == [chunk.id for chunk in cut]
         assert [chunk.start for chunk in result.chunks] == [chunk.start for chunk in cut]
         for chunk, made in zip(result.chunks, cut, strict=True):
-            expected = frames_of([made], predictor.description.frame_rule)[0]
+            [expected] = as_objects.frames([made], predictor.description.frame_rule)
             clear = chunk.call.status not in (Status.TOO_AMBIGUOUS, Status.LOW_COMPLEXITY, Status.TOO_SHORT)
             kept = [(f.id, f.strand, f.offset, len(f.protein)) for f in expected if clear]
             assert [(p.frame_id, p.strand, p.offset, p.aa_length) for p in chunk.predictions] == kept
@@ -169,7 +170,7 @@ def test_every_record_comes_out_once_and_whole(predictor, texts):
 def test_slices_change_nothing(predictor, size):
     records = random_records(20)
     whole = list(predictor.run(records))
-    in_slices = replace(predictor.text, slice_chunks=size)  # a record of 400 nt has 7 chunks
+    in_slices = dataclasses.replace(predictor.text, slice_chunks=size)  # a record of 400 nt has 7 chunks
     sliced = list(drive(in_slices.call(RecordBlock.of(records)), predictor.score).results(records))
     assert [outline(result) for result in sliced] == [outline(result) for result in whole]
     np.testing.assert_allclose(scores(sliced), scores(whole), atol=ROUNDING)
@@ -304,33 +305,19 @@ def test_length_features():
     )
 
 
-def test_fuse_refuses_unequal_rows(nucleotides, proteins, frames, with_lengths):
-    with pytest.raises(ValueError, match="need as many vectors"):
-        fuse(np.ones((nucleotides, 4)), np.ones((proteins, 4)), FRAMES[:frames], with_lengths)
-
-
-@pytest.mark.parametrize("encoder", ["nucleotide", "protein"])
-def test_a_missing_vector_is_an_error_and_shifts_nothing(encoder, monkeypatch):
-    predictor = Predictor(tiny_model(LONGEST, "max"), cpu())
-    runner = getattr(predictor, encoder)
-    embed = runner.embed
-    monkeypatch.setattr(runner, "embed", lambda sequences: embed(sequences)[:-1])
-    with pytest.raises(ValueError, match="need as many vectors"):
-        list(predictor.run(random_records(5)))
-
-
 def test_vectors_are_paired_with_their_own_frames():
     """Frames of many lengths come out of the two encoders in two orders; each is compared with itself alone."""
     predictor = predictor_of("longest_segments", "weighted")
     limits = Limits(MIN_LENGTH, CHUNK_LENGTH, max_ambiguous=0.5, max_repetition=0.5)
     for result in predictor.run(random_records(12)):
-        cut = [chunk for chunk, _, _ in screened_chunks(result.record, limits) if chunk]
-        for chunk, frames in zip(result.chunks, frames_of(cut, LONGEST), strict=True):
+        cut = [chunk for chunk, _, _ in as_objects.chunks(result.record, limits) if chunk]
+        for chunk, frames in zip(result.chunks, as_objects.frames(cut, LONGEST), strict=True):
             if chunk.call.status is not Status.OK:
                 continue
             for frame, prediction in zip(frames, chunk.predictions, strict=True):
                 vectors = [runner.embed([sequence]) for runner, sequence in pairs(predictor, frame)]
-                features = torch.from_numpy(fuse(*vectors, [frame], True))
+                lengths = length_features(np.array([len(frame.protein)]), np.array([len(frame.nucleotide)]))
+                features = torch.from_numpy(np.hstack((*vectors, lengths)))
                 with torch.inference_mode():
                     logits, _ = predictor.model.classifier(features)
                 alone = logits.softmax(dim=1)[0].tolist()
@@ -339,6 +326,17 @@ def test_vectors_are_paired_with_their_own_frames():
 
 def pairs(predictor, frame):
     return (predictor.nucleotide, frame.nucleotide), (predictor.protein, frame.protein)
+
+
+def calls_of(frames: list[tuple[int, ...]], scores: FrameScores) -> CallTable:
+    """Return the calls by the published vote of records of one chunk each, which have these of all frames."""
+    block = RecordBlock.of([Record(f"r{i}", b"GATTACA" * 5, index=i) for i in range(len(frames))])
+    chunks = cut_chunks(block, Limits(10, 500, pieces=False, max_repetition=1))
+    owner = np.array([row for row, kept in enumerate(frames) for _ in kept])
+    column = np.concatenate([np.arange(len(kept)) for kept in frames]).astype(np.int8)
+    given = FrameCalls(owner, column, np.full(len(owner), 5), scores.values, scores.gates)
+    decision = Decision(None, None, None, 0.5)
+    return call_records(block, chunks, *call_chunks(chunks, given, "max", decision), decision)
 
 
 def test_published_classifier_and_consensus_equal_plain_arithmetic():
@@ -356,13 +354,12 @@ def test_published_classifier_and_consensus_equal_plain_arithmetic():
         classifier.bn1.bias.normal_()
     predictor = Predictor(dataclasses.replace(model, classifier=classifier), cpu())
     frames = [(0, 1), (2,), (), (3, 4, 5), (6, 7)]
-    flat = [Frame(f"chunk_{i}", 1, i % 3, b"GCC", b"A") for i in range(8)]
     nucleotide = rng.normal(size=(8, 768)).astype(np.float32)
     protein = rng.normal(size=(8, 2560)).astype(np.float32)
-    predictor.nucleotide.embed = lambda sequences: nucleotide
-    predictor.protein.embed = lambda sequences: protein
 
-    found, predictions = predictor._predict([], [tuple(flat[i] for i in kept) for kept in frames])
+    with torch.inference_mode():
+        values, gates = predictor._classify(torch.from_numpy(np.hstack((nucleotide, protein))))
+    calls = calls_of(frames, FrameScores(values.double().numpy(), gates.double().numpy()))
 
     weights = {name: value.double().numpy() for name, value in classifier.state_dict().items()}
     x = np.hstack((nucleotide, protein)).astype(np.float64)
@@ -371,9 +368,11 @@ def test_published_classifier_and_consensus_equal_plain_arithmetic():
     x = np.maximum(x * weights["bn1.weight"] + weights["bn1.bias"], 0)
     x = np.exp(x @ weights["output_layer.weight"].T + weights["output_layer.bias"])
     expected = x / x.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose([(p.score_other, p.score_virus) for p in predictions], expected, atol=ROUNDING)
+    np.testing.assert_allclose(calls.frame.scores, expected, atol=ROUNDING)
     is_virus = [expected[list(kept), 1].max() >= expected[list(kept), 0].max() for kept in frames if kept]
-    assert [(score >= 0.5, log_ratio) for score, log_ratio in found] == [(verdict, None) for verdict in is_virus]
+    assert calls.record.is_virus[[len(kept) > 0 for kept in frames]].tolist() == is_virus
+    assert np.isnan(calls.record.log_ratio).all()
+    assert np.isnan(calls.record.score).tolist() == [not kept for kept in frames]
     assert len(set(is_virus)) == 2
 
 

@@ -101,7 +101,10 @@ def test_a_changed_tokenizer_is_refused(complete, tmp_path, capsys):
     assert [line for line in printed.out.splitlines() if not line.endswith("\tok")] == [
         line for line in printed.out.splitlines() if "tokenizer.json is damaged or was changed" in line
     ]
-    assert printed.err == f"virnucpro: error: 1 files of the model {str(complete)!r} cannot be used; get it again\n"
+    assert (
+        printed.err
+        == f"virnucpro: error: 1 files of the model {str(complete)!r} cannot be used; download or copy it again\n"
+    )
     with pytest.raises(ModelError, match=r"tokenizer\.json is damaged or was changed"):
         load_model(str(complete))
 
@@ -248,22 +251,22 @@ REFUSED_ESM2 = {
     "no embedding": ("safetensors", lambda d: change_state(d, lambda s: drop(s, WORDS)), "lacks the matrix"),
     "truncated": ("safetensors", lambda d: cut(d / "model.safetensors"), "cannot be read"),
     "no index": (SHARDED, lambda d: change_json(d / "model.safetensors.index.json", weight_map=3), "weight_map must"),
-    "out of the directory": (SHARDED, lambda d: change_index(d, first_elsewhere("../x.safetensors")), "no file of"),
-    "absolute": (SHARDED, lambda d: change_index(d, first_elsewhere("/etc/passwd")), "no file of weights beside it"),
-    "a pickle": (SHARDED, lambda d: change_index(d, first_elsewhere("a.pkl")), "no file of weights beside it"),
+    "out of the directory": (SHARDED, lambda d: change_index(d, first_elsewhere("../x.safetensors")), "weight file"),
+    "absolute": (SHARDED, lambda d: change_index(d, first_elsewhere("/etc/passwd")), "not a weight file"),
+    "a pickle": (SHARDED, lambda d: change_index(d, first_elsewhere("a.pkl")), "not a weight file"),
     "no shard": (SHARDED, lambda d: next(d.glob("model-00001-*")).unlink(), "cannot be read"),
-    "another name": (SHARDED, lambda d: change_index(d, first_elsewhere("a.safetensors")), "no file of weights beside"),
-    "a name of the home": (SHARDED, lambda d: change_index(d, first_elsewhere(".bashrc")), "no file of weights beside"),
+    "another name": (SHARDED, lambda d: change_index(d, first_elsewhere("a.safetensors")), "not a weight file"),
+    "a name of the home": (SHARDED, lambda d: change_index(d, first_elsewhere(".bashrc")), "not a weight file"),
     "a zero byte": (SHARDED, lambda d: change_index(d, first_elsewhere("a\0.safetensors")), r"names 'a\\x00\.safe"),
     "a name of 10 kB": (SHARDED, lambda d: change_index(d, first_elsewhere("a" * 9999)), "names 'aaa.*aaa', which"),
     "digits of another script": (
-        SHARDED, all_in("model-0000٣-of-00003.safetensors"), "no file of",
+        SHARDED, all_in("model-0000٣-of-00003.safetensors"), "not a weight file",
     ),
     "a shard beyond the last": (
-        SHARDED, all_in("model-00003-of-00002.safetensors"), "no file of",
+        SHARDED, all_in("model-00003-of-00002.safetensors"), "not a weight file",
     ),
     "shards of another form": (
-        SHARDED, all_in("pytorch_model-00001-of-00001.bin"), "no file of",
+        SHARDED, all_in("pytorch_model-00001-of-00001.bin"), "not a weight file",
     ),
     "too many shards": (
         SHARDED, all_in("model-00001-of-99999.safetensors"), "at most 256",
@@ -279,9 +282,9 @@ REFUSED_ESM2 = {
         "safetensors", lambda d: (d / "config.json").write_text("{" + " " * (1 << 24) + "}"), "more than 16,777,216",
     ),
     "config is a pipe": ("safetensors", lambda d: into_pipe(d / "config.json"), "is not a file but a pipe"),
-    "weights are a link out": ("safetensors", lambda d: move_out(d / "model.safetensors"), "out of its directory"),
-    "config is a link out": ("safetensors", lambda d: move_out(d / "config.json"), "out of its directory"),
-    "a shard is a link out": (SHARDED, lambda d: move_out(next(d.glob("model-00001-*"))), "out of its directory"),
+    "weights are a link out": ("safetensors", lambda d: move_out(d / "model.safetensors"), "outside its directory"),
+    "config is a link out": ("safetensors", lambda d: move_out(d / "config.json"), "outside its directory"),
+    "a shard is a link out": (SHARDED, lambda d: move_out(next(d.glob("model-00001-*"))), "outside its directory"),
     "a shard is a pipe": (SHARDED, lambda d: into_pipe(next(d.glob("model-00001-*"))), "is not a file but a pipe"),
     "a shard is a device": (SHARDED, lambda d: into_device(next(d.glob("model-00001-*"))), "not a file but a dev"),
     "other shard": (SHARDED, lambda d: change_index(d, lambda p: drop(p, min(p))), "has other tensors than"),
@@ -309,17 +312,17 @@ def test_another_esm2_is_refused(classifier, tmp_path, form, change, message):
 REFUSED_DNABERT = {
     "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), r"not a readable tokenizer\.json"),
     "tokenizer is a pipe": (lambda d: into_pipe(d / "tokenizer.json"), "is not a file but a pipe"),
-    "tokenizer is a link out": (lambda d: link_out(d / "tokenizer.json"), "out of its directory"),
+    "tokenizer is a link out": (lambda d: link_out(d / "tokenizer.json"), "outside its directory"),
     "tokenizer of 68 MB": (lambda d: grow(d / "tokenizer.json", (1 << 26) + 1), "it has more than 67,108,864 bytes"),
     "weights are a pipe": (lambda d: into_pipe(d / "pytorch_model.bin"), "has none of"),
-    "larger tokenizer": (lambda d: write_tokenizer(d / "tokenizer.json", 90), "has 90 tokens, the weights 60"),
+    "larger tokenizer": (lambda d: write_tokenizer(d / "tokenizer.json", 90), "has 90 tokens, but the weights have 60"),
     "no eps": (lambda d: change_json(d / "config.json", layer_norm_eps=None), "eps must be a number"),
     "eps 0": (lambda d: change_json(d / "config.json", layer_norm_eps=0), "eps above 0"),
     "eps infinite": (lambda d: change_json(d / "config.json", layer_norm_eps=float("inf")), "eps must be a number"),
     "heads 0": (lambda d: change_json(d / "config.json", num_attention_heads=0), "multiple of its heads"),
     "not a pickle": (lambda d: (d / "pytorch_model.bin").write_bytes(b"x" * 100), "not a file of tensors"),
     "truncated": (lambda d: cut(d / "pytorch_model.bin"), "not a file of tensors"),
-    "a module": (lambda d: torch.save(nn.Linear(2, 2), d / "pytorch_model.bin"), r"'torch\.nn.*Linear'; nothing in it"),
+    "a module": (lambda d: torch.save(nn.Linear(2, 2), d / "pytorch_model.bin"), r"'torch\.nn.*Linear'; no code in it"),
 }
 
 
@@ -412,7 +415,7 @@ def test_a_snapshot_of_the_cache_has_links_to_its_blobs(classifier, tmp_path):
     assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
     (snapshot / "config.json").unlink()
     (snapshot / "config.json").symlink_to(tmp_path / "dnabert" / "config.json")
-    with pytest.raises(ModelError, match="out of its directory"):
+    with pytest.raises(ModelError, match="outside its directory"):
         published.import_model(classifier[0], 500, tmp_path / "other", dnabert, snapshot)
 
 
@@ -451,6 +454,6 @@ def test_the_place_where_a_model_is_made_must_be_the_users_own(published_size, t
     place.chmod(0o777)
     with private_directory(place):
         assert place.stat().st_mode & 0o777 == 0o700
-        with pytest.raises(OutputError, match=r"another program is at work in .*\.m\.import"):
+        with pytest.raises(OutputError, match=r"another program uses .*\.m\.import"):
             published.import_model(published_size, 300, tmp_path / "m")
     published.import_model(published_size, 300, tmp_path / "m")

@@ -293,7 +293,7 @@ def test_qualities_are_printable_ascii(tmp_path: Path, quality: bytes, name: byt
         f": line 13: record {name.decode(errors='surrogateescape')!r}: {chr(quality[0])!a} at position 2 of its"
         in message
     )
-    assert "qualities, which are printable ASCII" in message
+    assert "qualities, which must be printable ASCII" in message
 
 
 def test_all_qualities_there_are(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from virnucpro.pipeline.regions import Landscape, Region, posteriors, regions
 
-LANDSCAPE = Landscape(virus_length=1000, other_length=4000, weight=0.7, neutral=-0.4)
+LANDSCAPE = Landscape(virus_length=1000, other_length=4000, weight=0.7, evidence_offset=-0.4)
 
 
 def by_all_paths(evidence, step, at):
@@ -20,7 +20,7 @@ def by_all_paths(evidence, step, at):
             p *= change[before, now]
         for state, value in zip(path, evidence, strict=True):
             if state and not np.isnan(value):
-                p *= np.exp(at.weight * (value - at.neutral))
+                p *= np.exp(at.weight * (value - at.evidence_offset))
         total += p
         found += p * np.array(path)
     return found / total

@@ -132,13 +132,13 @@ def earlier_run(path: Path) -> RunDirectory:
     return directory
 
 
-@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_run_begins_once_and_not_before_it_must(tmp_path, anew, keep):
+def test_a_run_begins_once_and_not_before_it_must(tmp_path, fresh, keep):
     directory = earlier_run(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     directory.begin()  # nothing was prepared, as on a worker
-    directory.prepare(Manifest("running", {"run": "new"}), anew=anew, keep_results=keep)
+    directory.prepare(Manifest("running", {"run": "new"}), fresh=fresh, keep_results=keep)
     assert sorted(tmp_path.rglob("*")) == before
     threads = [threading.Thread(target=directory.begin) for _ in range(4)]
     for thread in threads:
@@ -149,7 +149,7 @@ def test_a_run_begins_once_and_not_before_it_must(tmp_path, anew, keep):
     left = {path.name for path in tmp_path.rglob("*")}
     assert left - {"units"} == {
         "run.json", "mine.txt",
-        *(() if anew else ("unit_000000",)), *(("records.tsv", "report.html") if keep else ()),
+        *(() if fresh else ("unit_000000",)), *(("records.tsv", "report.html") if keep else ()),
     }  # fmt: skip
     (tmp_path / "records.tsv").write_text("new")
     directory.begin()

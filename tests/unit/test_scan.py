@@ -13,7 +13,7 @@ from support.commands import run
 
 from virnucpro._optional import OptionalPackage
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.regions import Region, strangeness
+from virnucpro.pipeline.regions import Region, kmer_divergence
 from virnucpro.report.tracks import draw_track
 from virnucpro.run.scan import ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
 from virnucpro.seq import read_records
@@ -115,34 +115,34 @@ def test_a_piece_of_another_composition_is_strange():
     other = rng.choice(list(b"ACGT"), 10_000, p=(0.4, 0.1, 0.1, 0.4)).astype(np.uint8).tobytes()
     sequence = usual[:60_000] + other + usual[60_000:]
     middles = list(range(250, len(sequence), 250))
-    found = strangeness(sequence, middles)
+    found = kmer_divergence(sequence, middles)
     inside = np.array([62_000 <= middle < 68_000 for middle in middles])
     assert found[inside].min() == 8
     assert abs(np.median(found[~inside])) < 0.1
     reverse = sequence[::-1].translate(bytes.maketrans(b"ACGT", b"TGCA"))
     np.testing.assert_allclose(
-        strangeness(reverse, [len(sequence) - m for m in middles]), found, atol=0.2
+        kmer_divergence(reverse, [len(sequence) - m for m in middles]), found, atol=0.2
     )  # stretches are off by 3 nt
-    assert not strangeness(sequence[:99_999], middles[:9]).any()  # too short to know what is usual
+    assert not kmer_divergence(sequence[:99_999], middles[:9]).any()  # too short to know what is usual
 
 
 def test_gaps_and_u_are_not_strange():
     rng = np.random.default_rng(1)
     usual = rng.choice(list(b"ACGT"), 150_000, p=(0.2, 0.3, 0.3, 0.2)).astype(np.uint8).tobytes()
     middles = list(range(250, len(usual), 250))
-    found = strangeness(usual, middles)
-    np.testing.assert_array_equal(strangeness(usual.replace(b"T", b"U"), middles), found)
+    found = kmer_divergence(usual, middles)
+    np.testing.assert_array_equal(kmer_divergence(usual.replace(b"T", b"U"), middles), found)
     gap = 20_000
     cut = usual[:75_000] + b"N" * gap + usual[75_000:]
     around = [middle + gap * (middle >= 75_000) for middle in middles]
-    np.testing.assert_allclose(strangeness(cut, around), found, atol=0.5)
+    np.testing.assert_allclose(kmer_divergence(cut, around), found, atol=0.5)
     scattered = np.frombuffer(usual, np.uint8).copy()
     scattered[50_000:70_000:20] = ord("N")
-    letters = strangeness(scattered.tobytes(), middles)
+    letters = kmer_divergence(scattered.tobytes(), middles)
     assert abs(np.median(letters[200:280])) < 1  # 20 % of the 4-mers there have an N
     assert letters.max() < 8
     for nothing in (b"N" * 150_000, b"AN" * 75_000, b"N" * 60_000 + usual[:60_000]):
-        assert not strangeness(nothing, middles[:9]).any()
+        assert not kmer_divergence(nothing, middles[:9]).any()
 
 
 def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch, capsys):
@@ -154,7 +154,7 @@ def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
     assert run(*command) == 0
     assert (tmp_path / "out" / "regions.tsv").exists()
-    assert "no figures, for want of matplotlib: pip install 'virnucpro[report]'" in capsys.readouterr().err
+    assert "no figures, because matplotlib is not installed: pip install 'virnucpro[report]'" in capsys.readouterr().err
 
 
 def test_ids_of_any_bytes_are_kept_and_tables_come_before_figures(tmp_path):

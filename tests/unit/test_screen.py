@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from as_objects import chunks
+from specified_types import Chunk
 
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import BUNDLED
-from virnucpro.seq import Limits, repetition, screened_chunks
-from virnucpro.types import Chunk, Record, Status
+from virnucpro.pretrained.locations import BUNDLED
+from virnucpro.seq.screen import Limits, repetitions
+from virnucpro.seq.strings import Strings
+from virnucpro.types import Record, Status
 
 # Letters as they are: what is cut and filled of them is in test_letters.py.
 LIMITS = Limits(min_length=10, chunk_length=20, max_ambiguous=0.5, pieces=False)
@@ -25,7 +28,7 @@ def test_the_defaults_are_those_of_the_bundled_model() -> None:
     ],
 )
 def test_records_that_are_not_cut(sequence: bytes, status: Status, reason: str) -> None:
-    assert list(screened_chunks(Record("r", sequence), LIMITS)) == [(None, status, reason)]
+    assert chunks(Record("r", sequence), LIMITS) == [(None, status, reason)]
 
 
 @pytest.mark.parametrize(
@@ -38,17 +41,21 @@ def test_records_that_are_not_cut(sequence: bytes, status: Status, reason: str) 
     ],
 )
 def test_ambiguity(sequence: bytes, status: Status) -> None:
-    [(chunk, found, reason)] = screened_chunks(Record("r", sequence), LIMITS)
+    [(chunk, found, reason)] = chunks(Record("r", sequence), LIMITS)
     assert (chunk, found) == (Chunk("r", 1, 0, sequence), status)
     assert reason == ("" if status is Status.OK else "60% of the letters are not A, C, G, T or U")
 
 
 def test_every_chunk_is_judged_alone() -> None:
-    found = list(screened_chunks(Record("r", b"N" * 20 + b"GATTACAGCCTGAGGTCAAT"), LIMITS))
+    found = chunks(Record("r", b"N" * 20 + b"GATTACAGCCTGAGGTCAAT"), LIMITS)
     assert [(chunk.start, status) for chunk, status, _ in found if chunk] == [
         (0, Status.TOO_AMBIGUOUS),
         (20, Status.OK),
     ]
+
+
+def repetition(sequence: bytes) -> float:
+    return float(repetitions(Strings.of([sequence]))[0])
 
 
 def plain_repetition(sequence: bytes) -> float:
@@ -85,7 +92,7 @@ def test_repetition_equals_a_plain_loop():
 
 def test_simple_chunks_are_not_scored():
     limits = Limits(10, 40, 0.5, max_repetition=0.3)
-    found = list(screened_chunks(Record("r", b"AC" * 20 + b"GATTACAGCCTGAGGTCAAT" * 2), limits))
+    found = chunks(Record("r", b"AC" * 20 + b"GATTACAGCCTGAGGTCAAT" * 2), limits)
     assert [(status, reason) for _, status, reason in found] == [
         (Status.LOW_COMPLEXITY, "49% of the pairs of triplets are equal"),
         (Status.OK, ""),
@@ -106,7 +113,7 @@ def test_simple_chunks_are_not_scored():
 )
 def test_the_chunks_of_a_pair_follow_each_other(first, second, expected):
     pair = Record("p", b"", mates=(Record("p/1", first), Record("p/2", second)))
-    found = list(screened_chunks(pair, LIMITS))
+    found = chunks(pair, LIMITS)
     assert [(c.index, c.start, c.start + len(c.sequence), status) for c, status, _ in found] == expected
     assert all(chunk.record_id == "p" for chunk, _, _ in found)
     joined = b"".join(chunk.sequence for chunk, _, _ in found)
@@ -122,4 +129,4 @@ def test_the_chunks_of_a_pair_follow_each_other(first, second, expected):
 )
 def test_pairs_that_are_not_cut(first, second, status, reason):
     pair = Record("p", b"", mates=(Record("p", first), Record("p", second)))
-    assert list(screened_chunks(pair, LIMITS)) == [(None, status, reason)]
+    assert chunks(pair, LIMITS) == [(None, status, reason)]

@@ -19,6 +19,7 @@ from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embeddings import EmbedRequest
 from virnucpro.run.request import Request
 from virnucpro.run.scan import Scanner, ScanSettings
+from virnucpro.run.units import unit_size
 
 NO_NUMBERS = ["abc", "5", "", None, True, False, math.nan, math.inf, -math.inf, [1], 1j, slice(3)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lambda.fa"
@@ -48,9 +49,9 @@ def test_numbers_and_their_bounds():
         number("x", 2.0, whole=True)
 
 
-@pytest.mark.parametrize("field", ["virus_length", "other_length", "weight", "neutral", "composition"])
+@pytest.mark.parametrize("field", ["virus_length", "other_length", "weight", "evidence_offset", "composition"])
 def test_a_landscape_of_numbers(field):
-    for value in (*NO_NUMBERS, *(() if field == "neutral" else (-1,)), *((0,) if "length" in field else ())):
+    for value in (*NO_NUMBERS, *(() if field == "evidence_offset" else (-1,)), *((0,) if "length" in field else ())):
         with pytest.raises(ConfigError, match=f"{field} must be"):
             Landscape(**{field: value})
         with pytest.raises(ConfigError, match=f"{field} must be"):
@@ -75,12 +76,19 @@ def test_settings_of_a_scan(lab, name):
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 0, -1, 1.5], ids=repr)
 def test_requests(tmp_path, value):
-    with pytest.raises(ConfigError, match=r"^unit_records must be"):
-        Request([EXAMPLE], tmp_path, unit_records=value)
+    if value is not None:
+        with pytest.raises(ConfigError, match=r"^unit_records must be"):
+            Request([EXAMPLE], tmp_path, unit_records=value)
     for field, least in (("layer", 0), ("max_length", 1)):
         if value is not None and (value != least or isinstance(value, bool)):
             with pytest.raises(ConfigError, match=rf"^{field} must be"):
                 EmbedRequest([EXAMPLE], tmp_path, **{field: value})
+
+
+def test_units_suit_the_device_unless_their_size_is_asked_for():
+    assert unit_size("cpu") == (1024, 1 << 20)
+    assert unit_size("cuda") == unit_size("cuda:1") == (8192, 1 << 22)
+    assert (unit_size("cpu", 5), unit_size("cuda:0", 5)) == ((5, 1 << 20), (5, 1 << 22))
 
 
 def test_inputs_of_requests_and_predict_are_paths():

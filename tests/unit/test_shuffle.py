@@ -7,7 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.seq import Limits, repetition, reverse_complement
+from virnucpro.seq.frame_table import reverse_complement
+from virnucpro.seq.screen import Limits, repetitions
+from virnucpro.seq.strings import Strings
 from virnucpro.train.shuffle import ADAPTERS, artefact, shuffle_dinucleotides
 
 
@@ -60,7 +62,7 @@ def test_artefacts_are_repeats_or_adapters():
     assert {len(sequence) for sequence in made} == {150}
     repeats = [s for s in made if any(s[period:] == s[:-period] for period in range(1, 7))]
     assert 70 < len(repeats) < 130
-    assert min(map(repetition, repeats)) > Limits().max_repetition
+    assert repetitions(Strings.of(repeats)).min() > Limits().max_repetition
     for sequence in set(made) - set(repeats):
         assert sequence[:33] in known
         assert sum(sequence[i : i + 12] in known for i in range(138)) > 60

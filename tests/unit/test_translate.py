@@ -1,18 +1,18 @@
 """The two frame rules on sequences that can be worked out by hand."""
 
+import as_objects
 import pytest
+from specified_types import Chunk, Frame
 
 from virnucpro.config import FrameRule
-from virnucpro.seq import frames_of, reverse_complement
-from virnucpro.seq.frame_table import _BLOCK_NT
-from virnucpro.types import Chunk, Frame
+from virnucpro.seq.frame_table import _BLOCK_NT, reverse_complement
 
 STOP_FREE = FrameRule("stop_free")
 STOPS = b"TAACTAACTAA"  # a stop in each forward frame
 
 
 def frames(sequence: bytes, rule: FrameRule) -> dict[str, Frame]:
-    (kept,) = frames_of([Chunk("r", 1, 0, sequence)], rule)
+    (kept,) = as_objects.frames([Chunk("r", 1, 0, sequence)], rule)
     return {frame.id.removeprefix("r_chunk_1"): frame for frame in kept}
 
 
@@ -20,7 +20,7 @@ def test_whole_standard_code() -> None:
     codons = [a + b + c for a in "TCAG" for b in "TCAG" for c in "TCAG"]
     expected = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
     chunks = [Chunk("r", 1, 0, codon.encode()) for codon in codons]
-    first = [kept[0] if kept and kept[0].strand == 1 else None for kept in frames_of(chunks, STOP_FREE)]
+    first = [kept[0] if kept and kept[0].strand == 1 else None for kept in as_objects.frames(chunks, STOP_FREE)]
     assert "".join(frame.protein.decode() if frame else "*" for frame in first) == expected
 
 
@@ -117,7 +117,7 @@ def test_longest_segments_breaks_ties_by_protein() -> None:
 def test_result_is_aligned_to_the_chunks_over_many_blocks() -> None:
     sequences = [b"GCC" * 50, b"", STOPS + b"TTAGTTAGTTA", b"A", b"ATGNNNGCC"] * (_BLOCK_NT // 60)
     chunks = [Chunk("r", i, 0, sequence) for i, sequence in enumerate(sequences, start=1)]
-    result = frames_of(chunks, STOP_FREE)
+    result = as_objects.frames(chunks, STOP_FREE)
     assert len(result) == len(chunks)
     assert [len(kept) for kept in result[:5]] == [6, 0, 0, 0, 2]
     for chunk, kept, model in zip(chunks, result, result[:5] * (len(chunks) // 5), strict=True):
@@ -126,7 +126,7 @@ def test_result_is_aligned_to_the_chunks_over_many_blocks() -> None:
 
 
 def test_no_chunks() -> None:
-    assert frames_of([], STOP_FREE) == []
+    assert as_objects.frames([], STOP_FREE) == []
 
 
 def test_reverse_complement_leaves_other_letters() -> None:

@@ -101,7 +101,7 @@ def test_taxa_and_lengths_are_used_where_a_table_has_them(tmp_path, caplog):
 
 @pytest.mark.parametrize("edges", [(300, 150), (0, 10), (10, 10)])
 def test_borders_must_rise(tmp_path, edges):
-    with pytest.raises(ConfigError, match=f"must rise from above 0, got {edges[0]}, {edges[1]}"):
+    with pytest.raises(ConfigError, match=f"must be above 0 and increase, got {edges[0]}, {edges[1]}"):
         evaluate_tables(*tables(tmp_path), edges=edges)
 
 

@@ -18,8 +18,8 @@ from virnucpro.pretrained.weights import (
     DNABERT_S,
     ESM2_FAIR,
     ESM2_HUGGING_FACE,
-    fill,
     load_fair_esm,
+    load_state,
     load_tensors,
     map_keys,
     save_module,
@@ -149,7 +149,7 @@ def test_a_lost_projection_and_a_key_given_twice_are_refused():
         map_keys(twice, ESM2_FAIR, "file")
 
 
-# ---- fill
+# ---- load_state
 
 
 def small_module():
@@ -162,7 +162,7 @@ def without(state, key):
 
 BAD_STATES = {
     "missing": (lambda s: without(s, "0.bias"), r"lacks 1 tensors.*'0\.bias'"),
-    "extra": (lambda s: s | {"2.weight": torch.zeros(1)}, r"has 1 tensors that the model has not.*'2\.weight'"),
+    "extra": (lambda s: s | {"2.weight": torch.zeros(1)}, r"has 1 tensors that the model does not have.*'2\.weight'"),
     "transposed": (lambda s: s | {"0.weight": s["0.weight"].T}, r"'0\.weight' has shape \(3, 2\), needs \(2, 3\)"),
     "same size": (lambda s: s | {"0.weight": torch.zeros(6)}, r"has shape \(6,\), needs \(2, 3\)"),
     "would broadcast": (lambda s: s | {"0.bias": torch.zeros(1)}, r"has shape \(1,\), needs \(2,\)"),
@@ -177,14 +177,14 @@ def test_fill_refuses_and_copies_nothing(change, message):
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = change({name: value + 1 for name, value in small_module().state_dict().items()})
     with pytest.raises(ModelError, match=f"file.*{message}"):
-        fill(module, state, "file")
+        load_state(module, state, "file")
     assert all(value.equal(before[name]) for name, value in module.state_dict().items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_fill_casts_floats_to_the_modules_own(dtype):
     module, state = small_module(), small_module().state_dict()
-    fill(module, {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, "file")
+    load_state(module, {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, "file")
     assert module[0].weight.dtype == torch.float32
     assert module[0].weight.equal(state["0.weight"].to(dtype).float())
 
@@ -266,7 +266,7 @@ def test_our_own_files_come_back(tmp_path, module):
     assert all(state[name].equal(value) for name, value in module.state_dict().items())
     halved = load_tensors(tmp_path / "b.safetensors")
     assert {v.dtype for v in halved.values()} <= {torch.float16, torch.int64}
-    fill(module, halved, "file")
+    load_state(module, halved, "file")
     assert sha256(tmp_path / "a.safetensors") != sha256(tmp_path / "b.safetensors")
 
 
@@ -276,7 +276,7 @@ MEASURE = """
 import resource, sys, torch
 from pathlib import Path
 from virnucpro.models import ESM2, ESM2Config
-from virnucpro.pretrained.weights import fill, load_tensors, shapes_only
+from virnucpro.pretrained.weights import load_state, load_tensors, shapes_only
 
 def used():
     with open("/proc/self/status") as file:
@@ -287,7 +287,7 @@ path, dtype = Path(sys.argv[1]), getattr(torch, sys.argv[2])
 before, peak_before = used(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 with shapes_only():
     model = ESM2(ESM2Config(2, 1280, 20))
-fill(model, load_tensors(path), "file")
+load_state(model, load_tensors(path), "file")
 model.place("cpu", dtype)
 sum(p.sum().item() for p in model.state_dict().values())  # whatever was left on the disk is read now
 size = path.stat().st_size

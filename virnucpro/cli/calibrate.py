@@ -9,16 +9,17 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.print_tables import print_line, print_progress
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def calibrate(
     model: Annotated[str, typer.Argument(help="Name or directory of a model.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", help="Data directory with SPLIT/CLASS.fna files.")],
     output: options.OutputDirectory,
-    split: Annotated[str, typer.Option("--split", help="Which split: not the one it was trained on.")] = "val",
+    split: Annotated[str, typer.Option("--split", help="Split of the data; not the one used for training.")] = "val",
     windows: Annotated[
-        int, typer.Option("--windows", min=20, help="Windows of each host class and length; of virus three times.")
+        int,
+        typer.Option("--windows", min=20, help="Windows of each host class and length; of virus three times as many."),
     ] = 250,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random numbers.")] = 0,
     device: options.Device = "auto",
@@ -29,18 +30,19 @@ def calibrate(
     """Calibrate a model on labelled genomes.
 
     Writes the model with its calibration: scores become probabilities and presets get their thresholds, for each
-    length. Prints what each preset finds and passes as the tables of a model card. docs/scores.md says what is
-    computed.
+    length. Prints the recall and false positives of each preset as tables for a model card. docs/scores.md explains
+    the method.
 
     Example: virnucpro calibrate MODEL --data DATA -o CALIBRATED
     """
-    make_sums_reproducible()
+    prepare_for_torch()
     import shutil
     from dataclasses import replace
 
     from virnucpro.config import Options
     from virnucpro.evaluate.genomes import data_files, read_genomes
-    from virnucpro.pretrained.registry import find_model, load_model
+    from virnucpro.pretrained.locations import find_model
+    from virnucpro.pretrained.registry import load_model
     from virnucpro.run.replacement import any_of, refuse_directory, replaced_files
     from virnucpro.train.calibrate import MAX_REPETITION, Scorer
     from virnucpro.train.calibrate import calibrate as fit

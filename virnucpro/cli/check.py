@@ -20,10 +20,10 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Tell what is wrong or odd in input files, without a model.
+    """Report errors and oddities in input files, without a model.
 
     Prints on standard output a line for each error, a warning for each kind of oddity with the first record
-    that has it, and a summary of each file. The exit code is that of `predict`: 0 if it would read everything.
+    that has it, and a summary of each file. The exit code is that of `predict`: 0 if it could read all files.
 
     Example: virnucpro check reads.fastq.gz contigs.fa
     """
@@ -35,7 +35,7 @@ def check(
     from virnucpro.seq.screen import Limits
 
     refuse_stdout(inputs)
-    all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # else --quiet: errors only
+    all_of_it = logging.getLogger().isEnabledFor(logging.WARNING)  # --quiet: errors only
     limits = Limits() if min_length is None else Limits(min_length=min_length)
     ids: set[int] = set()
     code = 0

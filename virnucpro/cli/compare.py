@@ -22,11 +22,11 @@ def compare(
         Path | None, typer.Option("--kraken-report", help="Kraken2's --report of the same run.", show_default=False)
     ] = None,
 ) -> None:
-    """Compare what several tools call virus.
+    """Compare the viral calls of several tools.
 
-    Prints how far they agree, and what each calls alone. Knows its own records.tsv, geNomad
-    (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger, DeepMicroClass, VirSorter2 (final-viral-score.tsv) and
-    Kraken2 (--output, with --kraken-report) by their columns.
+    Prints how far the tools agree, and what each calls alone. Recognises by their columns the tables of virnucpro
+    (records.tsv), geNomad (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger, DeepMicroClass, VirSorter2
+    (final-viral-score.tsv) and Kraken2 (--output, with --kraken-report).
 
     Example: virnucpro compare calls/records.tsv genomad_virus_summary.tsv -o all.tsv
     """

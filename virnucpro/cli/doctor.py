@@ -20,7 +20,8 @@ def doctor() -> None:
     from virnucpro.environment import default_threads
     from virnucpro.errors import ModelError
     from virnucpro.models.packed_attention import explain_backends
-    from virnucpro.pretrained.registry import SHIPPED, list_models, load_model
+    from virnucpro.pretrained.locations import SHIPPED, list_models
+    from virnucpro.pretrained.registry import load_model
 
     console = Console(markup=False)
     console.print(f"virnucpro {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
@@ -30,7 +31,7 @@ def doctor() -> None:
         properties = torch.cuda.get_device_properties(device)
         console.print(f"{device}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if not devices:
-        console.print("GPU: none that torch can use")
+        console.print("GPU: torch finds none that it can use")
 
     packages = Table(
         "optional package", "installed", "needed", "purpose", title="Optional packages", title_justify="left"
@@ -55,11 +56,11 @@ def doctor() -> None:
     damaged = False
     for name, directory in list_models().items():
         try:
-            if name not in SHIPPED:  # may have many gigabytes: `virnucpro models verify` reads them
+            if name not in SHIPPED:  # it may have many gigabytes; `virnucpro models verify` reads them
                 print_line(f"model {name}: {directory}")
                 continue
             checksums = load_model(name).description.checksums
-            print_line(f"model {name}: whole; " + ", ".join(f"{k} {v[:12]}" for k, v in checksums.items()))
+            print_line(f"model {name}: complete; " + ", ".join(f"{k} {v[:12]}" for k, v in checksums.items()))
         except ModelError as error:
             damaged = True
             print_line(f"model {name}: {error}")

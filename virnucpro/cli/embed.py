@@ -9,7 +9,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def embed(
@@ -20,18 +20,22 @@ def embed(
     model: Annotated[str, typer.Option("--model", help="Name or directory of a model or language model.")] = "bundled",
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="protein or nucleotide; default: the model's only one, or protein but no DNA."),
+        typer.Option(
+            "--kind", help="protein or nucleotide; default: the model's only kind, or protein, with DNA refused."
+        ),
     ] = None,
     layer: Annotated[
         int | None, typer.Option("--layer", help="Layer to read, 0 is the embedding; default: the last.")
     ] = None,
-    per_residue: Annotated[bool, typer.Option("--per-residue", help="Keep one vector a residue.")] = False,
+    per_residue: Annotated[bool, typer.Option("--per-residue", help="Keep one vector per residue.")] = False,
     max_length: Annotated[
         int | None,
-        typer.Option("--max-length", min=1, help="Longest sequence taken whole, letters; default: 1022 aa, 10000 nt."),
+        typer.Option(
+            "--max-length", min=1, help="Longest sequence embedded whole, letters; default: 1022 aa, 10000 nt."
+        ),
     ] = None,
     long: Annotated[
-        Literal["window", "refuse"], typer.Option("--long", help="What to do with longer ones.")
+        Literal["window", "refuse"], typer.Option("--long", help="What to do with longer sequences.")
     ] = "window",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -47,9 +51,9 @@ def embed(
 ) -> None:
     """Write an embedding of each sequence, or of each residue.
 
-    Writes embeddings_NNNNN.safetensors (tensor `embeddings`, float32; mean-pooled or one row a residue), ids.tsv
-    (where each sequence's rows are, in input order) and run.json. A longer sequence than --max-length is cut into
-    windows whose mean is taken, or refused.
+    Writes embeddings_NNNNN.safetensors (tensor `embeddings`, float32; mean-pooled or one row per residue), ids.tsv
+    (the rows of each sequence, in input order) and run.json. A sequence longer than --max-length is cut into
+    windows, whose mean is its vector, or refused.
 
     Gaps, and * at the end, are left out of proteins.
 
@@ -57,7 +61,7 @@ def embed(
     """
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable():
-        make_sums_reproducible()
+        prepare_for_torch()
         if_exists = options.if_exists(resume, restart)
         from virnucpro.config import ComputeOptions
         from virnucpro.run.embeddings import Embeddings, EmbedRequest

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def evaluate(
     calls: Annotated[Path, typer.Argument(help="records.tsv, or a table of another tool.", show_default=False)],
     truth: Annotated[
-        Path, typer.Option("--truth", help="Table with seq_name, class, perhaps taxon, length.", show_default=False)
+        Path, typer.Option("--truth", help="Table with seq_name, class, optionally taxon, length.", show_default=False)
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Directory for tables and plots.", show_default=False)
     ] = None,
     length_bins: Annotated[
-        str, typer.Option("--length-bins", help="Borders of length bins, nt, with commas between.")
+        str, typer.Option("--length-bins", help="Borders of length bins, nt, separated by commas.")
     ] = "150,300,500,1000,5000",
     replicates: Annotated[int, typer.Option("--replicates", min=2, help="Bootstrap replicates.")] = 200,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
@@ -34,13 +34,13 @@ def evaluate(
 ) -> None:
     """Compare calls with the truth and print the figures as JSON.
 
-    AUROC against all hosts and each host class, their mean (macro), the share of viruses found at 5 % and
-    1 % false positives, and the expected calibration error (ten bins of equal width), with 95 % bootstrap
-    intervals. With -o also by length bin and host class: evaluation.json, evaluation.tsv, roc.png,
+    The figures are AUROC against all hosts and each host class, their mean (macro), the share of viruses found at
+    5 % and 1 % false positives, and the expected calibration error (ten bins of equal width), with 95 % bootstrap
+    intervals. -o writes them also by length bin and host class: evaluation.json, evaluation.tsv, roc.png,
     calibration.png and scores.png.
 
     CALLS may be records.tsv or a table of geNomad (*_nn_classification.tsv, *_virus_summary.tsv), Jaeger or
-    DeepMicroClass; the header tells which.
+    DeepMicroClass, recognised by its header.
 
     Example: virnucpro evaluate calls.tsv --truth truth.tsv -o figures
     """
@@ -54,9 +54,9 @@ def evaluate(
     try:
         edges = [int(border) for border in length_bins.split(",")]
     except ValueError:
-        raise ConfigError(f"--length-bins must be whole numbers with commas between, got {length_bins!r}") from None
+        raise ConfigError(f"--length-bins must be whole numbers separated by commas, got {length_bins!r}") from None
     refuse_stdout((calls, truth))
-    drawn = output is not None and plots and can_draw("png", asked=True)  # says before the work what is missing
+    drawn = output is not None and plots and can_draw("png", asked=True)  # reports a missing package before the work
     own = any_of((*EVALUATION_FILES, *EVALUATION_PLOTS))
     with replaced_files(output, restart, (calls, truth), own) if output is not None else nullcontext() as folder:
         found = evaluate_tables(truth, calls, Bootstrap(replicates, seed), edges)
@@ -67,7 +67,7 @@ def evaluate(
         return
     if drawn:
         with locked(output):
-            _plot(found.sample, output)  # after the tables, which no figure may cost
+            _plot(found.sample, output)  # after the tables, so that a failing figure costs no table
     options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
 
 

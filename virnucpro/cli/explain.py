@@ -14,13 +14,13 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Output directory of a finished `predict`.", show_default=False)],
     record: Annotated[str, typer.Argument(help="Id of a record.", show_default=False)],
 ) -> None:
-    """Tell why a record was called as it was.
+    """Explain the call of a record.
 
-    Prints filters passed and failed, windows, frames and their scores.
+    Prints the filters passed and failed, the windows and the frames with their scores.
 
     Example: virnucpro explain calls contig_17
     """
     from virnucpro.report.explain import explain as lines_on
 
     for line in lines_on(run, record):
-        print_line(line, bytes_to_files=True)  # so that an id of another character set can be searched for
+        print_line(line, bytes_to_files=True)  # so that ids of other character sets can be searched for

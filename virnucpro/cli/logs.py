@@ -1,4 +1,4 @@
-"""How messages look on stderr: lines for people, or with --json-log an object a line for programs."""
+"""Format messages on stderr: as lines for people, or with --json-log as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTICE = 35  # as in pipeline.progress, which is imported by the commands that r
 
 
 class Lines(PrintableFormatter):
-    """What a run says with the program's name, warnings with their level."""
+    """Lines that begin with the program's name; warnings also show their level."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = getattr(record, "event", None)
@@ -25,7 +25,7 @@ class Lines(PrintableFormatter):
         return f"{begin}: {super().format(record)}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Return a message as one line; one that has parts gives each its own line on a terminal."""
+        """Return a message as one line, or on a terminal as one line per part."""
         parts = getattr(record, "parts", None)
         if parts and sys.stderr.isatty():
             return "\n  ".join(map(printable, parts))
@@ -33,7 +33,7 @@ class Lines(PrintableFormatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, event, message, and what more the event has."""
+    """One JSON object per line: time (UTC), level, event, message, and further fields of the event."""
 
     json_lines = True
 
@@ -55,7 +55,7 @@ else:
 
 
 class _Stderr(_StreamHandler):
-    """Writes to what is stderr at the moment, which a progress bar replaces while it is drawn."""
+    """Writes to the current sys.stderr, which a progress bar replaces while it is shown."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -73,6 +73,6 @@ def set_up(level: int, json_lines: bool) -> None:
 
 
 def report_error(error: VirnucproError, message: str = "") -> None:
-    """Say why the program ends, by another message than the error's own if one is given."""
+    """Report the error that ends the program, with `message` instead of its own if given."""
     fields = {"exit_code": error.exit_code, "kind": type(error).__name__}
     logging.getLogger("virnucpro").error("%s", message or error, extra={"event": "error", "fields": fields})

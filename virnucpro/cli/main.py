@@ -1,4 +1,4 @@
-"""The command line: one thin file per command; only this one turns errors into exit codes."""
+"""The command line: one thin file per command; only this module turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from virnucpro.printable import printable
 
 EXIT_CODES = """
 Exit codes: 0 success, 1 the run failed, 2 wrong usage, 65 bad input, 66 missing input, 75 stopped by SIGTERM, 130 by
-Ctrl-C; `predict --resume` goes on after both.
+Ctrl-C; `predict --resume` continues a stopped run.
 """
 
 HELP = """
@@ -48,10 +48,10 @@ Find viral sequences among short DNA: reads, contigs, genomes.
 
 \b
   virnucpro predict reads.fastq.gz -o out    then open out/report.html
-  virnucpro COMMAND --help                   all that a command can do
+  virnucpro COMMAND --help                   all options of a command
 """
 
-# What typer raises for wrong options and arguments. Some of its versions bring their own copy of click.
+# What typer raises for wrong options and arguments. Some versions of it contain their own copy of click.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
@@ -59,7 +59,7 @@ app = typer.Typer(
     help=HELP,
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    rich_markup_mode=None,  # boxes leave the words a quarter of a narrow terminal
+    rich_markup_mode=None,  # its boxes leave only a quarter of a narrow terminal for text
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -97,9 +97,12 @@ def _options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is chosen and why.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Also print details, such as the chosen backends.")
+    ] = False,
     json_log: Annotated[
-        bool, typer.Option("--json-log", help="Messages, progress and summary as a JSON object a line, on stderr.")
+        bool,
+        typer.Option("--json-log", help="Print messages, progress and summary on stderr as one JSON object per line."),
     ] = False,
 ) -> None:
     logs.set_up(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING, json_log)
@@ -107,21 +110,21 @@ def _options(
 
 
 def _fill_closed_streams() -> None:
-    """Open /dev/null for standard streams that are closed, so that no file of the run gets their numbers.
+    """Open /dev/null for closed standard streams, so that no file of the run gets their numbers.
 
-    Reading standard input or writing standard output is then an error; messages on stderr are lost.
+    Reading standard input or writing standard output then fails; messages on stderr are lost.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, flags)  # takes the lowest number that is free
+            os.open(os.devnull, flags)  # gets the lowest free number
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or io.StringIO()
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    """Run a command; return its exit code: 2 of wrong usage, 1 of a question that was not answered."""
+    """Run a command; return its exit code: 2 for wrong usage, 1 for an aborted prompt."""
     try:
         return int(app(args=None if argv is None else list(argv), standalone_mode=False) or 0)
     except typer.Abort:
@@ -135,8 +138,11 @@ def _run(argv: Sequence[str] | None) -> int:
         return int(error.exit_code)
 
 
+_FLAGS = {"evidence_offset": "neutral"}  # fields whose flag has another name
+
+
 def with_flags(error: VirnucproError) -> str:
-    """Return the message of an error, in which the fields of options that it names are flags of the command line.
+    """Return an error's message with option fields replaced by command-line flags.
 
     >>> with_flags(ConfigError("min_score must lie in 0..1, got 2", "min_score"))
     '--min-score must lie in 0..1, got 2'
@@ -144,19 +150,22 @@ def with_flags(error: VirnucproError) -> str:
     fields = "|".join(map(re.escape, error.fields)) if isinstance(error, ConfigError) else ""
     if not fields:
         return str(error)
-    # Not within a path or another flag.
-    return re.sub(rf"(?<![\w/.-])({fields})(?![\w/-])", lambda match: f"--{match[0].replace('_', '-')}", str(error))
+
+    def flag(match: re.Match[str]) -> str:
+        return f"--{_FLAGS.get(match[0], match[0]).replace('_', '-')}"
+
+    return re.sub(rf"(?<![\w/.-])({fields})(?![\w/-])", flag, str(error))  # not within a path or another flag
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code; typer itself makes 130 of Ctrl-C."""
+    """Run the command line and exit with its code; typer itself turns Ctrl-C into 130."""
     _fill_closed_streams()
     try:
         try:
             with stoppable("run it again"):
                 code = _run(argv)
         finally:
-            sys.stdout.flush()  # what fails at exit nobody can tell of
+            sys.stdout.flush()  # a failure at exit could not be reported
         sys.exit(code)
     except VirnucproError as error:
         logs.report_error(error, with_flags(error))
@@ -166,18 +175,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         logs.report_error(lacking)
         sys.exit(lacking.exit_code)
-    except OSError as error:  # the commands tell of their own files, so that this is standard output
+    except OSError as error:  # commands report their own files, so this is standard output
         sys.stdout = io.StringIO()
         if lacking := as_memory_error(error):
             logs.report_error(lacking)
-        elif error.errno != errno.EPIPE:  # the reader closed the pipe, such as `head`
+        elif error.errno != errno.EPIPE:  # EPIPE: the reader, such as `head`, closed the pipe
             logs.report_error(OutputError(f"{error.filename or 'standard output'} cannot be used: {error.strerror}"))
         sys.exit(OutputError.exit_code)
     finally:
         try:
             sys.stderr.flush()
         except OSError:
-            sys.stderr = io.StringIO()  # or Python would end with a code of its own, 120
+            sys.stderr = io.StringIO()  # otherwise Python would exit with 120
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ def merge(
     output: options.OutputDirectory,
     restart: options.Restart = False,
 ) -> None:
-    """Make one run of the shards that `predict --shard` did.
+    """Merge the shards of `predict --shard` into one run.
 
-    The tables are the same as without shards. Shards that are missing, given twice, not complete or of different runs
-    or inputs are refused. Theirs stay as they are. With --restart, what is in the output directory stays until the new
-    tables are whole.
+    The tables are the same as without shards. The command fails if a shard is missing, given twice, not complete, or
+    of another run or input. The directories of the shards stay as they are. With --restart, the old files in the
+    output directory stay until the new tables are complete.
 
     Example: virnucpro merge shard_1 shard_2 shard_3 shard_4 -o calls
     """

@@ -23,14 +23,14 @@ def list_() -> None:
     from virnucpro.errors import ModelError
     from virnucpro.pretrained.catalogue import CATALOGUE
     from virnucpro.pretrained.description import ModelDescription
-    from virnucpro.pretrained.registry import list_models, read_description
+    from virnucpro.pretrained.locations import list_models, read_description
 
     lines = ["name\tmodel\tchunk_length\tmin_length\tdirectory"]
     known = list_models()
     for name, directory in known.items():
         try:
             described = read_description(directory)
-        except ModelError as error:  # one that is damaged hides none of the others
+        except ModelError as error:  # a damaged model must not hide the others
             logging.getLogger("virnucpro").warning("%s", error)
             lines.append("\t".join((printable(name), "NA", "NA", "NA", printable(str(directory)))))
             continue
@@ -51,7 +51,7 @@ def show(name: Annotated[str, typer.Argument(help="Name or directory of a model.
 
     Architecture, frame rule, training, figures, checksums and licence.
     """
-    from virnucpro.pretrained.registry import find_directory, read_description
+    from virnucpro.pretrained.locations import find_directory, read_description
 
     print(printable_json(json.dumps(asdict(read_description(find_directory(name))), indent=2)))
 
@@ -67,7 +67,7 @@ def download(
         str | None,
         typer.Option("--mirror", help="URL of a mirror of the Hugging Face hub, or a directory.", show_default=False),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use no network, but what is on this machine.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network, only files on this machine.")] = False,
     classifier: Annotated[
         Path | None,
         typer.Option("--classifier", help="The published 300_model.pth or 500_model.pth.", show_default=False),
@@ -75,7 +75,7 @@ def download(
 ) -> None:
     """Download a published model and make a model directory of it.
 
-    An attempt that broke off goes on.
+    A download that was interrupted continues.
 
     Example: virnucpro models download published-500
     """
@@ -88,7 +88,7 @@ def download(
         disable_progress_bars()
     if name in CATALOGUE:
         options.report(f"{name}, about {CATALOGUE[name].gigabytes:.2g} GB; licences: {CATALOGUE[name].licence}")
-    options.report(f"{name} is whole in {download_model(name, output, mirror, offline, classifier)}")
+    options.report(f"{name} is complete in {download_model(name, output, mirror, offline, classifier)}")
 
 
 @app.command("import")
@@ -98,7 +98,7 @@ def import_(
         Path | None, typer.Option("--classifier", help="The published 300_model.pth or 500_model.pth.")
     ] = None,
     chunk_length: Annotated[
-        int | None, typer.Option("--chunk-length", help="What the classifier was trained with: 300 or 500 nt.")
+        int | None, typer.Option("--chunk-length", help="Chunk length of its training: 300 or 500 nt.")
     ] = None,
     dnabert: Annotated[Path | None, typer.Option("--dnabert", help="Directory of DNABERT-S.")] = None,
     esm2: Annotated[
@@ -107,8 +107,8 @@ def import_(
 ) -> None:
     """Make a model directory of the published files.
 
-    No code in them is run. With --classifier it is a model for `predict`, which lacks the encoder that is not given: it
-    can be shown, but not be used. With --esm2 or --dnabert alone it is a language model for `embed`.
+    No code in them is run. With --classifier this makes a model for `predict`; without --dnabert or --esm2 it lacks an
+    encoder and cannot be used, only shown. With --esm2 or --dnabert alone this makes a language model for `embed`.
 
     Example: virnucpro models import --esm2 esm2_t12_35M_UR50D -o esm2-35M
     """
@@ -117,7 +117,7 @@ def import_(
     if classifier is None:
         source = esm2 or dnabert
         if source is None or (esm2 and dnabert) or chunk_length is not None:
-            raise typer.BadParameter("give --classifier and --chunk-length, or one of --esm2 and --dnabert alone")
+            raise typer.BadParameter("give --classifier and --chunk-length, or only --esm2, or only --dnabert")
         name, origin = output.absolute().name, {"file": source.absolute().name}
         import_encoder(name, "protein" if esm2 else "nucleotide", source, output, origin)
         options.report(f"{output} is complete; use it with `virnucpro embed --model {output}`")
@@ -134,7 +134,7 @@ def import_(
 def verify(name: Annotated[str, typer.Argument(help="Name or directory of a model.")] = "bundled") -> None:
     """Check every file of a model.
 
-    Looks at checksums, at names, shapes and types of tensors, and for values that are not finite.
+    Checks checksums, names, shapes and dtypes of tensors, and that all values are finite.
     """
     from virnucpro.errors import ModelError
     from virnucpro.pretrained.verification import verify_model
@@ -144,4 +144,4 @@ def verify(name: Annotated[str, typer.Argument(help="Name or directory of a mode
         print(f"{printable(file)}\t{printable(str(problem or 'ok'))}")
         problems += problem is not None
     if problems:
-        raise ModelError(f"{problems} files of the model {name!r} cannot be used; get it again")
+        raise ModelError(f"{problems} files of the model {name!r} cannot be used; download or copy it again")

@@ -20,9 +20,7 @@ Inputs = Annotated[
 ]
 OutputDirectory = Annotated[Path, typer.Option("-o", "--output", help="Output directory.", show_default=False)]
 Model = Annotated[str, typer.Option("--model", help="Name or directory of a model.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with a run that was interrupted; do only what is missing.")
-]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; do only what is missing.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace what is in the output directory.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
@@ -34,7 +32,7 @@ MaxTokens = Annotated[
     typer.Option(
         "--max-tokens",
         min=1,
-        help="Token budget of a batch; default: what suits the device.",
+        help="Token budget of a batch; default: chosen for the device.",
         show_default=False,
     ),
 ]
@@ -52,26 +50,26 @@ RayAddress = Annotated[
     typer.Option(
         "--ray-address",
         metavar="auto|HOST:PORT",
-        help="Ray cluster to join; default: RAY_ADDRESS, or this machine alone.",
+        help="Ray cluster to join; default: RAY_ADDRESS, or only this machine.",
         show_default=False,
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="Processes with a model, on Ray; default: all there is room for.", show_default=False
+        "--workers", min=1, help="Ray workers, each with a model; default: as many as fit.", show_default=False
     ),
 ]
 Gpus = Annotated[
     int | None,
     typer.Option(
-        "--gpus", min=0, help="GPUs for the workers, on Ray; default: one a worker; 0 for CPUs.", show_default=False
+        "--gpus", min=0, help="GPUs for the Ray workers; default: one each; 0: CPUs only.", show_default=False
     ),
 ]
 
 
 def if_exists(resume: bool, restart: bool) -> IfExists:
-    """Return what is done with an earlier run, by the options --resume and --restart."""
+    """Return what to do with an earlier run, from the options --resume and --restart."""
     from virnucpro.run.directory import IfExists
 
     if resume and restart:
@@ -80,13 +78,13 @@ def if_exists(resume: bool, restart: bool) -> IfExists:
 
 
 def require_engine(engine: str, *of_ray: object) -> None:
-    """Refuse options of Ray without `--engine ray`."""
+    """Raise for options of Ray without `--engine ray`."""
     if engine == "local" and any(option is not None for option in of_ray):
         raise typer.BadParameter("--ray-address, --workers and --gpus need --engine ray")
 
 
 def runner(engine: str, ray_address: str | None, workers: int | None, gpus: int | None) -> OpenRunner[Any]:
-    """Return what opens the runner that was asked for."""
+    """Return a function that opens the requested runner."""
     if engine == "local":
         from virnucpro.run.local import open_local
 

@@ -11,7 +11,7 @@ import typer
 from virnucpro.cli import options
 from virnucpro.cli.print_tables import print_line
 from virnucpro.cli.signals import stoppable
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 
 
 def predict(
@@ -20,10 +20,13 @@ def predict(
         Path, typer.Option("-o", "--output", help="Output directory; - prints records.tsv.", show_default=False)
     ],
     paired: Annotated[
-        bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; each pair gets one call.")
+        bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; one call per pair.")
     ] = False,
     interleaved: Annotated[
-        bool, typer.Option("--interleaved", help="In the input, reads 2 follow their reads 1; each pair gets one call.")
+        bool,
+        typer.Option(
+            "--interleaved", help="The input is one file in which mates follow each other; one call per pair."
+        ),
     ] = False,
     preset: Annotated[
         str | None,
@@ -37,7 +40,7 @@ def predict(
         float | None,
         typer.Option(
             "--prevalence",
-            help="Share of virus among the records for which scores are stated; default: the model's.",
+            help="Share of virus among the records that scores assume; default: the model's.",
             show_default=False,
         ),
     ] = None,
@@ -50,15 +53,15 @@ def predict(
     min_score: Annotated[
         float | None,
         typer.Option(
-            "--min-score", min=0, max=1, help="Least score of a virus, instead of a preset.", show_default=False
+            "--min-score", min=0, max=1, help="Minimum score of a virus, instead of a preset.", show_default=False
         ),
     ] = None,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as Parquet, too.")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Also write the tables as Parquet.")] = False,
     legacy_output: Annotated[
-        bool, typer.Option("--legacy-output", help="Write the published tool's result files, too.")
+        bool, typer.Option("--legacy-output", help="Also write the published tool's result files.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure on a part of the input what the run would take; write nothing.")
+        bool, typer.Option("--dry-run", help="Estimate time and memory from a part of the input; write nothing.")
     ] = False,
     resume: options.Resume = False,
     restart: options.Restart = False,
@@ -80,7 +83,7 @@ def predict(
         typer.Option(
             "--unit-records",
             min=1,
-            help="Records done at a time, and lost at most by a kill; default: 1024, on a GPU 8192.",
+            help="Records per unit, the most that a kill can lose; default: 1024, on a GPU 8192.",
         ),
     ] = None,
     shard: Annotated[
@@ -96,18 +99,17 @@ def predict(
 ) -> None:
     """Call every record of the input virus or other.
 
-    Writes records.tsv (one row a record or pair, in input order), chunks.tsv, frames.tsv, viral.fasta (the
-    hits; of pairs viral_1.fasta and viral_2.fasta), run.json, virnucpro_mqc.json (for MultiQC) and report.html
-    (a page to look at) into the output directory. A run that was killed or stopped goes on with --resume and
-    ends with the same tables.
+    Writes records.tsv (one row per record or pair, in input order), chunks.tsv, frames.tsv, viral.fasta (the
+    hits; for pairs viral_1.fasta and viral_2.fasta), run.json, virnucpro_mqc.json (for MultiQC) and report.html
+    into the output directory. --resume continues a run that was killed or stopped and gives the same tables.
 
     \b
     Examples:
       virnucpro predict reads.fastq.gz contigs.fa -o out
-      virnucpro predict --paired R1.fq.gz R2.fq.gz -o out   one call a pair
-      virnucpro predict --interleaved both.fq.gz -o out     the same of one file
+      virnucpro predict --paired R1.fq.gz R2.fq.gz -o out   one call per pair
+      virnucpro predict --interleaved both.fq.gz -o out     mates in one file
       virnucpro predict reads.fastq.gz -o out --dry-run     time and memory
-      virnucpro predict reads.fastq.gz -o out --resume      go on after a kill
+      virnucpro predict reads.fastq.gz -o out --resume      continue after a kill
       zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
     """
     to_stdout = str(output) == "-"
@@ -117,7 +119,7 @@ def predict(
         )
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
-        make_sums_reproducible()
+        prepare_for_torch()
         if_exists = options.if_exists(resume, restart)
         from virnucpro.config import Options
         from virnucpro.report.parquet import require_pyarrow
@@ -147,13 +149,13 @@ def predict(
         else:
             predictions = Predictions(request)
             state = run(predictions, options.runner(engine, ray_address, workers, gpus))
-            files = "tables" if shard is not None else _write_report(output, parquet, anew=state is not None)
+            files = "tables" if shard is not None else _write_report(output, parquet, rewrite=state is not None)
             if state is not None:
                 predictions.summarise(state, files)
 
 
 def _require_directory(**asked: bool) -> None:
-    """Refuse options that need an output directory."""
+    """Raise for options that need an output directory."""
     if asked.pop("resume"):
         raise typer.BadParameter("--resume needs an output directory: a run to standard output cannot be resumed")
     for name, is_asked in asked.items():
@@ -162,15 +164,15 @@ def _require_directory(**asked: bool) -> None:
             raise typer.BadParameter(f"{flag} needs an output directory")
 
 
-def _write_report(directory: Path, parquet: bool, anew: bool) -> str:
-    """Write the report of a run, and its tables as Parquet, `anew` or where one is missing; return what there is."""
+def _write_report(directory: Path, parquet: bool, rewrite: bool) -> str:
+    """Write the report of a run, and its tables as Parquet, if `rewrite` or if one is missing; name the files."""
     from virnucpro.files import locked
     from virnucpro.report.parquet import write_parquet
     from virnucpro.report.write import write_report
     from virnucpro.run.tables import PARQUET, REPORT, REPORTS
 
     files = (*REPORTS, *(PARQUET.values() if parquet else ()))
-    if anew or not all((directory / name).is_file() for name in files):
+    if rewrite or not all((directory / name).is_file() for name in files):
         with locked(directory):
             if parquet:
                 write_parquet(directory)

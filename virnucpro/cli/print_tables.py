@@ -1,6 +1,6 @@
-"""What commands print on standard output for people: lines, and tables that are in columns on a terminal.
+"""Print lines and tables for people on standard output; on a terminal, tables are aligned in columns.
 
-Both go through `printable`; tables that are data, such as records.tsv, are written elsewhere, byte for byte.
+All text goes through `printable`. Data tables such as records.tsv are written elsewhere, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _ESCAPING = "virnucpro_escapes"
 def print_line(line: str, bytes_to_files: bool = False) -> None:
     """Print a line for people.
 
-    With `bytes_to_files`, letters that are not UTF-8 go byte for byte to a file or pipe; on a terminal, and
-    everywhere without it, they are escapes.
+    With `bytes_to_files`, letters that are not UTF-8 go to a file or pipe byte for byte. Otherwise, and always on a
+    terminal, they are escaped.
     """
     _accept_all_text()
     print(printable(line, keep_bytes=bytes_to_files and not sys.stdout.isatty()))
 
 
 def print_progress(line: str) -> None:
-    """Print a line on stderr, of a command that reports by itself how far it is."""
+    """Print a line of progress on stderr."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
@@ -51,7 +51,7 @@ def _accept_all_text() -> None:
 
 
 def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Encode what a stream cannot: bytes that were read as they came, letters that its encoding lacks as escapes."""
+    """Encode what a stream's encoding cannot: surrogates as the bytes that were read, other letters as escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     char = error.object[error.start]

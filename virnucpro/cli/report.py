@@ -13,10 +13,10 @@ from virnucpro.cli import options
 def report(
     run: Annotated[Path, typer.Argument(help="Output directory of a finished `predict`.", show_default=False)],
 ) -> None:
-    """Write the report of a finished run anew.
+    """Write the report of a finished run again.
 
-    `predict` writes report.html and virnucpro_mqc.json; this is for runs of an older version, or after the files were
-    lost.
+    `predict` writes report.html and virnucpro_mqc.json; use this command for a run of an older version, or if the
+    files were lost.
 
     Example: virnucpro report calls
     """
@@ -28,8 +28,8 @@ def report(
     from virnucpro.run.replacement import refuse_inputs
     from virnucpro.run.tables import REPORT, REPORTS
 
-    if not run.is_dir():  # a lock would make it
-        raise MissingInputError(f"{run} holds no run: it is no directory; name an --output of predict")
+    if not run.is_dir():  # the lock would create it
+        raise MissingInputError(f"{run} is not a directory; name an --output of predict")
     with locked(run):
         refuse_inputs([run / name for name in RUN_FILES], [run / name for name in REPORTS])
         RunDirectory(run).remove_leftovers()

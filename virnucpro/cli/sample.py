@@ -13,19 +13,19 @@ from virnucpro.cli import options
 def sample(
     data: Annotated[Path, typer.Argument(help="Data directory with SPLIT/CLASS.fna files.", show_default=False)],
     output: options.OutputDirectory,
-    split: Annotated[str, typer.Option("--split", help="Which split.")] = "val",
+    split: Annotated[str, typer.Option("--split", help="Split of the data.")] = "val",
     length: Annotated[int, typer.Option("--length", min=3, help="Length of a window, nt.")] = 500,
     virus: Annotated[int, typer.Option("--virus", min=0, help="Windows of class virus.")] = 1200,
     host: Annotated[int, typer.Option("--host", min=0, help="Windows of every other class.")] = 200,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Classes left out.", show_default=False)
+        list[str] | None, typer.Option("--exclude", help="Classes to leave out.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")] = 0,
     restart: options.Restart = False,
 ) -> None:
     """Draw windows from labelled genomes.
 
-    Taxa are weighed by the root of their size. Writes windows.fa and truth.tsv (seq_name, class, taxon, record,
+    Taxa are weighted by the square root of their size. Writes windows.fa and truth.tsv (seq_name, class, taxon, record,
     start, length).
     """
     from virnucpro.evaluate.genomes import (

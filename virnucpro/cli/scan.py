@@ -18,21 +18,21 @@ def scan(
         typer.Option("--step", min=1, help="From window to window, nt; default: half a window.", show_default=False),
     ] = None,
     min_posterior: Annotated[
-        float, typer.Option("--min-posterior", help="Least probability of virus of each window of a region.")
+        float, typer.Option("--min-posterior", help="Minimum probability of virus of each window of a region.")
     ] = 0.5,
     min_length: Annotated[int, typer.Option("--min-length", min=0, help="Shortest region, nt.")] = 1000,
     remnants: Annotated[
         bool,
         typer.Option(
             "--remnants",
-            help="Find remnants of prophages, too, by sequence unlike the rest of the genome; more false regions.",
+            help="Also find remnants of prophages, by sequence composition unlike the genome's; more false regions.",
         ),
     ] = False,
     neutral: Annotated[
         float | None,
         typer.Option(
             "--neutral",
-            help="Log likelihood ratio of a window that tells nothing, default -1; lower finds more and more wrongly.",
+            help="Evidence at which a window counts for neither side, default -1; lower: more regions, more false.",
             show_default=False,
         ),
     ] = None,
@@ -60,9 +60,9 @@ def scan(
     from contextlib import ExitStack
     from dataclasses import replace
 
-    from virnucpro.environment import make_sums_reproducible
+    from virnucpro.environment import prepare_for_torch
 
-    make_sums_reproducible()
+    prepare_for_torch()
     from virnucpro.config import Options
     from virnucpro.files import locked
     from virnucpro.pipeline.regions import REMNANTS, Landscape
@@ -74,15 +74,15 @@ def scan(
     from virnucpro.seq.source import Source
 
     suffix = plots or "png"
-    drawn = suffix != "none" and can_draw(suffix, asked=plots is not None)  # says before the work what is missing
+    drawn = suffix != "none" and can_draw(suffix, asked=plots is not None)  # reports a missing package before the work
     run_options = Options(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
     )
     landscape = REMNANTS if remnants else Landscape()
     if neutral is not None:
-        landscape = replace(landscape, neutral=neutral)
+        landscape = replace(landscape, evidence_offset=neutral)
     scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
-    # Figures without a table are not those of a scan, whatever their names.
+    # Without a table, files with such names are not the figures of a scan and must stay.
     earlier = (output / "regions.tsv").is_file()
     source = Source(inputs, scanner.windows)
     figures = {}
@@ -97,7 +97,7 @@ def scan(
             if drawn and track.regions:
                 figures[output / f"record_{files.n_records:05d}.{suffix}"] = track_lines(track)
     with locked(output):
-        for path, lines in figures.items():  # after the tables, which no figure may cost
+        for path, lines in figures.items():  # after the tables, so that a failing figure costs no table
             with optional_figure(path):
                 draw_track(path, lines)
     options.report(f"regions: {files.n_regions:,}; records: {files.n_records:,}; files are in {output}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 from virnucpro.printable import printable
 
 
@@ -25,11 +25,11 @@ def selftest(
     """Compare a published model with the published tool's outputs.
 
     Prints a line for each comparison: frames, vectors, scores and consensus of each golden run. The exit code is 1 if
-    one of them is beyond its limit: relative L2 error 1e-4 in fp32, 1e-2 in half precision, score difference 1e-3.
+    one exceeds its limit: relative L2 error 1e-4 in fp32, 1e-2 in half precision, score difference 1e-3.
 
     Example: virnucpro selftest --model published-500 --golden golden --precision fp32
     """
-    make_sums_reproducible()
+    prepare_for_torch()
     from virnucpro.config import Options
     from virnucpro.errors import ModelError
     from virnucpro.pipeline.predict import Predictor
@@ -50,6 +50,6 @@ def selftest(
     if failed:
         raise ModelError(
             f"{failed} of {n} comparisons failed in {where}; `virnucpro models verify {model}` checks the weights, "
-            "--precision fp32 and --attention sdpa narrow it down"
+            "then try --precision fp32 and --attention sdpa"
         )
-    options.report(f"{model} gives what the published tool gave, in {where}: {n} comparisons")
+    options.report(f"{model} agrees with the published tool in {where}: {n} comparisons")

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as an error that says how to go on."""
+"""Turn SIGTERM and Ctrl-C into an error that says how to continue."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from types import FrameType
 
 from virnucpro.errors import StoppedError
 
-# 75 is EX_TEMPFAIL: a batch system may start the command again; 130 is what shells make of Ctrl-C.
+# 75 is EX_TEMPFAIL: a batch system may start the command again. 130 is the code of shells for Ctrl-C.
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
 # Signals during an import are deferred; poll until it ends.
 _AGAIN_SECONDS = 0.05
 
 
 @contextmanager
-def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[None]:
+def stoppable(advice: str = "run it again with --resume to continue") -> Iterator[None]:
     """Raise StoppedError in the block when SIGTERM or SIGINT arrives; restore the earlier handlers after it.
 
-    The program then ends within moments; a second Ctrl-C ends it at once, which loses nothing more.
+    The program then ends soon; a second Ctrl-C ends it at once and loses nothing more.
     """
 
     arrived: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send it more than once
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems may send it again
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         arrived.append(number)
         if _is_import(frame):
@@ -43,7 +43,7 @@ def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[N
     except Exception as error:
         if not arrived or isinstance(error, StoppedError):
             raise
-        raise stopped() from error  # compiled code that was at work made another error of it
+        raise stopped() from error  # compiled code turned it into another error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
@@ -51,7 +51,7 @@ def stoppable(advice: str = "run it again with --resume to go on") -> Iterator[N
 
 
 def _is_import(frame: FrameType | None) -> bool:
-    """Return whether a module is being imported: left half-way it breaks what comes after, if an error comes at all."""
+    """Return whether a module is being imported; an error there could be lost or leave the module half initialised."""
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     return frame is not None

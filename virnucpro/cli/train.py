@@ -31,15 +31,15 @@ def train(
     ] = "",
     device: options.Device = "auto",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in the output directory.")
+        bool, typer.Option("--resume", help="Continue from the checkpoint in the output directory.")
     ] = False,
     restart: options.Restart = False,
 ) -> None:
     """Train a model on labelled genomes and write its directory.
 
     The data directory holds SPLIT/CLASS.fna[.gz|.xz] for the splits train and val, and may hold
-    records.tsv[.gz] with columns id, class, family, genus, by which windows are drawn. The directory of --extra
-    holds CLASS.fna files and such a table without splits.
+    records.tsv[.gz] with columns id, class, family, genus, which groups records into taxa. The directory of --extra
+    holds CLASS.fna files and such a table, without splits.
 
     Example: virnucpro train SETTINGS.toml --data DATA -o MODEL
     """
@@ -48,7 +48,7 @@ def train(
     from virnucpro.errors import ConfigError
     from virnucpro.evaluate.genomes import data_files
     from virnucpro.pipeline.device import choose_device
-    from virnucpro.pretrained.registry import find_directory
+    from virnucpro.pretrained.locations import find_directory
     from virnucpro.run.replacement import refuse_directory, replaced_files
     from virnucpro.train.fit import fit
     from virnucpro.train.place import MODEL_FILES, training_place
@@ -60,9 +60,11 @@ def train(
         from virnucpro.train.published import train_classifier
 
         if resume:
-            raise ConfigError("a classifier is trained in minutes and has no checkpoint; begin anew with --restart")
+            raise ConfigError(
+                "the training of a classifier takes minutes and has no checkpoint; use --restart to begin again"
+            )
         if extra is not None:
-            raise ConfigError("a classifier is trained on the splits alone; leave --extra out")
+            raise ConfigError("a classifier is trained on the splits only; leave --extra out")
         if data is not None:
             settings = replace(settings, directory=str(data))
         settings = replace(settings, model=init or settings.model)
@@ -78,12 +80,12 @@ def train(
     if init:
         settings = replace(settings, fit=replace(settings.fit, init=init))
     if resume and restart:
-        raise ConfigError("--resume goes on and --restart begins anew; give one of them")
+        raise ConfigError("--resume and --restart exclude each other; give only one of them")
     if settings.fit.init:
         refuse_directory(find_directory(settings.fit.init), output)
     given = [config, *data_files(Path(settings.data.directory))]
     with (
         training_place(output, restart, resume, given) as place,
-        stoppable("run it again with --resume to go on from the last checkpoint"),
+        stoppable("run it again with --resume to continue from the last checkpoint"),
     ):
         fit(settings, place, choose_device(device), print_progress)

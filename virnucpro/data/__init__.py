@@ -2,7 +2,7 @@
 
 from virnucpro.data.batch import PackedBatch, TokenSequence, pack, pad, unpad
 from virnucpro.data.collators import VarlenCollator
-from virnucpro.data.loader import iter_packed, overlapped, prefetch
+from virnucpro.data.loader import iter_packed, map_concurrent, prefetch
 from virnucpro.data.packing import pack_by_tokens, pack_rows
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "TokenSequence",
     "VarlenCollator",
     "iter_packed",
-    "overlapped",
+    "map_concurrent",
     "pack",
     "pack_by_tokens",
     "pack_rows",

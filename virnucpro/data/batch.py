@@ -1,4 +1,4 @@
-"""PackedBatch: sequences laid end to end on the host, checked once, and moved to a device as one thing.
+"""PackedBatch: sequences laid end to end on the host, checked once, and moved to a device together.
 
 T total tokens, N sequences.
 """
@@ -30,12 +30,12 @@ class PackedBatch:
     """N sequences packed into T tokens.
 
     `input_ids` (T,) int64; `position_ids` (T,) int64, 0 at every border; `cu_seqlens` (N+1,) int32;
-    `max_seqlen` a host int; `sequence_ids` N ids, within the engine row numbers. Fields also by key, as in
-    `batch["input_ids"]`.
+    `max_seqlen` a host int; `sequence_ids` N ids (row numbers inside the pipeline). Fields can also be read by key,
+    as in `batch["input_ids"]`.
 
     Raises:
-        PackedFormatError: the fields do not agree. Only the host knows values without waiting, so a batch
-            is checked where it is made and not again on a device.
+        PackedFormatError: the fields do not agree. Checks on a device would synchronise it, so a batch is checked
+            only on the host, where it is made.
     """
 
     input_ids: Tensor
@@ -65,7 +65,7 @@ class PackedBatch:
             )
         starts = borders[:-1].long().repeat_interleave(lengths, output_size=total)
         if not self.position_ids.equal(torch.arange(total) - starts):
-            raise PackedFormatError("position_ids must be (T,), 0 at every border of cu_seqlens and rise by 1 between")
+            raise PackedFormatError("position_ids must be (T,), start at 0 for each sequence and rise by 1")
 
     @property
     def num_sequences(self) -> int:
@@ -81,7 +81,7 @@ class PackedBatch:
         return getattr(self, name)
 
     def halves(self) -> tuple[PackedBatch, PackedBatch]:
-        """Return the first and the second half of the sequences, of at least two, as batches of their own."""
+        """Split a batch of at least two sequences into two batches, in order."""
         middle = self.num_sequences // 2
         border = int(self.cu_seqlens[middle])
         return self._part(slice(0, middle), slice(0, border)), self._part(slice(middle, None), slice(border, None))
@@ -95,7 +95,7 @@ class PackedBatch:
         )  # fmt: skip
 
     def pin_memory(self) -> PackedBatch:
-        """Return the batch in page-locked memory, from which copies to a GPU do not block."""
+        """Return the batch in page-locked memory, which makes copies to a GPU asynchronous."""
         pinned = {name: self[name].pin_memory() for name in ("input_ids", "position_ids", "cu_seqlens")}
         return replace(self, **pinned)
 

@@ -1,4 +1,4 @@
-"""VarlenCollator: a list of sequences in, one PackedBatch out, and nothing kept."""
+"""VarlenCollator: a list of sequences in, one PackedBatch out; it keeps no state."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from virnucpro.data.batch import PackedBatch, TokenSequence, pack
 
 
 class VarlenCollator:
-    """Tokenise (id, sequence) pairs and pack them; pure, so it may be copied to any number of workers.
+    """Tokenise (id, sequence) pairs and pack them; without state, so any number of workers can have a copy.
 
     Args:
-        tokenizer: called on a list of byte sequences, returns one int64 array each.
+        tokenizer: takes a list of byte sequences and returns one int64 array for each.
     """
 
     def __init__(self, tokenizer: Callable[[Sequence[bytes]], list[npt.NDArray[np.int64]]]) -> None:

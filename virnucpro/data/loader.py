@@ -1,6 +1,6 @@
-"""The asynchronous loader: batches are made in a background thread, a bounded number ahead.
+"""The asynchronous loader: a background thread prepares a bounded number of batches ahead.
 
-The thread makes host tensors only. Whoever consumes the batches pins them and moves them to a device.
+The thread makes host tensors only. The consumer pins them and moves them to a device.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from virnucpro.errors import ConfigError
 S = TypeVar("S")
 T = TypeVar("T")
 
-# Sequences tokenised at a time; with sorting, the window inside which lengths are brought together.
+# Sequences tokenised at a time, and sorted by length together.
 WINDOW = 4096
 
 
@@ -35,8 +35,7 @@ def iter_packed(
         items: pairs of an id and a sequence.
         collator: makes the batches.
         max_tokens: the token budget of a batch.
-        sort: bring similar lengths together within a window; batches then come in another order than
-            the items, and the ids tell which is which.
+        sort: sort sequences by length within a window; the order of the items is then lost, use the ids.
     """
 
     def tokenized() -> Iterator[TokenSequence]:
@@ -46,15 +45,14 @@ def iter_packed(
             yield from sorted(sequences, key=lambda s: len(s.tokens)) if sort else sequences
 
     for group in pack_by_tokens(tokenized(), max_tokens):
-        # Next-fit may carry a long rest of one window into the next, so a group is sorted once more.
+        # A group may hold the long end of one window and the short start of the next, so sort it again.
         yield pack(sorted(group, key=lambda s: len(s.tokens)) if sort else group)
 
 
 def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Iterate over `source` in a background thread that keeps at most `depth` items waiting.
+    """Iterate over `source` in a background thread that reads at most `depth` items ahead.
 
-    An exception in the thread is raised here, after the items before it. Closing the iterator early stops
-    the thread.
+    An exception in the thread is raised here, after the items before it. Closing the iterator stops the thread.
 
     Raises:
         ConfigError: `depth` is less than 1 (a queue of size 0 would have no bound).
@@ -79,15 +77,15 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
             for item in source:
                 if not offer((item,)):
                     return
-        except BaseException as error:  # handed to the consumer, who raises it
+        except BaseException as error:  # raised in the consumer's thread
             failure.append(error)
         finally:
             offer(None)
             ended.set()
 
     try:
-        # Not threading.Thread, whose `start` is no single step: a signal's error raised within it would leave a thread
-        # that nobody stops.
+        # Not threading.Thread: an exception raised by a signal handler during its `start` would leave a running thread
+        # that nothing stops.
         _thread.start_new_thread(work, ())
         while (item := items.get()) is not None:
             yield item[0]
@@ -95,13 +93,13 @@ def prefetch(source: Iterable[T], depth: int = 2) -> Iterator[T]:
             raise failure[0]
     finally:
         stopped.set()
-        ended.wait(timeout=1.0)  # a source that waits for input cannot be woken; such a thread ends with the program
+        ended.wait(timeout=1.0)  # a thread that waits for input cannot be woken; it ends with the program
 
 
-def overlapped(
+def map_concurrent(
     function: Callable[[S], T], items: Iterable[S], n: int, stop: Callable[[], object] = lambda: None
 ) -> Iterator[T]:
-    """Yield the results of `function`, in order, with `n` items at work in as many threads; `stop` ends them early."""
+    """Yield the results of `function` in order, computed by `n` threads; on an error, call `stop` to end them early."""
     if n == 1:
         yield from map(function, items)
         return
@@ -110,7 +108,7 @@ def overlapped(
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
-                if len(pending) > n:  # one waits, so that no thread does
+                if len(pending) > n:  # one item waits in the queue, so that no thread is idle
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -1,4 +1,4 @@
-"""Packing: group a stream of sequences so that each group fits a token budget."""
+"""Group sequences so that each group fits a token budget."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from virnucpro.errors import ConfigError
 def pack_by_tokens(sequences: Iterable[TokenSequence], max_tokens: int) -> Iterator[list[TokenSequence]]:
     """Group sequences, in order, into lists of at most `max_tokens` tokens in all (streaming next-fit).
 
-    A sequence longer than the budget is a list of its own. The end of the input flushes what is held, so
-    every sequence comes out exactly once.
+    A sequence longer than the budget gets a list of its own. Every sequence comes out exactly once.
 
     Raises:
         ConfigError: `max_tokens` is less than 1.
@@ -36,9 +35,9 @@ def pack_by_tokens(sequences: Iterable[TokenSequence], max_tokens: int) -> Itera
 
 
 def pack_rows(lengths: npt.NDArray[np.int64], max_tokens: int) -> list[npt.NDArray[np.int64]]:
-    """Return which sequences go into each batch: rows (N,) by ascending length, at most `max_tokens` tokens a batch.
+    """Return the rows of each batch, by ascending length, with at most `max_tokens` tokens per batch.
 
-    A sequence longer than the budget is a batch of its own. Every row comes out exactly once.
+    A sequence longer than the budget gets a batch of its own. Every row comes out exactly once.
 
     Args:
         lengths: (N,) tokens of each sequence.

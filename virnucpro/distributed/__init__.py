@@ -1,1 +1,1 @@
-"""The same units on many devices and machines, by Ray. Ray is imported when a cluster is joined, not before."""
+"""Run the units of a task on many devices and machines with Ray, which is imported only to join a cluster."""

@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start one on this machine, and plan how many workers it holds."""
+"""Join a Ray cluster, or start one on this machine, and plan its workers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from virnucpro.environment import (
 )
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.run.progress import say
+from virnucpro.run.text_pool import MAX_CORES
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Which cluster (`auto`, HOST:PORT, or None: RAY_ADDRESS or this machine), and how many workers and GPUs of it."""
+    """The cluster (`auto`, HOST:PORT, or None: RAY_ADDRESS or this machine), and the workers and GPUs to use."""
 
     address: str | None = None
     workers: int | None = None
@@ -40,7 +41,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """So many workers, each with so many CPU cores and GPUs, on a device cpu or cuda."""
+    """The number of workers, the CPU cores and GPUs of each, and their device: cpu or cuda."""
 
     workers: int
     cpus: int
@@ -54,9 +55,9 @@ class Plan:
 
 @contextmanager
 def connected(scale: Scale) -> Iterator[None]:
-    """Join the cluster for the block, or start one that listens on this machine's loopback interface alone.
+    """Join the cluster for this block, or start one that listens only on this machine's loopback interface.
 
-    A connection that was there before is used and left.
+    An existing connection is used and stays open.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -84,9 +85,9 @@ def connected(scale: Scale) -> Iterator[None]:
 
 @contextmanager
 def _initialized(ray: Any, address: str, directory: Path | None = None) -> Iterator[Any]:
-    """Join a cluster, or start one in a directory with the address `local`; give its context, and shut down.
+    """Join a cluster, or with the address `local` start one in a directory; give its context, and shut down.
 
-    The handlers of signals stay ours.
+    Our signal handlers are restored, because Ray installs its own.
     """
     options = _own(directory) if directory else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -95,11 +96,11 @@ def _initialized(ray: Any, address: str, directory: Path | None = None) -> Itera
         with _for_loopback(directory):
             context = ray.init(address, logging_level=logging.WARNING, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        ray.shutdown()  # what was started already
+        ray.shutdown()  # what has already started
         reason = str(error).strip().splitlines()[0]
         if address == "local":
             message = (
-                f"no Ray cluster could be started: {reason}; RAY_TMPDIR may name a directory of a short path for it"
+                f"no Ray cluster could be started: {reason}; if a path is too long, set RAY_TMPDIR to a short directory"
             )
             raise VirnucproError(message) from error
         raise VirnucproError(
@@ -107,7 +108,7 @@ def _initialized(ray: Any, address: str, directory: Path | None = None) -> Itera
             "see `ray status` there, or leave --ray-address out to use this machine alone"
         ) from error
     finally:
-        for number, handler in handlers.items():  # Ray has its own for SIGTERM
+        for number, handler in handlers.items():  # Ray installs its own for SIGTERM
             signal.signal(number, handler)
     try:
         yield context
@@ -117,29 +118,29 @@ def _initialized(ray: Any, address: str, directory: Path | None = None) -> Itera
 
 @contextmanager
 def _private_directory() -> Iterator[Path]:
-    """Make a directory for Ray's sockets and logs that no other user can enter or guess, and remove it at the end.
+    """Make a private directory for Ray's sockets and logs, and remove it at the end.
 
-    Ray's own, /tmp/ray, is writable for all users. Names of sockets have at most 107 bytes, so this name is short.
+    Ray's default, /tmp/ray, is writable for all users. The name is short because socket names have at most 107 bytes.
     """
     with TemporaryDirectory(prefix="ray-", dir=os.environ.get("RAY_TMPDIR"), ignore_cleanup_errors=True) as directory:
-        yield Path(directory).resolve()  # as /proc shows it
+        yield Path(directory).resolve()  # /proc shows resolved paths
 
 
 def _own(directory: Path) -> dict[str, Any]:
-    """Return the options of a cluster on this machine alone.
+    """Return the options of a cluster on this machine only.
 
-    Ray would take all cores, whatever a batch system allots. It opens its own directory to all users, so that lies
-    in one that stays closed.
+    Ray would use all cores, even those that a batch system did not allot. It opens its directory to all users, so that
+    directory is put inside a private one.
     """
     return {"num_cpus": default_threads(), "include_dashboard": False, "_temp_dir": str(directory / "r")}
 
 
 @contextmanager
 def _for_loopback(directory: Path | None) -> Iterator[None]:
-    """Make a cluster that is started in this block listen on the loopback interface, and mark its processes.
+    """Make a cluster started in this block listen on the loopback interface, and mark its processes.
 
-    Ray replaces 127.0.0.1 by the address of the network, except where its support of several machines is turned off.
-    It reads that variable when it is imported, which may have been before. Nothing is changed without a directory.
+    Ray replaces 127.0.0.1 by the network address unless its support of several machines is disabled by a variable. It
+    reads the variable at import, which may be earlier. Without a directory nothing changes.
     """
     if directory is None:
         yield
@@ -160,30 +161,30 @@ def _for_loopback(directory: Path | None) -> Iterator[None]:
 
 
 def _require_loopback(address: str) -> None:
-    """Refuse a cluster of this machine that other machines can reach."""
+    """Raise if other machines can reach the cluster of this machine."""
     if not ip_address(address).is_loopback:
         raise VirnucproError(
-            f"Ray listens at {address}, where other machines can reach it, and not on this machine alone; "
+            f"Ray listens at {address}, where other machines can reach it; "
             "install another version of Ray, or start a cluster yourself and name it with --ray-address"
         )
 
 
 def _reach(address: str) -> None:
-    """Connect to HOST:PORT once: Ray itself would try for minutes."""
+    """Connect to HOST:PORT once, because Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def import_ray() -> Any:
-    """Import Ray, which then reports nothing to its makers unless RAY_USAGE_STATS_ENABLED says so.
+    """Import Ray, with its usage statistics off unless RAY_USAGE_STATS_ENABLED turns them on.
 
     Raises:
         ConfigError: it is not installed, or too old.
     """
     version = RAY.version
     if version is None or RAY.is_older(version):
-        found = "is not installed" if version is None else f"is {version} here"
+        found = "is not installed" if version is None else f"has version {version} here"
         raise ConfigError(f"--engine ray needs Ray, which {found}: {RAY.install_command}")
     silence_ray()
     import ray
@@ -192,11 +193,12 @@ def import_ray() -> Any:
 
 
 def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, float]]) -> Plan:
-    """Return how many workers to start, by default as many as the nodes have room for, and what each gets.
+    """Return the number of workers, by default as many as the nodes have room for, and the resources of each.
 
     `nodes` are the resources CPU and GPU of each node.
 
-    `options.threads` is the number of CPU cores of a worker, by default 1.
+    `options.threads` is the number of CPU cores of a worker: by default 1, beside a GPU its share of the node's cores,
+    one of which is left to the driver, and no more than it can use.
 
     Raises:
         ConfigError: the cluster has no room for a worker, or the options contradict each other.
@@ -212,6 +214,10 @@ def make_plan(scale: Scale, options: ComputeOptions, nodes: Sequence[dict[str, f
             raise ConfigError(f"gpus {scale.gpus} and device {options.device} exclude each other", "gpus", "device")
         room = sum(int(node.get("CPU", 0)) // cores for node in nodes)
         return Plan(_some(scale.workers or room, cores, "", nodes), cores, 0, "cpu")
+    if options.threads is None:
+        shares = [int(node.get("CPU", 0) // node["GPU"]) - 1 for node in nodes if node.get("GPU", 0) >= 1]
+        workers_of_gpu = max(1, (scale.workers or 1) // (scale.gpus or scale.workers or 1))
+        cores = max(1, min(MAX_CORES, *shares) // workers_of_gpu) if shares else 1
     room = sum(min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0))) for node in nodes)
     gpus = _some(scale.gpus or scale.workers or room, cores, " and a GPU", nodes)
     workers = scale.workers or gpus

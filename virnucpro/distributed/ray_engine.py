@@ -20,7 +20,7 @@ from virnucpro.run.task import Task
 
 
 def open_ray(scale: Scale) -> OpenRunner[C]:
-    """Return what opens the runner of a task on a cluster of that scale."""
+    """Return a function that opens the runner of a task on a cluster of this scale."""
 
     @contextmanager
     def opened(task: Task[C], directory: Directory) -> Iterator[Runner[C]]:

@@ -1,8 +1,8 @@
 """End the processes of a Ray cluster whose driver is gone, and remove its directory.
 
-A killed driver cannot clean up. Ray's own processes notice that after up to a minute, and some only once they have
-started. So a small process of its own session watches the driver and kills what the driver's cluster left. It runs as
-a program of its own, without the package, so it starts at once and holds little memory.
+A killed driver cannot clean up. Ray's own processes notice its end after up to a minute, and some only after they have
+started. So a small process in a session of its own watches the driver and kills the processes that its cluster left.
+It runs without the package, so it starts at once and needs little memory.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Every process of the cluster starts with this variable; its value is the directory of the cluster.
+# Every process of the cluster starts with this environment variable; its value is the directory of the cluster.
 MARK = "VIRNUCPRO_RAY_DIRECTORY"
-SECONDS = 0.5  # between two looks
-MOST_SECONDS = 60  # of looking for processes; one that waits for a broken disk cannot be killed
+SECONDS = 0.5  # between two searches for processes
+MAX_SECONDS = 60  # for all searches; a process that waits for a broken disk cannot be killed
 
 
 @contextmanager
 def watched(directory: Path) -> Iterator[None]:
-    """Watch this process during the block; what is left of the cluster in `directory` is killed when either ends.
+    """Watch this process during the block; when either ends, kill what is left of the cluster in `directory`.
 
-    Linux shows the variables of processes in /proc. Elsewhere nothing is killed, and Ray's own means remain.
+    This needs /proc, where Linux shows the variables of processes. Elsewhere Ray's own cleanup must do.
     """
     command = [sys.executable, "-I", __file__, str(os.getpid()), str(directory)]
     nothing = subprocess.DEVNULL
-    # In a session of its own, so that Ctrl-C at the terminal, which all processes get, does not end it first.
+    # In a session of its own, because Ctrl-C at a terminal would end it first.
     process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
     try:
         yield
@@ -42,8 +42,8 @@ def watched(directory: Path) -> Iterator[None]:
 
 
 def sweep(directory: Path) -> None:
-    """Kill the processes of the cluster in `directory` until two looks in a row find none."""
-    deadline, empty = time.monotonic() + MOST_SECONDS, 0
+    """Kill the processes of the cluster in `directory` until two searches in a row find none."""
+    deadline, empty = time.monotonic() + MAX_SECONDS, 0
     while empty < 2 and time.monotonic() < deadline:
         found = list(members(directory))
         for pid in found:
@@ -56,8 +56,8 @@ def sweep(directory: Path) -> None:
 def members(directory: Path) -> Iterator[int]:
     """Yield the processes of the cluster in a directory.
 
-    They began with its mark, or write to files in it: Ray's workers and agents write their title over their variables.
-    Copies of this process share its files and are no members.
+    They have its mark among their variables, or write to files in it, because Ray's workers and agents overwrite their
+    variables with their title. Copies of this process share its files but are not members.
     """
     mark, own = os.fsencode(f"{MARK}={directory}"), Path("/proc/self/cmdline")
     for folder in Path("/proc").glob("[0-9]*"):
@@ -69,7 +69,7 @@ def members(directory: Path) -> Iterator[int]:
 
 
 def _writes_in(process: Path, directory: Path) -> bool:
-    """Return whether a process, by its folder in /proc, has a file in a directory open for writing."""
+    """Return whether a process, given by its folder in /proc, has a file in a directory open for writing."""
     for link in (process / "fd").iterdir():
         with suppress(OSError):  # closed meanwhile
             if os.readlink(link).startswith(f"{directory}/"):
@@ -80,7 +80,7 @@ def _writes_in(process: Path, directory: Path) -> bool:
 
 
 def main(driver: int, directory: Path) -> None:
-    """Wait until the driver, which is the parent, is gone; then kill and remove what it left."""
+    """Wait until the driver, which is the parent, is gone; then kill its processes and remove its directory."""
     while os.getppid() == driver:
         time.sleep(SECONDS)
     sweep(directory)

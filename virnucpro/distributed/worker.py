@@ -1,7 +1,7 @@
-"""What runs on the nodes: a process that holds a model and does the units it is handed.
+"""The worker on a node: a process that loads a model and does the units it is given.
 
-Nothing here imports torch before `make_sums_reproducible`, and an order has plain values, so that a node with another
-version of this package can say so.
+Nothing here imports torch before `prepare_for_torch`. An order has plain values, so that a node with another
+version of this package can read it and report the difference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from virnucpro import __version__
-from virnucpro.environment import make_sums_reproducible
+from virnucpro.environment import prepare_for_torch
 from virnucpro.errors import ConfigError, OutputError, VirnucproError
 from virnucpro.files import LOCK, fingerprint
 from virnucpro.printable import PrintableFormatter
@@ -25,7 +25,7 @@ from virnucpro.run.units import Unit
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is asked to do: the driver's version of this package and level of messages, and a pickled task."""
+    """The order to a worker: the driver's version of this package, its log level, and a pickled task."""
 
     version: str
     level: int
@@ -34,42 +34,46 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a worker says of a unit: its counts; and in all, what was recovered and how long it worked."""
+    """A worker's reply for a unit: the counts of the unit, and the worker's recoveries and busy time in total."""
 
     counts: Any
     process: str
     recovered: dict[str, int]
-    busy: float  # seconds in which at least one unit was at work
+    busy: float  # seconds during which at least one unit was in work
 
 
 def open_task(order: Order) -> Any:
-    """Open the task of an order: load its model on the device here.
+    """Open the task of an order: load its model on the local device.
 
     Raises:
-        VirnucproError: why it cannot be done here.
+        VirnucproError: this node cannot do the task.
     """
     if order.version != __version__:
-        raise ConfigError(f"virnucpro {__version__} is here and {order.version} there; install one version")
+        raise ConfigError(
+            f"this node has virnucpro {__version__}, the driver {order.version}; install the same version"
+        )
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=order.level, handlers=[handler], force=True)
-    make_sums_reproducible()
-    task = pickle.loads(order.task)  # of our own driver, by way of Ray, which unpickles all else here, too
+    prepare_for_torch()
+    task = pickle.loads(order.task)  # from our own driver, through Ray, which unpickles everything else here too
     directory = task.directory()
     if not (directory.path / LOCK).exists():
-        raise OutputError(f"{directory.path} is not here; the run directory must be on a file system of all nodes")
+        raise OutputError(
+            f"this node has no {directory.path}; use a run directory on a file system that all nodes share"
+        )
     return task.open(directory)
 
 
 class Worker:
-    """An actor: `start` says what it holds or why it cannot work; `do` may run in several threads."""
+    """A Ray actor: `start` returns its setup or raises why it cannot work; `do` may run in several threads."""
 
     def __init__(self, order: Order) -> None:
         self.process = f"{platform.node()}-{os.getpid()}"
         self._task: Any
         try:
             self._task = open_task(order)
-        except VirnucproError as error:  # raised by `start`: Ray would make a text of it here
+        except VirnucproError as error:  # raised later by `start`; raised here, Ray would turn it into text
             self._task = type(error)(f"the worker on {platform.node()}: {error}", *error.args[1:])
         self._lock = threading.Lock()
         self._at_work, self._since, self._busy = 0, 0.0, 0.0
@@ -79,24 +83,24 @@ class Worker:
         """The open task.
 
         Raises:
-            VirnucproError: why it could not be opened.
+            VirnucproError: it could not be opened.
         """
         if isinstance(self._task, VirnucproError):
             raise self._task
         return self._task
 
     def start(self) -> tuple[str, Any, dict[str, Any]]:
-        """Return the name of this process, the setup of its task, and what must be the same everywhere.
+        """Return the name of this process, the setup of its task, and the values that all workers must share.
 
         Raises:
-            VirnucproError: why it cannot work.
+            VirnucproError: this worker cannot work.
         """
         return self.process, self.task.setup, self.task.same
 
     def do(self, unit: Unit, expected: str) -> Reply:
-        """Do a unit, if what must be the same everywhere has the expected fingerprint."""
-        if fingerprint(self.task.same) != expected:  # restarted elsewhere, and not looked at yet
-            raise ConfigError(f"the worker on {platform.node()} differs from the first; use nodes of one kind")
+        """Do a unit, if the values that all workers must share have the expected fingerprint."""
+        if fingerprint(self.task.same) != expected:  # it was restarted on a node that was not yet checked
+            raise ConfigError(f"the worker on {platform.node()} differs from the first worker; use nodes of one kind")
         with self._lock:
             self._since = self._since if self._at_work else time.monotonic()
             self._at_work += 1

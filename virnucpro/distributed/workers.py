@@ -1,7 +1,7 @@
-"""The workers of a run, as its driver sees them: Ray places and restarts them, the driver hands each its next units.
+"""The workers of a run, as the driver sees them: Ray places and restarts them, the driver gives them units.
 
-A worker is a Ray actor that Ray restarts wherever there is room, without end. Its units are not tried again by Ray,
-which would wait for this very actor: the driver gives them to the worker that is free next.
+A worker is a Ray actor that Ray restarts any number of times, wherever there is room. Ray would retry a lost unit only
+on the same actor, so the driver gives it to the next free worker instead.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from virnucpro.run.provenance import differences
 from virnucpro.run.runner import Done
 from virnucpro.run.units import Unit
 
-# A unit that has lost so many workers is what kills them.
-MOST_LOST = 5
+# A unit that has lost this many workers is assumed to kill them.
+MAX_LOST = 5
 
 
 @dataclass(slots=True)
@@ -34,20 +34,20 @@ class _Worker:
     actor: Any
     process: str = ""
     up: bool = False
-    units: int = 0  # it has now
+    units: int = 0  # in work now
     done: int = 0
     records: int = 0
     starts: int = 0
     busy: dict[str, float] = field(default_factory=dict)  # seconds, by process
     recovered: dict[str, dict[str, int]] = field(default_factory=dict)  # by process
-    ready: float | None = None  # since when, in monotonic seconds
+    ready: float | None = None  # monotonic seconds when it became ready
 
     @property
     def name(self) -> str:
         return f"worker {self.number} ({self.process})" if self.process else f"worker {self.number}"
 
     def counts(self) -> WorkerCounts:
-        """Return what the manifest says of it."""
+        """Return its counts for the manifest."""
         rate = 0.0 if self.ready is None else self.records / max(time.monotonic() - self.ready, 1e-6)
         busy = round(sum(self.busy.values()), 1)
         return WorkerCounts(self.process, self.starts, self.done, self.records, round(rate, 1), busy)
@@ -55,7 +55,7 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A unit in Ray's object store, and how many workers were lost with it."""
+    """A unit in Ray's object store, and the number of workers lost with it."""
 
     number: int
     records: int
@@ -64,14 +64,14 @@ class _Piece:
 
 
 class Workers(AbstractContextManager["Workers"]):
-    """Start workers with an order by a plan, and wait for the first, whose setup is that of all.
+    """Start the workers of a plan with an order, and wait for the first, whose setup all must share.
 
-    `same` is what must be the same here and there, by name; the first worker adds to it. A GPU works on
-    `units_at_a_time`, a CPU on one, while the next lies ready.
+    `same` holds the values that the driver and all workers must share, by name; the first worker adds its own. A GPU
+    does `units_at_a_time`, a CPU one; each also has one unit waiting.
 
     Raises:
         ConfigError: a worker would not give the same results.
-        VirnucproError: what kept a worker from starting.
+        VirnucproError: a worker could not start.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Workers(AbstractContextManager["Workers"]):
             self._ray.kill(worker.actor)
 
     def submit(self, unit: Unit) -> Sequence[Done[Any]]:
-        """Hand a unit to the worker with the fewest as soon as one has room; return what was done meanwhile.
+        """Give a unit to the worker with the fewest units as soon as one has room; return units done meanwhile.
 
         Raises:
-            VirnucproError: a worker met with an error that is not the unit's, or a unit kills workers.
+            VirnucproError: a worker failed for a reason other than its unit, or a unit kills workers.
         """
         self._directory.begin()
         done: list[Done[Any]] = []
@@ -121,13 +121,13 @@ class Workers(AbstractContextManager["Workers"]):
         return done
 
     def finish(self) -> Iterator[Done[Any]]:
-        """Yield the rest of what was handed out, as it is done; see `submit`."""
+        """Yield the remaining units as they are done; see `submit`."""
         while self._again or any(piece for _, piece in self._calls.values()):
             yield from self._ended()
             self._hand_out()
 
     def report(self) -> RunnerReport:
-        """Return what the manifest says of the work at the end."""
+        """Return the report of the work for the manifest."""
         recovered: Counter[str] = Counter()
         for worker in self._workers:
             for counts in worker.recovered.values():
@@ -139,7 +139,7 @@ class Workers(AbstractContextManager["Workers"]):
         self._calls[worker.actor.start.options(max_task_retries=-1).remote()] = worker, None
 
     def _hand_out(self) -> None:
-        """Give the units that wait to workers that have room, to each one before any gets the next."""
+        """Give waiting units to workers with room, one to each worker in turn."""
         while self._again:
             free = [worker for worker in self._workers if worker.up and worker.units < self._most]
             if not free:
@@ -150,11 +150,11 @@ class Workers(AbstractContextManager["Workers"]):
             self._calls[call] = worker, piece
 
     def _ended(self) -> list[Done[Any]]:
-        """Wait for a call to end; return the unit if it was one's, nothing if some time has passed."""
+        """Wait for a call to end; return its unit if it has one, nothing after a timeout."""
         errors, done = self._ray.exceptions, []
         ended, _ = self._ray.wait(list(self._calls), timeout=PLAIN_LINE_SECONDS)
         if not ended and not any(worker.up for worker in self._workers):
-            say(f"waiting for workers: none of {len(self._workers)} has a place in the cluster yet, or all load")
+            say(f"waiting for workers: none of {len(self._workers)} is ready; they wait for a place or load the model")
         for call in ended:
             worker, piece = self._calls.pop(call)
             try:
@@ -190,15 +190,15 @@ class Workers(AbstractContextManager["Workers"]):
 
     def _lost(self, worker: _Worker, piece: _Piece | None, error: Exception) -> None:
         reason = str(error).strip().splitlines()
-        if piece is None:  # Ray restarts it without end, so this one failed by itself
+        if piece is None:  # Ray restarts lost workers, so this one could not start at all
             raise VirnucproError(f"worker {worker.number} could not start: {reason[-1]}; see above") from error
         worker.units -= 1
-        if piece.lost + 1 >= MOST_LOST:
+        if piece.lost + 1 >= MAX_LOST:
             raise VirnucproError(
-                f"unit {piece.number} lost {MOST_LOST} workers, the last with: {reason[0]}; its records kill the "
-                "process (memory of the node?): try a smaller --unit-records or --max-tokens"
+                f"unit {piece.number} lost {MAX_LOST} workers, the last with: {reason[0]}; its records kill the "
+                "process, perhaps for lack of memory: use a smaller --unit-records or --max-tokens"
             ) from error
         self._again.append(replace(piece, lost=piece.lost + 1))
         if worker.up:
-            say(f"{worker.name} was lost; what it had is done elsewhere: {reason[0]}")
+            say(f"{worker.name} was lost; other workers do its units: {reason[0]}")
             self._start(worker)

@@ -1,1 +1,1 @@
-"""How good calls are: labelled genomes, truth, tables of other tools, figures of merit."""
+"""Evaluation of calls: labelled genomes, truth tables, tables of other tools, metrics."""

@@ -1,10 +1,10 @@
-"""Which sequences each of several tools calls virus, and how far the tools agree.
+"""Compare the calls of several tools: the sequences that each calls virus, and how far the tools agree.
 
-A tool's own verdict counts, not a threshold on its score. A sequence that a tool does not list is not virus if the
-tool lists viruses only (geNomad summary, VirSorter2), else not called.
+A tool's own verdict counts, not a threshold on its score. A sequence that a tool does not list counts as not virus if
+the tool lists viruses only (geNomad summary, VirSorter2), and otherwise as not called.
 
-Sequences are joined by their ids as they are given. Only an id that no other table has is read without the suffix that
-its tool adds to parts of a sequence: `|provirus_1_700` of geNomad, `||full` and `||0_partial` of VirSorter2.
+Sequences are joined by id. If no other table has an id, the suffix that its tool adds to parts of a sequence is removed
+first: `|provirus_1_700` of geNomad, `||full` and `||0_partial` of VirSorter2.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Named = tuple[str, Verdicts, bool]  # the tool, its verdicts, whether it lists v
 
 
 def read_tables(paths: Sequence[Path], kraken_report: Path | None = None) -> list[Named]:
-    """Return of each table the tool that wrote it, its verdicts, and whether it lists viruses only.
+    """Read tables of calls; return for each its tool, its verdicts by id, and whether it lists viruses only.
 
-    The ids of the verdicts are those by which the tables are joined, see above.
+    The ids are those by which the tables are joined, see the docstring of this module.
 
     Raises:
-        MissingInputError: a file is not there.
-        InputError: a table is of no known tool, has an id twice, or a cell is not what the tool writes.
-        ConfigError: one is of Kraken2 and its report is not given.
+        MissingInputError: a file does not exist.
+        InputError: a table is of no known tool, repeats an id, or has a cell that the tool does not write.
+        ConfigError: a table is of Kraken2 and its report is not given.
     """
     return _joined([_read(path, kraken_report) for path in paths])
 
 
 def _read(path: Path, kraken_report: Path | None) -> tuple[Tool, Verdicts]:
-    """Return the verdicts of a table by its ids as they are given."""
+    """Return the verdicts of a table by the ids in the table."""
     if not is_output(read_first_line(path)):
         return read_verdicts(path)
     if kraken_report is None:
-        raise ConfigError(f"{path} is of Kraken2, which names taxa by number; give its report with --kraken-report")
+        raise ConfigError(f"{path} is of Kraken2, which gives taxa as numbers; give its report with --kraken-report")
     return KRAKEN2, dict(read_output(path, kraken_report))
 
 
 def _either(a: Verdict, b: Verdict) -> Verdict:
-    """Return whether one of two verdicts on parts of a sequence is virus."""
+    """Combine two verdicts on parts of a sequence: virus if one is."""
     return b if a is None else a if b is None else a or b
 
 
@@ -76,7 +76,7 @@ def compare(tables: Sequence[Named]) -> tuple[list[str], dict[str, list[Verdict]
 
 
 def summary(tools: Sequence[str], calls: dict[str, list[Verdict]]) -> Iterator[str]:
-    """Yield two tables: of each tool, and of each pair with both, one, neither and Cohen's kappa, NA if undefined."""
+    """Yield two tables: one of the tools, one of pairs of tools with both, one, neither and Cohen's kappa or NA."""
     yield "tool\tcalled\tvirus\tvirus_by_it_alone"
     for number, tool in enumerate(tools):
         own = [row for row in calls.values() if row[number] is not None]

@@ -1,7 +1,7 @@
-"""Bootstrap weights and the intervals they give (Efron's percentile method).
+"""Bootstrap weights, and intervals by Efron's percentile method.
 
-Sequences of one taxon resemble one another, so where taxa are known they are drawn whole (the cluster bootstrap);
-intervals from single sequences would be too narrow. Taxa are drawn within their class, so that no class gets lost.
+Sequences of one taxon resemble one another, so known taxa are drawn whole (the cluster bootstrap); intervals from
+single sequences would be too narrow. Taxa are drawn within their class, so that no class is lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BLOCK = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """How intervals are made: number of replicates, seed of the draws, share of replicates within the interval."""
+    """The settings of intervals: number of replicates, seed, share of replicates within the interval."""
 
     replicates: int = 200
     seed: int = 0
@@ -61,7 +61,7 @@ class Bootstrap:
         classes: Sequence[str],
         taxa: Sequence[str] | None,
     ) -> list[dict[tuple[str, str], tuple[float, float]]]:
-        """Return for each sample the interval of every figure; NaN where no replicate gave the figure.
+        """Return the interval of every figure of each sample; NaN if no replicate gave the figure.
 
         Args:
             samples: which of all sequences are in the sample (n,), and the sample itself.
@@ -75,7 +75,7 @@ class Bootstrap:
         return [{key: self._interval(values) for key, values in joined(own).items()} for own in parts]
 
     def _interval(self, values: Floats) -> tuple[float, float]:
-        """Return the quantiles of the replicates that gave a figure: a small class may be absent from others."""
+        """Return the quantiles over the replicates that gave a figure; others may lack a small class."""
         given = values[~np.isnan(values)]
         if not len(given):
             return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""Tab-separated tables with a header line, plain or compressed, read whole; a fault in one names file and line."""
+"""Read tab-separated tables with a header line, plain or compressed; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ Row = dict[str, str]
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _LENGTH = re.compile(r"\d{1,15}", re.ASCII)
-_BLANK = re.compile("[ \v\f]+")  # what ends an id in a header line, beside the tab, which ends the cell
-_MOST_COLUMNS = 12  # that a message lists
+_BLANK = re.compile("[ \v\f]+")  # ends an id; a tab ends the cell
+_MAX_COLUMNS = 12  # in a message
 _short = reprlib.Repr()
 _short.maxstring = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The columns and rows of a table; row i stands on line i + 2, since no line is blank."""
+    """The columns and rows of a table; row i is on line i + 2, because no line is blank."""
 
     path: Path
     columns: list[str]
     rows: list[Row]
 
     def line(self, row: int) -> str:
-        """Return how a message names the place of a row."""
+        """Return the file and line of a row, for messages."""
         return f"{self.path}: line {row + 2}"
 
     def names(self, column: str, name_of: Callable[[str], str] = str) -> list[str]:
-        """Return the id of each row, `name_of` of its cell.
+        """Return the id of each row: `name_of` applied to its cell.
 
         Raises:
-            InputError: an id is empty, or two rows have the same.
+            InputError: an id is empty or repeated.
         """
         names = [name_of(row[column]) for row in self.rows]
         first: dict[str, int] = {}
@@ -57,10 +57,10 @@ class Table:
         return names
 
     def lengths(self) -> list[int] | None:
-        """Return the column `length` (nt) of the rows, or None where there is no such column or no row.
+        """Return the column `length` (nt), or None if there is no such column or no row.
 
         Raises:
-            InputError: one is not a whole number.
+            InputError: a length is not a whole number.
         """
         if not self.rows or "length" not in self.columns:
             return None
@@ -73,11 +73,11 @@ class Table:
 
 
 def read_table(path: Path, columns: tuple[str, ...] = (), check: Callable[[list[str]], object] = bool) -> Table:
-    """Return a table, which must have at least `columns`; `check` is given all of them before the rows are read.
+    """Read a table, which must have at least `columns`; `check` gets all column names before the rows are read.
 
     Raises:
-        MissingInputError: the file is not there.
-        InputError: it cannot be read, lacks a column or has one twice, or a line is blank or of another width.
+        MissingInputError: the file does not exist.
+        InputError: it cannot be read, lacks or repeats a column, or a line is blank or has another number of columns.
     """
     lines = read_lines(path)
     names = next(lines, "").split("\t")
@@ -89,7 +89,7 @@ def read_table(path: Path, columns: tuple[str, ...] = (), check: Callable[[list[
         raise InputError(f"{path} has no column {lacking[0]!r}; its columns are {listed(names)}{empty}")
     check(names)
     if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
-        raise InputError(f"{path}: line 1: two columns are named {quoted(twice)}; expected a name of its own for each")
+        raise InputError(f"{path}: line 1: two columns are named {quoted(twice)}; give each column its own name")
     rows = []
     for number, line in enumerate(lines, start=2):
         cells = line.split("\t")
@@ -103,7 +103,7 @@ def read_table(path: Path, columns: tuple[str, ...] = (), check: Callable[[list[
 
 
 def read_first_line(path: Path) -> str:
-    """Return the first line of a text file, "" of an empty one, see `read_lines`."""
+    """Return the first line of a text file, "" if it is empty; see `read_lines`."""
     with closing(read_lines(path)) as lines:
         return next(lines, "")
 
@@ -114,19 +114,21 @@ def read_lines(path: Path) -> Generator[str, None, None]:
     Bytes that are not UTF-8 become surrogates. A byte order mark is left out.
 
     Raises:
-        MissingInputError: the file is not there.
-        InputError: it cannot be read, is no text, or has a blank line.
+        MissingInputError: the file does not exist.
+        InputError: it cannot be read, is not text, or has a blank line.
     """
     for number, line in enumerate(_raw_lines(path), start=1):
         if number == 1:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         line = line.removesuffix(b"\n").removesuffix(b"\r")
         if b"\0" in line:
-            raise InputError(f"{path}: line {number}: this is no text (it has a NUL); expected a table as UTF-8 text")
+            raise InputError(
+                f"{path}: line {number}: this is not text (it has a NUL byte); expected a table as UTF-8 text"
+            )
         if b"\r" in line:
-            raise InputError(f"{path}: line {number}: a CR within the line; convert line ends of CR alone to LF")
+            raise InputError(f"{path}: line {number}: a CR within the line; convert CR line ends to LF")
         if not line.strip():
-            raise InputError(f"{path}: line {number} is blank; expected a row on each line: remove it")
+            raise InputError(f"{path}: line {number} is blank; remove it, each line must be a row")
         yield line.decode("utf-8", "surrogateescape")
 
 
@@ -141,42 +143,42 @@ def _raw_lines(path: Path) -> Generator[bytes, None, None]:
         while True:
             try:
                 line = file.readline()
-            except Exception as error:  # each decoder has an error class of its own, with no common base
+            except Exception as error:  # each decoder has its own error class, without a common base
                 raise InputError(f"{path} cannot be read as a table: {error}") from error
             if not line:
                 return
             yield line
 
 
-def finite(row: Row, column: str, least: float = -math.inf, most: float = math.inf) -> float:
+def finite(row: Row, column: str, minimum: float = -math.inf, maximum: float = math.inf) -> float:
     """Return the finite number in a cell.
 
     Raises:
-        ValueError: it is none, or lies outside of `least` to `most`.
+        ValueError: it is not a finite number, or lies outside `minimum` to `maximum`.
     """
     text = row[column]
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"{column} must be a number, got {quoted(text)}")
     value = float(text)
-    if not (math.isfinite(value) and least <= value <= most):
-        wanted = "be finite" if math.isinf(least) else f"be {least:g} or more"
-        wanted = wanted if math.isinf(most) else f"lie between {least:g} and {most:g}"
+    if not (math.isfinite(value) and minimum <= value <= maximum):
+        wanted = "be finite" if math.isinf(minimum) else f"be {minimum:g} or more"
+        wanted = wanted if math.isinf(maximum) else f"lie between {minimum:g} and {maximum:g}"
         raise ValueError(f"{column} must {wanted}, got {quoted(text)[1:-1]}")
     return value
 
 
 def first_word(name: str) -> str:
-    """Return the id in a name that may have a description: up to the first blank, as ids are read from FASTA."""
+    """Return a name up to the first blank, which is the id in FASTA headers."""
     return _BLANK.split(name.lstrip(" \v\f"), maxsplit=1)[0]
 
 
 def quoted(text: str) -> str:
-    """Return text from a file as messages show it: in quotes, in one line, shortened."""
+    """Return text from a file for messages: in quotes, on one line, shortened."""
     return _short.repr(text)
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Return names of columns as messages list them, `none` if there are none."""
-    shown = [quoted(name)[1:-1] for name in columns[:_MOST_COLUMNS]]
-    more = [f"{len(columns) - _MOST_COLUMNS} more"] if len(columns) > _MOST_COLUMNS else []
+    """Return names of columns as a list for messages, `none` if there are none."""
+    shown = [quoted(name)[1:-1] for name in columns[:_MAX_COLUMNS]]
+    more = [f"{len(columns) - _MAX_COLUMNS} more"] if len(columns) > _MAX_COLUMNS else []
     return ", ".join(shown + more) or "none"

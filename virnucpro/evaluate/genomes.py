@@ -1,7 +1,7 @@
-"""Labelled genomes on disk, and windows drawn from them by taxon rather than by base pair.
+"""Labelled genomes on disk, and windows drawn from them, weighted by taxon rather than by base pair.
 
-A data directory holds SPLIT/CLASS.fna[.gz|.xz|...], one file a class. An optional records.tsv[.gz] with
-columns id, class, family and genus groups records into taxa; without it each record is a taxon of its own.
+A data directory holds SPLIT/CLASS.fna[.gz|.xz|...], one file per class. An optional records.tsv[.gz] with columns id,
+class, family and genus groups records into taxa; without it each record is a taxon of its own.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ VIRUS = "virus"
 WINDOW_FILES = ("windows.fa", "truth.tsv")
 _ACGT = np.zeros(256, dtype=bool)
 _ACGT[np.frombuffer(b"ACGT", dtype=np.uint8)] = True
-# A window with a larger share of other letters says little about its class and is drawn anew.
+# A window with a larger share of other letters says little about its class and is drawn again.
 _MAX_AMBIGUOUS = 0.1
 _CLASS_FILE = re.compile(r"(.+?)\.fna(?:\.(?:gz|bz2|xz|zst))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A piece of a genome: where it is from (record id and 0-based start), its class and sequence."""
+    """A window of a genome: record id, 0-based start, class and sequence."""
 
     record_id: str
     start: int
@@ -50,7 +50,9 @@ class Genomes:
     lengths: npt.NDArray[np.int64]
     classes: npt.NDArray[np.str_]  # of each record
     taxa: npt.NDArray[np.str_]  # class|family|genus of each record
-    unclear: npt.NDArray[np.int64] = field(init=False, repr=False)  # where in `text` letters are not A, C, G or T
+    unclear: npt.NDArray[np.int64] = field(
+        init=False, repr=False
+    )  # positions in `text` of letters other than A, C, G and T
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unclear", np.flatnonzero(~_ACGT[self.text]))
@@ -58,8 +60,8 @@ class Genomes:
     def weights(self, class_share: dict[str, float], temper: float) -> npt.NDArray[np.float64]:
         """Return the probability of each record when drawing windows.
 
-        A class gets its share; within it a taxon weighs its bases to the power `temper`, and within that a
-        record its length.
+        A class has the weight of its share, a taxon within it that of its bases to the power `temper`, and a record
+        within the taxon that of its length.
 
         Raises:
             ConfigError: a class with a share has no record.
@@ -84,12 +86,13 @@ class Genomes:
         rng: np.random.Generator,
         cumulative: npt.NDArray[np.float64],
         window_lengths: npt.NDArray[np.int64],
-        least: float = 1.0,
+        min_part: float = 1.0,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Draw one window of each length; return record numbers, starts in the record, and lengths (nt).
 
-        A record shorter than its window gives a part of it, between the share `least` and all: where many records
-        are single genes, whole ones would be known by their ends. `cumulative` is the running sum of `weights`.
+        A record shorter than its window gives a part of itself, between the share `min_part` and all of it: many
+        records are single genes, which a model could recognise by their ends. `cumulative` is the running sum of
+        `weights`.
         """
         n = len(window_lengths)
         records, starts, lengths = (np.zeros(n, dtype=np.int64) for _ in range(3))
@@ -97,9 +100,9 @@ class Genomes:
         for _ in range(100):
             records[wanted] = np.minimum(np.searchsorted(cumulative, rng.random(len(wanted))), len(self.ids) - 1)
             lengths[wanted] = np.minimum(window_lengths[wanted], self.lengths[records[wanted]])
-            if least < 1:
+            if min_part < 1:
                 short = wanted[lengths[wanted] < window_lengths[wanted]]
-                parts = least + (1 - least) * rng.random(len(short))
+                parts = min_part + (1 - min_part) * rng.random(len(short))
                 lengths[short] = np.maximum(1, np.rint(parts * lengths[short])).astype(np.int64)
             room = self.lengths[records[wanted]] - lengths[wanted] + 1
             starts[wanted] = (rng.random(len(wanted)) * room).astype(np.int64)
@@ -108,7 +111,7 @@ class Genomes:
             wanted = wanted[unclear > _MAX_AMBIGUOUS * lengths[wanted]]
             if not len(wanted):
                 return records, starts, lengths
-        raise InputError("the genomes are too ambiguous to draw windows from: most letters are not A, C, G or T")
+        raise InputError("no windows can be drawn: most letters of the genomes are not A, C, G or T; use other genomes")
 
     def piece(self, record: int, start: int, length: int) -> npt.NDArray[np.uint8]:
         """Return `length` letters of a record from `start` as a view."""
@@ -120,13 +123,13 @@ def read_genomes(directory: Path, split: str, exclude: Sequence[str] = ()) -> Ge
     """Read all classes of a split except those in `exclude`; U is read as T.
 
     Raises:
-        MissingInputError: the directory or the split is not there.
+        MissingInputError: the directory or the split does not exist.
         InputError: a file cannot be read, or there is no sequence.
     """
     files = sorted(path for path in (directory / split).glob("*.fna*") if _class_of(path) not in ("", *exclude))
     if not files:
         raise MissingInputError(f"{directory / split}: no CLASS.fna files; give a directory with SPLIT/CLASS.fna")
-    with ThreadPoolExecutor() as pool:  # decompression leaves the interpreter free
+    with ThreadPoolExecutor() as pool:  # decompression releases the interpreter lock
         records = [record for part in pool.map(lambda path: list(_read_class(path)), files) for record in part]
     if not records:
         raise InputError(f"{directory / split}: the files hold no sequence")

@@ -1,4 +1,4 @@
-"""Kraken2's two files: its output, a line for each read without a header, and its report, which has the taxonomy."""
+"""Read the two files of Kraken2: its output, with one line per read and no header, and its report, with the taxa."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARE = re.compile(r" *\d{1,3}(\.\d+)?", re.ASCII)
 _COUNT = re.compile(r" *\d+", re.ASCII)
 _RANK = re.compile(r"-|[A-Z]\d*", re.ASCII)
 _WHAT = "expected a report of Kraken2, of six or eight columns with names indented by their depth"
-# What other tables begin with, and what they are.
+# The beginnings of other tables, and what they are.
 _OTHERS = (
     (re.compile(r">"), "this is FASTA"),
     (re.compile(r"[CU]\t"), "this is an output of Kraken2, not its report"),
@@ -29,7 +29,7 @@ _OTHERS = (
 
 
 def is_output(line: str) -> bool:
-    """Tell whether the first line of a file is one of Kraken2's output, be it cut."""
+    """Return whether the first line of a file is of Kraken2's output, even if the line is cut."""
     return line.startswith(("C\t", "U\t"))
 
 
@@ -37,8 +37,8 @@ def read_output(path: Path, report: Path) -> Iterator[tuple[str, bool]]:
     """Yield the id of each read, or pair, and whether its taxon is below Viruses.
 
     Raises:
-        MissingInputError: a file is not there.
-        InputError: a file is not what Kraken2 writes, or the output names a taxon that the report has not.
+        MissingInputError: a file does not exist.
+        InputError: a file is not of Kraken2, or the output names a taxon that the report lacks.
     """
     viral = read_report(report)
     lines: dict[str, int] = {}
@@ -57,7 +57,7 @@ def read_output(path: Path, report: Path) -> Iterator[tuple[str, bool]]:
             found = ", ".join(map(quoted, (state, taxon, length)))
             raise InputError(f"{where}: expected C or U, a taxid and a length in columns 1, 3 and 4, found {found}")
         if (state == "U") != (int(taxid) == 0):
-            raise InputError(f"{where}: {state} with taxid {taxid}; expected U and 0 of a read that is not classified")
+            raise InputError(f"{where}: {state} with taxid {taxid}; expected U and 0 for a read without a class")
         if state == "C" and taxid not in viral:
             raise InputError(f"{where}: taxid {taxid} is not in {report}; give the report of the same run of Kraken2")
         if not (name := first_word(name)):
@@ -65,14 +65,14 @@ def read_output(path: Path, report: Path) -> Iterator[tuple[str, bool]]:
         if lines.setdefault(name, number) != number:
             raise InputError(
                 f"{path} has more than one row for {quoted(name)}, on lines {lines[name]} and {number}; "
-                "give every sequence a name of its own"
+                "give every sequence its own name"
             )
         yield name, viral.get(taxid, False)
 
 
 @dataclass(slots=True)
 class _Reading:
-    """The way through a report: the depth of the row before, and that of Viruses while in it."""
+    """The state while reading a report: depth of the previous row, and the depth of Viruses while inside it."""
 
     depth: int = -1
     viruses: int | None = None
@@ -80,11 +80,11 @@ class _Reading:
 
 
 def read_report(path: Path) -> dict[str, bool]:
-    """Return the taxids in a report of Kraken2, and whether each is Viruses or below.
+    """Read a report of Kraken2; return its taxids, and whether each is Viruses or below it.
 
     Raises:
-        MissingInputError: the file is not there.
-        InputError: it is no such report.
+        MissingInputError: the file does not exist.
+        InputError: it is not a report of Kraken2.
     """
     reading = _Reading()
     width = 0
@@ -100,13 +100,13 @@ def read_report(path: Path) -> dict[str, bool]:
 
 
 def _fault(cells: list[str], line: str, width: int) -> str:
-    """Return why a line is none of a report of `width` columns; "" if it is one."""
+    """Return why a line does not belong to a report of `width` columns, "" if it does."""
     if len(cells) != width or width not in (6, 8):
         other = next((what for begin, what in _OTHERS if begin.match(line)), "")
         return other or f"{len(cells)} columns" + (f", line 1 has {width}" if len(cells) != width else "")
     share, *counts, rank, taxid, name = cells
     if not _SHARE.fullmatch(share) or float(share) > 100:
-        return f"{quoted(share)} in column 1, which has percentages"
+        return f"{quoted(share)} in column 1, which must be a percentage"
     if wrong := next((cell for cell in counts if not _COUNT.fullmatch(cell)), None):
         return f"{quoted(wrong)} among the counts"
     if not _RANK.fullmatch(rank) or not _TAXID.fullmatch(taxid.strip(" ")) or not name.strip(" "):
@@ -115,15 +115,15 @@ def _fault(cells: list[str], line: str, width: int) -> str:
 
 
 def _place(reading: _Reading, cells: list[str]) -> str:
-    """Put the taxon of a row in its place; return why it has none, "" if it has one."""
+    """Add the taxon of a row to the taxonomy; return its fault, "" if it has none."""
     taxid, name = cells[-2].strip(" "), cells[-1]
     depth = len(name) - len(name.lstrip(" "))
     if taxid in reading.viral:
-        return f"taxid {taxid} is here for the second time"
+        return f"taxid {taxid} occurs a second time"
     if depth > max(reading.depth, 0) + 2:
         return f"{quoted(name)} is indented by {depth} under {max(reading.depth, 0)}: a line above it is missing"
     if depth == 0 and taxid not in ("0", "1"):
-        return f"{quoted(name)} is not indented, as only 'unclassified' and 'root' are"
+        return f"{quoted(name)} is not indented, but only 'unclassified' and 'root' may be so"
     if reading.viruses is not None and depth <= reading.viruses:
         reading.viruses = None
     if taxid == _VIRUSES:

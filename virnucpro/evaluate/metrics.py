@@ -1,7 +1,7 @@
-"""How good scores are: area under the ROC curve, recall at fixed false-positive rates, calibration.
+"""Metrics of scores: area under the ROC curve, recall at fixed false-positive rates, calibration error.
 
-n sequences, R weightings of them: weights (R, n) say how often each sequence counts. One row of ones gives the
-figures themselves, rows drawn by `bootstrap` give their spread.
+n sequences, R weightings: weights (R, n) say how often each sequence counts. A row of ones gives the figures
+themselves, rows drawn by `bootstrap` their spread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Bools = npt.NDArray[np.bool_]
 ALL_HOSTS, MACRO = "all", "mean over host classes"
 CALIBRATION_BINS = 10
 _RATES = {"recall_at_5_percent_fpr": 0.05, "recall_at_1_percent_fpr": 0.01}
-# (hosts, name of the figure) -> one value for each weighting; hosts are ALL_HOSTS, one host class or MACRO.
+# (hosts, name of the figure) -> one value per weighting; hosts is ALL_HOSTS, a host class or MACRO.
 Figures = dict[tuple[str, str], Floats]
 
 
@@ -31,15 +31,15 @@ def auroc(positive: Floats, negative: Floats) -> float:
 
 
 def recall_at(positive: Floats, negative: Floats, false_positive_rate: float) -> float:
-    """Return the share of positives above the threshold that lets at most this share of negatives pass."""
+    """Return the recall at the threshold that at most this share of negatives passes."""
     return _single(_Ranked(positive, negative, *_ones(positive, negative)).recall_at(false_positive_rate))
 
 
 def calibration_error(scores: Floats, is_virus: Bools, weights: Floats | None = None) -> float:
     """Return the expected calibration error: mean |share of viruses - mean score| over ten bins of equal width.
 
-    Bins weigh as much as they hold (Guo et al. 2017). Scores are taken for probabilities of virus, so the figure
-    holds for the mix of viruses and hosts that is measured, or that `weights` (n,) make of them, and no other.
+    Bins are weighted by their number of sequences (Guo et al. 2017). Scores are read as probabilities of virus, so the
+    figure is valid only for the measured mix of viruses and hosts, or for the mix given by `weights` (n,).
     """
     return _single(
         _calibration_error(scores, is_virus, np.ones((1, len(scores))) if weights is None else weights[None])
@@ -55,7 +55,7 @@ def _ones(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    """Divide, giving NaN where there is nothing to divide by."""
+    """Divide; dividing by 0 gives NaN."""
     ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return ratio
 
@@ -84,7 +84,7 @@ class _Ranked:
 
 
 def _bins(scores: Floats) -> Floats:
-    """Return (n, bins): 1 where a score lies in the bin; the last one includes 1."""
+    """Return (n, bins): 1 where a score lies in the bin; the last bin includes score 1."""
     number = np.clip((scores * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
     chosen: Floats = np.eye(CALIBRATION_BINS)[number]
     return chosen
@@ -96,7 +96,7 @@ def _calibration_error(scores: Floats, is_virus: Bools, weights: Floats) -> Floa
 
 
 def roc_curve(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
-    """Return false- and true-positive rates from (0, 0) to (1, 1), a point at every score that occurs."""
+    """Return false- and true-positive rates from (0, 0) to (1, 1), with one point per distinct score."""
     thresholds = np.unique(np.concatenate((positive, negative)))[::-1]
     above = (1 - np.searchsorted(np.sort(side), thresholds, "left") / len(side) for side in (negative, positive))
     false_positive, true_positive = (np.concatenate(([0.0], rate)) for rate in above)
@@ -104,7 +104,7 @@ def roc_curve(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
 
 
 def reliability(scores: Floats, is_virus: Bools) -> tuple[Floats, Floats, Floats]:
-    """Return the mean score, the share of viruses and the number of sequences of each bin that holds any."""
+    """Return the mean score, the share of viruses and the number of sequences of each bin that is not empty."""
     bins = _bins(scores)
     count = bins.sum(0)
     held = count > 0
@@ -113,7 +113,7 @@ def reliability(scores: Floats, is_virus: Bools) -> tuple[Floats, Floats, Floats
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Scores (n,) of sequences of known class; one without a score has 0 here, and False in `scored`."""
+    """Scores (n,) of sequences of known class; a sequence without a score has score 0 and False in `scored`."""
 
     scores: Floats
     scored: Bools
@@ -121,7 +121,7 @@ class Sample:
 
     @classmethod
     def of(cls, scores: Sequence[float | None], classes: Sequence[str]) -> Sample:
-        """Make a sample; a sequence without a score counts as score 0, for not called is not found."""
+        """Make a sample; a sequence without a score counts as score 0, because it was not found."""
         values = np.array([0.0 if score is None else score for score in scores], dtype=np.float64)
         return cls(values, np.array([score is not None for score in scores], dtype=bool), np.array(classes, dtype=str))
 
@@ -135,7 +135,7 @@ class Sample:
         return [str(name) for name in np.unique(self.classes) if name != VIRUS]
 
     def members(self, hosts: str) -> Bools:
-        """Return which sequences a comparison with these hosts takes: viruses, and hosts of one class or all."""
+        """Return the sequences of a comparison with these hosts: viruses, and hosts of one class or of all."""
         return np.ones(len(self.scores), dtype=bool) if hosts == ALL_HOSTS else self.is_virus | (self.classes == hosts)
 
     def take(self, chosen: Bools) -> Sample:
@@ -143,7 +143,7 @@ class Sample:
         return Sample(self.scores[chosen], self.scored[chosen], self.classes[chosen])
 
     def figures(self, weights: Floats) -> Figures:
-        """Return every figure for every weighting (R, n), NaN where viruses or hosts are lacking."""
+        """Return every figure for every weighting (R, n), NaN without viruses or hosts."""
         found: Figures = {}
         for hosts in (ALL_HOSTS, *self.hosts):
             members = self.members(hosts)
@@ -154,7 +154,7 @@ class Sample:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures of all hosts together and AUROC by class: four decimals, None where a side is lacking."""
+        """Return the figures of all hosts together and AUROC by class: four decimals, None without a figure."""
         found = {key: rounded(values[0]) for key, values in self.figures(np.ones((1, len(self.scores)))).items()}
         return {
             "n": len(self.scores),
@@ -175,7 +175,7 @@ def _compare(sample: Sample, weights: Floats) -> dict[str, Floats]:
     return {
         "auroc": ranked.auroc(),
         **{name: ranked.recall_at(rate) for name, rate in _RATES.items()},
-        "calibration_error": np.where(both, error, np.nan),  # a sequence without a score claims no probability
+        "calibration_error": np.where(both, error, np.nan),  # sequences without a score are left out
     }
 
 
@@ -194,6 +194,6 @@ def evaluate(scores: Sequence[float | None], classes: Sequence[str]) -> dict[str
 
 
 def joined(parts: Iterable[Figures]) -> Figures:
-    """Put the figures of several blocks of weightings end to end."""
+    """Concatenate the figures of several blocks of weightings."""
     blocks = list(parts)
     return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}

@@ -1,22 +1,22 @@
-"""The tables of calls that are known, ours and those of other tools: how to tell them apart and what a row says.
+"""The known tables of calls, ours and those of other tools: how to recognise each and how to read its rows.
 
-A row says a score, which is a probability of virus between 0 and 1, and a verdict, which is the tool's own:
+A row gives a score, which is a probability of virus between 0 and 1, and the tool's own verdict:
 
-virnucpro        `virus_score` and `prediction` of records.tsv; NA is no score. Any table with seq_name and virus_score
-                 has scores, too, but no verdict.
+virnucpro        `virus_score` and `prediction` of records.tsv; NA is no score. Any other table with seq_name and
+                 virus_score has scores but no verdict.
 geNomad          `virus_score` of *_nn_classification.tsv and of the tables of the same columns of its other modules
                  (marker, aggregated and calibrated classification). The highest of its three scores is the verdict.
-geNomad summary  `virus_score` of *_virus_summary.tsv, of a sequence and the proviruses in it the greatest. The table
+geNomad summary  `virus_score` of *_virus_summary.tsv, the highest of a sequence and the proviruses in it. The table
                  lists viruses only.
-Jaeger           the share of its classes phage and virus. The model `default` writes mean logits, of which the softmax
-                 is taken; newer models write probabilities, and a column `energy`. `prediction` is the verdict.
-                 Sequences that are short or ambiguous are not listed.
+Jaeger           the share of its classes phage and virus. The model `default` writes mean logits, which become
+                 probabilities by softmax; newer models write probabilities and a column `energy`. `prediction` is the
+                 verdict. Sequences that are short or ambiguous are not listed.
 DeepMicroClass   (EukaryoteVirus + ProkaryoteVirus) / sum of the five scores, each of which is a sum over pieces; the
                  highest is the verdict. A sequence below 500 bp has five zeros: no score, no verdict.
-VirSorter2       no score that could be compared; final-viral-score.tsv lists viruses only.
+VirSorter2       no comparable score; final-viral-score.tsv lists viruses only.
 Kraken2          no score; its output has no header, see `kraken`.
 
-An id counts as it is given, up to its first blank. Two tools add a suffix to the id of a part of a sequence.
+An id ends at its first blank. Two tools add a suffix to the id of a part of a sequence.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ T = TypeVar("T")
 class Tool:
     """A kind of table.
 
-    `columns` tell it from others; the first of them holds the ids. `score` and `verdict` read a row, and raise
-    ValueError if the tool does not write such a row; None: the table has none. `lists` says which sequences have a row:
-    all, viruses only, or those that the tool could call. `part` is the suffix in the id of a part of a sequence.
+    `columns` identify it; the first of them holds the ids. `score` and `verdict` read a row, and raise ValueError if
+    the tool does not write such a row; None: the table has no score or verdict. `lists` says which sequences have a
+    row: all, viruses only, or those that the tool could call. `part` matches the suffix in the id of a part of a
+    sequence.
     """
 
     name: str
@@ -63,14 +64,14 @@ class Tool:
         return f"{self.name} {self.table}".strip()
 
     def without_suffix(self, name: str) -> str:
-        """Return the id of the sequence that the tool took `name` from."""
+        """Return `name` without the suffix of a part, which is the id of the sequence."""
         return self.part.sub("", name) if self.part else name
 
     def read(self, table: Table, read: Callable[[Row], T]) -> list[tuple[str, T]]:
-        """Return the id of each row, and what `read` finds in the row.
+        """Return the id of each row and the result of `read` for the row.
 
         Raises:
-            InputError: an id is missing or comes twice, or a row is not what the tool writes.
+            InputError: an id is missing or repeated, or a row is not what the tool writes.
         """
         id_of = str if self.name == "virnucpro" else first_word  # other tools may keep the description
         read_rows = []
@@ -83,11 +84,11 @@ class Tool:
         return read_rows
 
 
-def _highest(names: Sequence[str], viral: Sequence[str], most: float) -> Callable[[Row], Verdict]:
-    """Return a verdict by the highest of several scores from 0 to `most`; without any, none."""
+def _highest(names: Sequence[str], viral: Sequence[str], maximum: float) -> Callable[[Row], Verdict]:
+    """Return a function that gives the verdict by the highest of several scores from 0 to `maximum`."""
 
     def verdict(row: Row) -> Verdict:
-        scores = {name: finite(row, name, 0, most) for name in names}
+        scores = {name: finite(row, name, 0, maximum) for name in names}
         return max(scores, key=lambda name: scores[name]) in viral if any(scores.values()) else None
 
     return verdict
@@ -103,7 +104,7 @@ def _our_verdict(row: Row) -> Verdict:
         raise ValueError(f"prediction must be virus, other or NA, got {quoted(prediction)}")
     if (prediction == "NA") != (score is None):
         given = f"prediction {prediction} with virus_score {row['virus_score']}"
-        raise ValueError(f"{given}; expected NA in both or in none")
+        raise ValueError(f"{given}; expected NA in both or in neither")
     return None if prediction == "NA" else prediction == "virus"
 
 
@@ -126,8 +127,8 @@ def _jaeger_score(row: Row) -> Score:
     viral = [name for name in ("phage_score", "virus_score") if name in classes]
     if not viral:
         raise ValueError("no column phage_score or virus_score; calls of a model with these classes are read")
-    least, most = (0, 1) if "energy" in row else (-math.inf, math.inf)
-    shares = {name: finite(row, name, least, most) for name in classes}
+    bounds = (0, 1) if "energy" in row else (-math.inf, math.inf)
+    shares = {name: finite(row, name, *bounds) for name in classes}
     if "energy" not in row:
         highest = max(shares.values())
         shares = {name: math.exp(logit - highest) for name, logit in shares.items()}
@@ -150,14 +151,14 @@ def _deepmicroclass_score(row: Row) -> Score:
 
 
 def _virsorter_verdict(row: Row) -> Verdict:
-    if row["max_score"] != "nan":  # as of a sequence with too few genes for a score, found by a hallmark gene
+    if row["max_score"] != "nan":  # nan: a sequence with too few genes for a score, found by a hallmark gene
         finite(row, "max_score", 0, 1)
     finite(row, "hallmark", 0)
     return True
 
 
 KRAKEN2 = Tool("Kraken2")
-# The first whose columns are all there is it.
+# A table belongs to the first tool whose columns it has.
 _TOOLS = (
     Tool("virnucpro", ("seq_name", "prediction", "virus_score", "status"), None, _our_verdict),
     Tool("geNomad", ("seq_name", *_GENOMAD), _genomad_score, _highest(_GENOMAD, ("virus_score",), 1), part=_PROVIRUS),
@@ -182,11 +183,12 @@ _TOOLS = (
 
 
 def read_scores(path: Path) -> tuple[Tool, Table, list[tuple[str, Score]]]:
-    """Return the tool that wrote a table, the table, and the id and score of each row.
+    """Read a table with scores; return its tool, the table, and the id and score of each row.
 
     Raises:
-        MissingInputError: the file is not there.
-        InputError: it is no table with scores of a known tool, has an id twice, or a row is not what the tool writes.
+        MissingInputError: the file does not exist.
+        InputError: it is not a table with scores of a known tool, repeats an id, or has a row that the tool does not
+            write.
     """
     tools = [tool for tool in _TOOLS if tool.score]
     table = read_table(path, check=lambda columns: _tool_of(columns, tools, path))
@@ -196,7 +198,7 @@ def read_scores(path: Path) -> tuple[Tool, Table, list[tuple[str, Score]]]:
 
 
 def read_verdicts(path: Path) -> tuple[Tool, dict[str, Verdict]]:
-    """Return the tool that wrote a table, and the verdict on each id.
+    """Read a table with verdicts; return its tool, and the verdict on each id.
 
     Raises:
         MissingInputError, InputError: as `read_scores`.

@@ -1,4 +1,4 @@
-"""A table of calls beside the truth: figures by length and host class with intervals, and the files they go to."""
+"""Evaluate a table of calls against the truth: figures by length and host class, with intervals, and their files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from virnucpro.errors import ConfigError, InputError
 from virnucpro.evaluate.bootstrap import Bootstrap
-from virnucpro.evaluate.calls import Calls, read_calls
 from virnucpro.evaluate.columns import quoted, read_table
 from virnucpro.evaluate.genomes import VIRUS
 from virnucpro.evaluate.metrics import ALL_HOSTS, CALIBRATION_BINS, MACRO, Sample, rounded
+from virnucpro.evaluate.tool_calls import Calls, read_calls
 from virnucpro.files import (
     atomic_writer,
     write_json,
@@ -32,7 +32,7 @@ LENGTH_EDGES = (150, 300, 500, 1000, 5000)
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The sequences of a truth table in its order: names and classes, taxa and lengths (nt) where it has them."""
+    """The sequences of a truth table, in order: names, classes, and taxa and lengths (nt) if it has them."""
 
     path: Path
     names: list[str]
@@ -42,16 +42,16 @@ class Truth:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read a table with columns seq_name and class, and perhaps taxon and length.
+    """Read a table with columns seq_name and class, and optionally taxon and length.
 
     Raises:
-        MissingInputError: the file is not there.
+        MissingInputError: the file does not exist.
         InputError: it lacks a column, repeats a name, or has no virus or no host.
     """
     table = read_table(path, ("seq_name", "class"))
     names, classes = table.names("seq_name"), [row["class"] for row in table.rows]
     for place, name in enumerate(classes):
-        # "Virus" would be a host, and figures of all hosts are given by the names of the last two.
+        # "Virus" would be read as a host class, and the other two names stand for all hosts in the figures.
         if not name.strip() or (name != VIRUS and name.strip().lower() == VIRUS) or name in (ALL_HOSTS, MACRO):
             raise InputError(
                 f"{table.line(place)}: class {quoted(name)}; expected {VIRUS!r} or the name of a host class"
@@ -86,7 +86,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class TableEvaluation:
-    """All figures of one table of calls; `sample` is the whole of the scored sequences."""
+    """All figures of one table of calls; `sample` has all sequences."""
 
     tool: str
     sample: Sample
@@ -95,7 +95,7 @@ class TableEvaluation:
     figures: list[Figure] = field(repr=False)
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures over all lengths, and the intervals of those that join all hosts."""
+        """Return the figures over all lengths, and the intervals of those over all hosts."""
         intervals = {
             "macro_auroc" if figure.hosts == MACRO else figure.name: [rounded(figure.low), rounded(figure.high)]
             for figure in self.figures
@@ -131,15 +131,15 @@ def evaluate_tables(
     """Evaluate a table of calls against a truth table.
 
     Args:
-        truth: table with seq_name, class and perhaps taxon and length.
+        truth: table with seq_name, class and optionally taxon and length.
         calls: table of any tool that `read_calls` knows.
-        bootstrap: see `Bootstrap`; taxa are drawn where the truth has them, else sequences.
-        edges: borders of the length bins, nt: each begins a bin.
+        bootstrap: see `Bootstrap`; it draws taxa if the truth has them, else sequences.
+        edges: borders of the length bins, nt; each is the lower end of a bin.
 
     Raises:
-        MissingInputError: a table is not there.
+        MissingInputError: a table does not exist.
         InputError: a table cannot be read, or the calls lack sequences of the truth that they should have.
-        ConfigError: the edges do not rise.
+        ConfigError: the edges do not increase.
     """
     known = read_truth(truth)
     said = read_calls(calls, set(known.names))
@@ -160,25 +160,25 @@ def evaluate_tables(
 
 
 def _missing(truth: Truth, calls: Calls) -> list[str]:
-    """Return the sequences without a row, unless the tool leaves out some: then only if it knows none."""
+    """Return the sequences without a row; if the tool may leave some out, only if all are missing."""
     missing = [name for name in truth.names if name not in calls.scores]
     return missing if calls.complete or len(missing) == len(truth.names) else []
 
 
 def _lengths(truth: Truth, calls: Calls) -> list[int] | None:
-    """Return the lengths of the truth, or those of the calls if they have all."""
+    """Return the lengths of the truth, or of the calls if they have all lengths, else None."""
     if truth.lengths is not None:
         return truth.lengths
     if calls.lengths.keys() >= set(truth.names):
         return [calls.lengths[name] for name in truth.names]
-    logger.warning("figures are not given by length: %s has no column 'length'", truth.path)
+    logger.warning("no figures by length: %s has no column 'length'", truth.path)
     return None
 
 
 def _length_bins(lengths: Sequence[int] | None, edges: Sequence[int]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return bin -> which sequences lie in it, without empty bins."""
+    """Return the sequences of each length bin that is not empty."""
     if any(low >= high for low, high in itertools.pairwise((0, *edges))):
-        raise ConfigError(f"the borders of length bins must rise from above 0, got {', '.join(map(str, edges))}")
+        raise ConfigError(f"the borders of length bins must be above 0 and increase, got {', '.join(map(str, edges))}")
     if lengths is None:
         return {}
     names = [f"{low}-{high - 1}" for low, high in itertools.pairwise((0, *edges))] + [f"{(0, *edges)[-1]}-"]

@@ -1,4 +1,4 @@
-"""Models: tensors in, tensors out. Each name is imported when first asked for, so that tokenizers need no torch."""
+"""Models: tensors in, tensors out. Names are imported on first use, because the tokenizers need no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "flash_attn_varlen_wrapper",
 ]
 
-_HOMES = {
+_MODULES = {
     "virnucpro.models.dnabert_flash": ("DNABERT", "DNABERTConfig"),
     "virnucpro.models.esm2_flash": ("ESM2", "ESM2_SHAPES", "ESM2Config"),
     "virnucpro.models.packed_attention": (
@@ -35,7 +35,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
+    for module, names in _MODULES.items():
         if name in names:
             value = globals()[name] = getattr(import_module(module), name)
             return value

@@ -1,4 +1,4 @@
-"""Classifiers over fused frame embeddings. F frames, K classes, of which the last is virus."""
+"""Classifiers over fused frame embeddings. F frames, K classes; the last class is virus."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class MLPClassifier(nn.Module):
         nn.init.xavier_uniform_(self.output_layer.weight)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (F, input_dim) to logits (F, 2) and, since every frame has one vote, gates of zero (F,)."""
+        """Map (F, input_dim) to logits (F, 2) and gates (F,), which are 0: all frames have the same weight."""
         hidden = self.dropout(F.relu(self.bn1(self.hidden_layer(features))))
         logits = self.output_layer(hidden)
         return logits, torch.zeros_like(logits[:, 0])
 
 
 class GatedClassifier(nn.Module):
-    """A classifier whose frames vote with learned weights: logits and a gate for each frame.
+    """A classifier with learned frame weights: logits and a gate for each frame.
 
-    The features end in two length features (see `pipeline.predict.fuse`).
+    The last two features are the length features of `pipeline.features`.
     """
 
     length_features = True

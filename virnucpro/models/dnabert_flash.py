@@ -39,8 +39,8 @@ class DNABERTConfig:
 def alibi_head_slopes(heads: int) -> list[float]:
     """Return one ALiBi slope a head (Press et al. 2022).
 
-    For a power of two the geometric series 2^(-8/heads), ...; otherwise that of the next lower power, then
-    every second one of the next higher power's.
+    For a power of two, the geometric series 2^(-8/heads), ...; otherwise the series of the next lower power of two,
+    then every second slope of the next higher power's.
     """
     lower = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-8.0 * i / lower) for i in range(1, lower + 1)]
@@ -71,7 +71,7 @@ class DNABERTLayer(nn.Module):
 
 
 class DNABERT(PackedEncoder):
-    """A DNABERT-2 encoder. ALiBi is relative, so a packed batch needs the slopes and nothing else."""
+    """A DNABERT-2 encoder. ALiBi is relative, so attention needs the slopes but no positions."""
 
     uses_alibi = True
 
@@ -84,7 +84,9 @@ class DNABERT(PackedEncoder):
         self.token_type = nn.Parameter(torch.zeros(2, config.width))  # only row 0 is ever used
         self.embedding_norm = nn.LayerNorm(config.width, eps=config.eps)
         self.layers = nn.ModuleList(DNABERTLayer(config) for _ in range(config.layers))
-        self._slopes = torch.tensor(alibi_head_slopes(config.heads), device="cpu")  # no weight: never on meta
+        self._slopes = torch.tensor(
+            alibi_head_slopes(config.heads), device="cpu"
+        )  # not a weight, so never on the meta device
         self.select_attention()
 
     def alibi_slopes(self, device: torch.device) -> Tensor:
@@ -95,7 +97,9 @@ class DNABERT(PackedEncoder):
     def embed_tokens(self, input_ids: Tensor, sequence: Tensor, lengths: Tensor) -> Tensor:
         return self.embedding_norm(self.embedding(input_ids) + self.token_type[0])  # type: ignore[no-any-return]
 
-    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]:
+    def _run(
+        self, x: Tensor, input_ids: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]:
         hidden = {0: x} if 0 in wanted else {}
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x, attend)

@@ -1,4 +1,4 @@
-"""What the two language models share: precision, attention backend, packed and padded entry.
+"""PackedEncoder, the base of both language models: precision, attention backend, packed and padded forward.
 
 T total tokens, N sequences, B rows of a padded batch, S its padded length, H heads, Dh head width, D width.
 """
@@ -22,11 +22,11 @@ from virnucpro.models.kernels import (
 from virnucpro.models.packed_attention import AttentionBackend, choose_backend
 from virnucpro.models.positions import position_ids_unchecked
 
-# Packed batches have a multiple of this many tokens, so that the shapes of the dense products repeat: a GPU is fastest
-# at multiples of 128, and on a CPU oneDNN keeps a compiled product for each shape, which fills memory if all differ.
+# Packed batches are filled up to a multiple of this many tokens. A GPU is fastest at multiples of 128; on a CPU, oneDNN
+# keeps a compiled product for each shape, which fills memory if all shapes differ.
 _TILES = {"cuda": 128, "cpu": 64}
 
-# Up to this width the operators of a batch are too short to divide each among threads.
+# Up to this width, operators are too short to divide among threads; each batch gets one thread instead.
 _NARROW = 640
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -45,20 +45,20 @@ class PackedEncoder(nn.Module, ABC):
     pad_token: int
     embedding: nn.Embedding
     uses_alibi = False
-    takes_float8 = False  # else the dense layers are in bfloat16 where e4m3 is asked for
+    takes_float8 = False  # if False, the dense layers use bfloat16 when e4m3 is requested
     backend: AttentionBackend
-    attends: tuple[torch.device, torch.dtype, int, bool]  # where, in what, head width, whether with ALiBi
+    attends: tuple[torch.device, torch.dtype, int, bool]  # device, dtype, head width, whether ALiBi is needed
     kernels: Kernels = PLAIN
     dtype = torch.float32  # of the dense layers
-    narrow = False  # on a CPU: batches are to have a thread each
-    tile = 1  # tokens of a packed batch are filled up to a multiple of this
+    narrow = False  # on a CPU: give each batch one thread
+    tile = 1  # packed batches are filled up to a multiple of this many tokens
 
     def select_attention(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, attention: str = "auto"
     ) -> None:
         """Choose the attention backend for q, k and v on `device` in `dtype` (see `choose_backend`).
 
-        Where autograd records and cannot go through it, the first one that it can go through is taken.
+        While autograd records, the first backend that it can go through is used instead.
         """
         self.attends = torch.device(device), dtype, self.head_width, self.uses_alibi
         self.backend = choose_backend(*self.attends, attention)
@@ -66,15 +66,15 @@ class PackedEncoder(nn.Module, ABC):
     def place(
         self, device: torch.device | str, dtype: torch.dtype = torch.float32, attention: str = "auto"
     ) -> PackedEncoder:
-        """Move to `device`, the dense layers to `dtype`, choose attention backend and kernels; return self.
+        """Move to `device` and the dense layers to `dtype`, choose attention backend and kernels; return self.
 
-        In e4m3 (torch.float8_e4m3fn) all but the dense products is in bfloat16, as with that dtype.
+        With e4m3 (torch.float8_e4m3fn) everything but the dense products runs as with bfloat16.
         """
         float8, dtype = dtype == FLOAT8 and self.takes_float8, torch.bfloat16 if dtype == FLOAT8 else dtype
         from_float8(self)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                module.to(device, dtype)  # one by one: neither host nor device ever holds both precisions of all
+                module.to(device, dtype)  # one by one, so that memory never holds the whole model twice
         self.to(device)
         self.dtype = dtype
         self.select_attention(device, dtype, attention)
@@ -100,8 +100,8 @@ class PackedEncoder(nn.Module, ABC):
             cu_seqlens: (N+1,) int32, valid (see PackedBatch); on the device of input_ids.
             max_seqlen: length of the longest sequence.
             repr_layers: layers to return: 0 is the embedding, i the output of layer i, the last one after
-                the final LayerNorm where the model has one. None means the last.
-            position_ids: (T,) int64 that restart at every border; None computes them.
+                the final LayerNorm if the model has one. None means the last.
+            position_ids: (T,) int64 that restart at every border; None: they are computed.
 
         Returns:
             layer -> (T, D) hidden states.
@@ -109,7 +109,7 @@ class PackedEncoder(nn.Module, ABC):
         if position_ids is None:
             position_ids = position_ids_unchecked(cu_seqlens, input_ids.shape[0])
         total = input_ids.shape[0]
-        if tail := -total % self.tile:  # a sequence of its own: no token of the others can see it
+        if tail := -total % self.tile:  # as a sequence of its own, which no other token attends to
             input_ids = F.pad(input_ids, (0, tail), value=self.pad_token)
             position_ids = torch.cat((position_ids, torch.arange(tail, device=position_ids.device)))
             cu_seqlens = F.pad(cu_seqlens, (0, 1), value=total + tail)
@@ -129,11 +129,11 @@ class PackedEncoder(nn.Module, ABC):
             output_size=input_ids.shape[0],
         )
         x = self.embed_tokens(input_ids, sequence, cu_seqlens.diff())
-        hidden = self._run(x, position_ids, attend, self._wanted(repr_layers))
+        hidden = self._run(x, input_ids, position_ids, attend, self._wanted(repr_layers))
         return {layer: states[:total] for layer, states in hidden.items()}
 
     def forward(self, input_ids: Tensor, repr_layers: Collection[int] | None = None) -> dict[int, Tensor]:
-        """Encode a padded batch, the slow path that specifies the packed one.
+        """Encode a padded batch: the slow path, which is the specification of the packed one.
 
         Args:
             input_ids: (B, S) int64, filled up with the pad token on the right.
@@ -144,7 +144,7 @@ class PackedEncoder(nn.Module, ABC):
         """
         real = input_ids != self.pad_token  # (B, S)
         rows, padded = input_ids.shape
-        mask = real[:, None, None, :]  # (B, 1, 1, S): which keys may be seen
+        mask = real[:, None, None, :]  # (B, 1, 1, S): which keys are attended to
         slopes = self.alibi_slopes(input_ids.device)
         if slopes is not None:
             mask = alibi_bias(slopes, padded)[None].masked_fill(~mask, float("-inf"))  # (B, H, S, S)
@@ -158,7 +158,7 @@ class PackedEncoder(nn.Module, ABC):
         x = self.embed_tokens(input_ids, sequence, real.sum(-1))
         x = x * real[..., None]
         position_ids = torch.arange(padded, device=input_ids.device).expand(rows, padded)
-        return self._run(x, position_ids, attend, self._wanted(repr_layers))
+        return self._run(x, input_ids, position_ids, attend, self._wanted(repr_layers))
 
     def _wanted(self, repr_layers: Collection[int] | None) -> frozenset[int]:
         wanted = frozenset({self.n_layers} if repr_layers is None else repr_layers)
@@ -176,4 +176,6 @@ class PackedEncoder(nn.Module, ABC):
         `lengths` (N,) counts the real tokens of each."""
 
     @abstractmethod
-    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]: ...
+    def _run(
+        self, x: Tensor, input_ids: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]: ...

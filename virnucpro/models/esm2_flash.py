@@ -56,8 +56,8 @@ ESM2_SHAPES = {
 class ESM2Layer(nn.Module):
     """One layer: x + attention(LayerNorm(x)), then x + feed-forward(LayerNorm(x)).
 
-    The last sum is left to the next LayerNorm, which is the next layer's: a layer takes and returns the residual
-    stream x and the branch y still to be added to it (None before the first layer).
+    The last sum is left to the next layer, which fuses it with its LayerNorm: a layer takes and returns the residual
+    stream x and the branch y that is not yet added to it (None before the first layer).
     """
 
     def __init__(self, config: ESM2Config) -> None:
@@ -71,18 +71,32 @@ class ESM2Layer(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
+    def project(self, x: Tensor, y: Tensor | None, kernels: Kernels) -> tuple[Tensor, Tensor]:
+        """Return x + y and its q, k and v (3, H, Dh), as the kernels order them."""
+        x, h = kernels.add_layer_norm(x, y, self.attention_norm, self._dtype(x))
+        return x, kernels.qkv(h, self.qkv, self.heads)
+
     def forward(
-        self, x: Tensor, y: Tensor | None, rotary: tuple[Tensor, Tensor], attend: Attend, kernels: Kernels
+        self,
+        x: Tensor,
+        y: Tensor | None,
+        rotary: tuple[Tensor, Tensor],
+        attend: Attend,
+        kernels: Kernels,
+        qkv: Tensor | None = None,  # of `project`, where they are known
     ) -> tuple[Tensor, Tensor]:
-        dtype = self.qkv.weight.dtype
-        if torch.is_autocast_enabled(x.device.type):  # in training: what the products cast to anyway
-            dtype = torch.get_autocast_dtype(x.device.type)
-        x, h = kernels.add_layer_norm(x, y, self.attention_norm, dtype)
-        qkv = kernels.qkv(h, self.qkv, self.heads)  # (3, H, Dh)
-        h = attend(*kernels.rotary_qk(qkv, *rotary)).flatten(-2)  # (D)
-        y = F.dropout(kernels.linear(h, self.out), self.dropout, self.training)
+        dtype = self._dtype(x)
+        if qkv is None:
+            x, qkv = self.project(x, y, kernels)
+        attended = attend(*kernels.rotary_qk(qkv, *rotary)).flatten(-2)  # (D)
+        y = F.dropout(kernels.linear(attended, self.out), self.dropout, self.training)
         x, h = kernels.add_layer_norm(x, y, self.feed_forward_norm, dtype)
         return x, F.dropout(kernels.feed_forward(h, self.up, self.down), self.dropout, self.training)
+
+    def _dtype(self, x: Tensor) -> torch.dtype:
+        if torch.is_autocast_enabled(x.device.type):  # in training: what the products cast to anyway
+            return torch.get_autocast_dtype(x.device.type)
+        return self.qkv.weight.dtype
 
 
 class ESM2(PackedEncoder):
@@ -106,19 +120,39 @@ class ESM2(PackedEncoder):
             return x  # type: ignore[no-any-return]
         masked = input_ids == self.config.mask_token
         n_masked = torch.zeros_like(lengths, dtype=torch.float32)
-        n_masked.index_add_(0, sequence.flatten(), masked.flatten().float())  # whole numbers: exact in any order
+        n_masked.index_add_(
+            0, sequence.flatten(), masked.flatten().float()
+        )  # sums of whole numbers are exact in any order
         scale = (1 - 0.15 * 0.8) / (1 - n_masked / lengths)  # (N,)
         factor = scale[sequence].masked_fill(masked, 0.0)  # one pass over the embeddings for both
         return x * factor[..., None]  # type: ignore[no-any-return]
 
-    def _run(self, x: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]) -> dict[int, Tensor]:
+    def project_tokens(self, input_ids: Tensor, kernels: Kernels) -> Tensor | None:
+        """Return the first layer's q, k and v (3, H, Dh) from a table with a row for each token of the vocabulary.
+
+        Nothing but the token decides on them: its position enters by the rotation that follows. None where that is not
+        so, for a batch that is smaller than the table, and where a row of a product might depend on how many there are.
+        """
+        rows = self.config.vocabulary
+        rows += -rows % self.tile
+        if not self.narrow or kernels.differentiable or self.config.token_dropout or input_ids.numel() <= rows:
+            return None
+        table = F.pad(self.embedding.weight, (0, 0, 0, rows - self.config.vocabulary))  # (rows, D)
+        _, qkv = self.layers[0].project(table, None, kernels)  # type: ignore[operator]
+        return qkv.index_select(0, input_ids.flatten()).view(*input_ids.shape, *qkv.shape[1:])  # type: ignore[no-any-return]
+
+    def _run(
+        self, x: Tensor, input_ids: Tensor, position_ids: Tensor, attend: Attend, wanted: frozenset[int]
+    ) -> dict[int, Tensor]:
         rotary = rotary_table(position_ids, self.head_width)
         kernels = PLAIN if torch.is_grad_enabled() and not self.kernels.differentiable else self.kernels
+        qkv = self.project_tokens(input_ids, kernels)
         hidden = {0: x.clone()} if 0 in wanted else {}  # x may be overwritten
         y = None
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
             for number, layer in enumerate(self.layers, start=1):
-                x, y = layer(x, y, rotary, attend, kernels)
+                x, y = layer(x, y, rotary, attend, kernels, qkv)
+                qkv = None
                 if number in wanted and number < self.n_layers:
                     hidden[number] = x + y
             if self.n_layers in wanted:

@@ -1,6 +1,6 @@
-"""Dense layers in 8-bit floating point (e4m3): one scale a weight row and one a token, sums in float32.
+"""Dense layers in 8-bit floating point (e4m3): one scale per weight row and one per token, sums in float32.
 
-T total tokens, D width. Shapes below write (T,) for any leading dimensions.
+T total tokens, D width. (T,) stands for any leading dimensions.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 FLOAT8 = torch.float8_e4m3fn
-LARGEST = 448.0  # what e4m3 can hold
-SMALLEST_SCALE = 1e-12  # of a row of zeros
+LARGEST = 448.0  # the largest number of e4m3
+SMALLEST_SCALE = 1e-12  # avoids division by zero for a row of zeros
 
 
 class Quantised(NamedTuple):
@@ -34,9 +34,9 @@ def quantise(x: Tensor) -> Quantised:
 
 
 class Float8Linear(nn.Module):
-    """A linear layer without gradients whose product is done in e4m3; it takes numbers or `Quantised` ones.
+    """A linear layer without gradients that multiplies in e4m3; its input is a float tensor or `Quantised`.
 
-    weight (out, in) e4m3, scale (1, out) float32, bias (out,); results have the dtype of the bias: bfloat16 on a GPU.
+    weight (out, in) e4m3, scale (1, out) float32, bias (out,). The output has the dtype of the bias: bfloat16 on a GPU.
     """
 
     weight: Tensor
@@ -55,7 +55,7 @@ class Float8Linear(nn.Module):
         return self.product(x, self.bias)
 
     def product(self, x: Tensor | Quantised, bias: Tensor | None) -> Tensor:
-        """Return x weight^T + bias, (T, out); the layer's own bias may be left to a fused step that follows."""
+        """Return x weight^T + bias, (T, out); pass None to leave the bias to a fused step that follows."""
         values, scale = x if isinstance(x, Quantised) else self.quantise(x)
         out = torch._scaled_mm(
             values.flatten(0, -2), self.weight.T, scale_a=scale.flatten(0, -2), scale_b=self.scale, bias=bias,
@@ -74,7 +74,7 @@ class Float8Linear(nn.Module):
 
 
 def to_float8(module: nn.Module, quantise: Quantise) -> None:
-    """Replace every linear layer inside `module`, one by one: never are both forms of all in memory."""
+    """Replace every linear layer inside `module`, one by one, so that memory never holds both forms of all layers."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, Float8Linear(child, quantise))

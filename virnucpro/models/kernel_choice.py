@@ -1,4 +1,4 @@
-"""Which kernels serve a device and a dtype, chosen once when a model is placed."""
+"""Choose the kernels for a device and a dtype, once, when a model is placed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def kernels_for(device: torch.device, dtype: torch.dtype, narrow: bool = False) -> Kernels:
-    """Return the kernels for dense layers in `dtype` on `device`, of a GPU with a small launch to see that they work.
+    """Return the kernels for dense layers in `dtype` on `device`; on a GPU, launch one to check that they work.
 
-    On a CPU those of `narrow` models, whose batches have a thread each, are fused (`cpu_kernels`): how several threads
-    divide a product of complex numbers shows in its last bits.
+    On a CPU only `narrow` models get the fused kernels (`cpu_kernels`). Their batches have one thread each; with
+    several threads the last bits of a complex product depend on how the threads divide it.
     """
     if narrow and device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
         return CPU
@@ -27,7 +27,11 @@ def kernels_for(device: torch.device, dtype: torch.dtype, narrow: bool = False) 
         from virnucpro.models import triton_kernels
 
         triton_kernels.probe(device, torch.bfloat16 if dtype == FLOAT8 else dtype)
-    except Exception as error:  # Triton needs a C compiler and a driver that it knows: its faults are of any class
-        logger.warning("Triton cannot be used, inference is slower (%s: %s)", type(error).__name__, error)
+    except Exception as error:  # Triton needs a C compiler and a known driver, and raises any class without them
+        logger.warning(
+            "Triton does not work here, so inference is slower (%s: %s); it needs a C compiler",
+            type(error).__name__,
+            error,
+        )
         return PLAIN
     return triton_kernels.TRITON

@@ -1,8 +1,8 @@
-"""The work of a layer but for attention, as a table of functions: plain, or fused for inference.
+"""All work of a layer except attention, as a table of functions: plain, or fused for inference.
 
-The plain functions are the specification: they serve every device and dtype, and autograd. The fused ones are for
-inference, on CUDA in half precision (`triton_kernels`) or on a CPU (`cpu_kernels`); they may overwrite their arguments,
-so callers use only what a kernel returns.
+The plain functions are the specification: they run on every device and dtype, with autograd. The fused ones are for
+inference, on CUDA in half precision (`triton_kernels`) or on a CPU (`cpu_kernels`). They may overwrite their arguments;
+use only what a kernel returns.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Dense = nn.Linear | Float8Linear
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """One way to do the elementwise work of a pre-LayerNorm layer with rotary positions.
+    """One implementation of the work around attention in a pre-LayerNorm layer with rotary positions.
 
-    add_layer_norm(x, y, norm, dtype): x (..., D), the residual stream; y (..., D) to be added to it, or None;
-        norm, a LayerNorm over D. Returns x + y in the dtype of x, and its norm in `dtype`, for e4m3 `Quantised`.
+    add_layer_norm(x, y, norm, dtype): x (..., D), the residual stream; y (..., D) to add to it, or None;
+        norm, a LayerNorm over D. Returns x + y in the dtype of x, and its norm in `dtype` (for e4m3 as `Quantised`).
     qkv(x, dense, heads): x (..., D), dense a linear layer from D to 3 H Dh. Returns (..., 3, H, Dh), contiguous.
-    rotary_qk(qkv, cos, sin): what `qkv` of the same table returned; cos and sin (..., 1, Dh/2) float32, see
-        `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), perhaps views of qkv. The elements of
-        a head of q and k may be in another order, if it is the same for both.
+    rotary_qk(qkv, cos, sin): qkv from the `qkv` kernel of the same table; cos and sin (..., 1, Dh/2) float32, see
+        `rotary_table`. Returns q and k rotated, and v, each (..., H, Dh), which may be views of qkv. The elements of
+        a head may be reordered, in the same way for q and k.
     linear(x, dense): x (..., D). Returns dense(x).
-    feed_forward(x, up, down): x (..., D), up a linear layer from D to F, down one back. Returns
-        down(gelu(up(x))) with the exact (erf) GELU, (..., D). The layers may be `Float8Linear`, x then `Quantised`.
-    quantise(x): x (..., D) in e4m3, a scale a row, see `float8`.
-    differentiable: whether they serve autograd; where they do not, training takes the plain ones.
+    feed_forward(x, up, down): x (..., D), up a linear layer from D to F, down one from F to D. Returns
+        down(gelu(up(x))) with the exact (erf) GELU, (..., D). With `Float8Linear` layers x is `Quantised`.
+    quantise(x): x (..., D) to e4m3 with one scale per row, see `float8`.
+    differentiable: whether autograd can go through them; if not, training uses the plain ones.
     """
 
     name: str
@@ -67,7 +67,7 @@ PLAIN = Kernels("plain", _add_layer_norm, _rotary_qk, _feed_forward, differentia
 
 
 def compiled_kernels(backend: str = "inductor") -> Kernels:
-    """Return the plain kernels through `torch.compile`: for training, where half a minute of compiling pays."""
+    """Return the plain kernels through `torch.compile`, for training, where half a minute of compiling pays off."""
     compiled = partial(torch.compile, dynamic=True, backend=backend)
     return Kernels(
         "compiled", compiled(_add_layer_norm), compiled(_rotary_qk), compiled(_feed_forward), differentiable=True

@@ -1,4 +1,4 @@
-"""Attention within the borders of packed sequences: position ids, the FlashAttention wrapper, the backends.
+"""Attention within packed sequences: position ids, the FlashAttention wrapper, the backends.
 
 Sequences lie end to end. `cu_seqlens` (N+1,) int32 holds the cumulative lengths, first 0, last T.
 T total tokens, N sequences, H heads, Dh head width, L length of one sequence.
@@ -29,7 +29,7 @@ try:
     from flash_attn import flash_attn_varlen_func as _flash_attn_varlen_func
 
     FLASH_ATTN_AVAILABLE: bool = True
-except Exception as error:  # a broken binary raises anything at import: absent is what it then is
+except Exception as error:  # a broken binary raises any error at import; treat it as absent
     _flash_attn_version, _flash_attn_varlen_func = "", None
     FLASH_ATTN_AVAILABLE = False
     if not (isinstance(error, ModuleNotFoundError) and error.name == "flash_attn"):
@@ -45,7 +45,7 @@ if FLASH_ATTN_AVAILABLE and FLASH_ATTN.is_older(_flash_attn_version):
 
 @cache
 def _torch_varlen_attn() -> Callable[..., Any] | None:
-    """Return torch's varlen operator, None before torch 2.10; its import takes seconds, so only a GPU run does it."""
+    """Return torch's varlen operator, None before torch 2.10. Its import takes seconds: call this for a GPU only."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -54,7 +54,7 @@ def _torch_varlen_attn() -> Callable[..., Any] | None:
 
 
 def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
-    """Return position ids that restart at 0 at every border of a packed batch.
+    """Return position ids that restart at 0 for each sequence of a packed batch.
 
     Examples:
         >>> create_position_ids_packed(torch.tensor([0, 3, 7, 10])).tolist()
@@ -67,12 +67,12 @@ def create_position_ids_packed(cu_seqlens: Tensor) -> Tensor:
         (T,) int64 on the device of cu_seqlens.
 
     Raises:
-        PackedFormatError: cu_seqlens has another form or is not of an integer dtype. The class is both
-            AssertionError and ValueError.
+        PackedFormatError: cu_seqlens has another form or no integer dtype. The class is both an AssertionError and a
+            ValueError.
     """
     if cu_seqlens.dtype not in INTEGERS:
         format_error(f"cu_seqlens must have an integer dtype, got {cu_seqlens.dtype}")
-    borders = cu_seqlens.cpu().long()  # one synchronisation, then all checks are host work
+    borders = cu_seqlens.cpu().long()  # one synchronisation; all checks then run on the host
     check_borders(borders)
     position_ids = position_ids_unchecked(cu_seqlens, int(borders[-1]))
     if position_ids.index_select(0, cu_seqlens[:-1].int()).any():
@@ -92,8 +92,8 @@ def flash_attn_varlen_wrapper(
 ) -> Tensor:
     """Attend within each packed sequence with FlashAttention (self-attention: one cu_seqlens for q and k).
 
-    Everything is checked on each call, which costs one device synchronisation; a model checks once a
-    batch and calls the backend beneath.
+    Each call checks all arguments, which costs one device synchronisation. Models check once per batch and call the
+    backend directly.
 
     Args:
         q: (T, H, Dh) float16 or bfloat16, on CUDA.
@@ -111,7 +111,7 @@ def flash_attn_varlen_wrapper(
     Raises:
         ImportError: flash-attn is not installed.
         RuntimeError: no CUDA device, or the tensors are not on one.
-        ValueError: cu_seqlens is not int32, or q, k, v are not alike and half precision.
+        ValueError: cu_seqlens is not int32, or q, k, v differ in shape or are not half precision.
         PackedFormatError: cu_seqlens or max_seqlen does not describe q.
     """
     if not FLASH_ATTN_AVAILABLE:
@@ -126,11 +126,11 @@ def flash_attn_varlen_wrapper(
 
 
 class AttentionBackend(Protocol):
-    """One way to attend within borders: full (not causal) attention, logits scaled by Dh ** -0.5.
+    """Computes attention within packed sequences: not causal, logits scaled by Dh ** -0.5.
 
-    `refusal` says why it cannot serve a device, dtype and head width ("" when it can). `prepare` does what
-    is needed once a batch; `attend` runs once a layer and never synchronises the device. `differentiable`
-    tells whether autograd can go through `attend`.
+    `refusal` returns why it does not support a device, dtype and head width ("" if it does). `prepare` does the work
+    of a batch; `attend` runs once per layer and never synchronises the device. `differentiable` says whether autograd
+    can go through `attend`.
     """
 
     @property
@@ -162,14 +162,14 @@ def _half_on_gpu(device: torch.device, dtype: torch.dtype, head_width: int) -> s
 
 @cache
 def _triton_fault(device: torch.device, dtype: torch.dtype) -> str:
-    """Return why Triton's attention kernel cannot be compiled and launched, "" if it can."""
+    """Return why the Triton attention kernel cannot be compiled and launched, "" if it can."""
     try:
         from virnucpro.models.triton_attention import attention
 
         with torch.cuda.device(device):
             x = torch.zeros(1, 1, 16, device=device, dtype=dtype)
             attention(x, x, x, torch.tensor([0, 1], dtype=torch.int32, device=device), 1)
-    except Exception as error:  # Triton needs a C compiler and a driver that it knows: its faults are of any class
+    except Exception as error:  # Triton needs a C compiler and a known driver, and raises any class without them
         return f"needs Triton, which cannot be used ({type(error).__name__}: {error})"
     return ""
 
@@ -183,8 +183,8 @@ def _triton(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, s
 
 def _torch_varlen(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, _: Tensor | None) -> Tensor:
     varlen_attn = _torch_varlen_attn()
-    assert varlen_attn is not None  # for the type checker: `refusal` has looked
-    # Positional arguments only: the keywords changed between torch 2.10 and 2.11, their defaults are ours.
+    assert varlen_attn is not None  # for the type checker; `refusal` has checked it
+    # Positional arguments only: the keywords changed between torch 2.10 and 2.11; their defaults are what we need.
     out: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest)
     return out
 
@@ -192,7 +192,7 @@ def _torch_varlen(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: 
 def _flash(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int, slopes: Tensor | None = None, **options: Any
 ) -> Tensor:
-    assert _flash_attn_varlen_func is not None  # for the type checker: callers have looked
+    assert _flash_attn_varlen_func is not None  # for the type checker; callers have checked it
     out: Tensor = _flash_attn_varlen_func(
         q, k, v, cu_seqlens, cu_seqlens, longest, longest, alibi_slopes=slopes, **options
     )
@@ -212,7 +212,7 @@ class VarlenBackend:
     """A kernel that reads cu_seqlens itself, on CUDA in half precision.
 
     `function` takes q, k, v, cu_seqlens, the longest length and the ALiBi slopes (None: no bias). `fault` returns why
-    the kernel cannot be loaded for a device and dtype, "" if it can; it may import or compile, so it is called last.
+    the kernel cannot be loaded for a device and dtype, "" if it can. It may import or compile, so it is called last.
     """
 
     name: str
@@ -235,7 +235,7 @@ class VarlenBackend:
         return self.function(q, k, v, *plan, alibi_slopes)
 
 
-# In order of preference: the tiles of our own kernel suit short sequences, and GroupedSDPA runs everywhere.
+# In order of preference. Our own kernel has tiles for short sequences; GroupedSDPA runs everywhere.
 BACKENDS: tuple[AttentionBackend, ...] = (
     VarlenBackend("triton", _triton, _triton_fault, alibi=True, differentiable=False),
     VarlenBackend("torch-varlen", _torch_varlen, _torch_varlen_fault, alibi=False, differentiable=True),
@@ -259,17 +259,17 @@ def choose_backend(
     request: str = "auto",
     differentiable: bool = False,
 ) -> AttentionBackend:
-    """Return the first backend that can serve, or the requested one.
+    """Return the requested backend, or the first that supports the arguments.
 
     Args:
-        device, dtype: where and in what q, k and v will be.
+        device, dtype: of q, k and v.
         head_width: Dh.
-        alibi: whether attention carries an ALiBi bias.
+        alibi: whether attention has an ALiBi bias.
         request: "auto" or a backend's name.
-        differentiable: pass over backends that autograd cannot go through.
+        differentiable: skip backends that autograd cannot go through.
 
     Raises:
-        ConfigError: there is no backend of that name, or the requested one cannot serve.
+        ConfigError: there is no backend of that name, or the requested one does not support the arguments.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if request != "auto":
@@ -279,5 +279,5 @@ def choose_backend(
         if reason:
             raise ConfigError(f"attention backend {request} cannot be used: it {reason}")
         return by_name[request]
-    able = (b for b in BACKENDS if b.differentiable or not differentiable)
-    return next(b for b in able if not b.refusal(device, dtype, head_width, alibi))
+    candidates = (b for b in BACKENDS if b.differentiable or not differentiable)
+    return next(b for b in candidates if not b.refusal(device, dtype, head_width, alibi))

@@ -1,4 +1,4 @@
-"""Check the format of packed sequences: the borders, and q, k and v beside them.
+"""Check the format of packed sequences: cu_seqlens, and q, k and v.
 
 T total tokens, N sequences, H heads, Dh head width.
 """
@@ -40,7 +40,7 @@ def check_packed(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen
     """Raise unless half-precision q, k, v (T, H, Dh), int32 cu_seqlens (N+1,) and max_seqlen fit together.
 
     Raises:
-        ValueError: cu_seqlens is not int32, or q, k, v are not alike and half precision.
+        ValueError: cu_seqlens is not int32, or q, k, v differ in shape or are not half precision.
         PackedFormatError: cu_seqlens or max_seqlen does not describe q.
     """
     if cu_seqlens.dtype != torch.int32:
@@ -50,10 +50,10 @@ def check_packed(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen
             f"q, k and v must all be float16 or all bfloat16, got {q.dtype}, {k.dtype}, {v.dtype}; "
             "use q.to(torch.bfloat16), and k and v likewise"
         )
-    borders = cu_seqlens.cpu()  # one synchronisation, then all checks are host work
+    borders = cu_seqlens.cpu()  # one synchronisation; all checks then run on the host
     check_borders(borders)
     if q.dim() != 3 or k.shape != q.shape or v.shape != q.shape:
-        raise ValueError(f"q, k and v must be alike, (T, H, Dh), got {[tuple(t.shape) for t in (q, k, v)]}")
+        raise ValueError(f"q, k and v must have one shape, (T, H, Dh), got {[tuple(t.shape) for t in (q, k, v)]}")
     if borders[-1] != q.shape[0]:
         format_error(f"cu_seqlens must end at T = {q.shape[0]}, the rows of q, got {int(borders[-1])}")
     longest = int(borders.diff().max())

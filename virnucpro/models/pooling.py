@@ -1,4 +1,4 @@
-"""Mean pooling on the device: packed hidden states (T, D) become one vector a sequence (N, D) float32."""
+"""Mean pooling on the device: packed hidden states (T, D) become one vector per sequence, (N, D) float32."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def mean_pool_packed(
         hidden: (T, D) of any float dtype.
         cu_seqlens: (N+1,) int32 on the same device.
         window: which tokens count.
-        position_ids: (T,) that restart at every border; None computes them.
+        position_ids: (T,) that restart at every border; None: they are computed.
 
     Returns:
-        (N, D) float32. A sequence without a token in the window gives NaN, which the finite check finds.
+        (N, D) float32. A sequence without a token in the window gives NaN, which callers check for.
     """
     total = hidden.shape[0]
     if position_ids is None:

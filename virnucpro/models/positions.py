@@ -1,4 +1,4 @@
-"""Position ids of packed sequences, without checks: for callers that know their borders to be valid."""
+"""Position ids of packed sequences, without checks, for callers that have validated cu_seqlens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def position_ids_unchecked(cu_seqlens: Tensor, total: int) -> Tensor:
     """Return `create_position_ids_packed(cu_seqlens)` without checks and without a device synchronisation.
 
     Args:
-        cu_seqlens: (N+1,) integer, known to be valid.
-        total: T, the value of its last element.
+        cu_seqlens: (N+1,) integer, valid.
+        total: T, its last element.
     """
     borders = cu_seqlens.long()
-    # Steps of 1 along the batch; at a border one step back to 0, over the length of the sequence before.
+    # A step of 1 per token; at each border a step back to 0, by the length of the previous sequence.
     steps = torch.ones(total, dtype=torch.int64, device=cu_seqlens.device)
     steps.index_copy_(0, borders[:-1], torch.cat((borders[:1], 1 - borders[:-1].diff())))
     return steps.cumsum(0)  # (T,)

@@ -1,7 +1,7 @@
 """Rotary position embedding: full head width, base 10000, rotate-half layout, tables always in float32.
 
-The table is computed from position ids once a batch and shared by all layers; there is no buffer that a
-cast of the model could round.
+The table is computed from position ids once per batch and shared by all layers. It is not a buffer, which a
+cast of the model would round.
 """
 
 from __future__ import annotations

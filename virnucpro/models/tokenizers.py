@@ -1,7 +1,7 @@
-"""From sequences (bytes) to token ids: the protein alphabet of ESM-2, BPE for DNABERT-S, k-mers for our own models.
+"""Sequences (bytes) to token ids: the protein alphabet of ESM-2, BPE for DNABERT-S, k-mers for our own models.
 
-A tokenizer encodes many sequences at once into tokens end to end, special tokens included, of the smallest type that
-holds its vocabulary. Called on a list of sequences, it returns one int64 array a sequence.
+A tokenizer encodes many sequences at once into tokens end to end, special tokens included, in the smallest dtype that
+holds its vocabulary. Called on a list of sequences, it returns one int64 array per sequence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from virnucpro.seq.strings import Ints, Strings, borders, spread, translate
 
 Tokens = npt.NDArray[np.int64]
 Encoded = npt.NDArray[np.integer[Any]]
-_MOST_BYTES = 1 << 26  # of a tokenizer.json; that of DNABERT-S has 170 kB
+_MAX_BYTES = 1 << 26  # limit for tokenizer.json; that of DNABERT-S has 170 kB
 
 ESM2_ALPHABET = (
     "<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"
@@ -29,19 +29,19 @@ ESM2_ALPHABET = (
 
 
 class Tokenizer(Protocol):
-    """Turns sequences into token ids."""
+    """Encodes sequences as token ids."""
 
     pad_token: int
 
     def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
-        """Return the tokens of N sequences end to end, (T,), and how many each has, (N,)."""
+        """Return the tokens of N sequences end to end, (T,), and the number of each, (N,)."""
         ...
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]: ...
 
 
 def _smallest_type(vocabulary: int) -> np.dtype[np.integer[Any]]:
-    """Return the smallest type that holds so many ids, of those that torch has."""
+    """Return the smallest dtype that holds `vocabulary` ids, among those that torch has."""
     return np.dtype(np.uint8 if vocabulary <= 1 << 8 else np.int16 if vocabulary <= 1 << 15 else np.int32)
 
 
@@ -57,13 +57,13 @@ def _framed(body: Encoded, lengths: Ints, first: int, last: int) -> tuple[Encode
 
 
 def _rows(encoded: tuple[Encoded, Ints]) -> list[Tokens]:
-    """Return the tokens of each sequence as an array of its own."""
+    """Return one array of tokens per sequence."""
     tokens = encoded[0].astype(np.int64)
     return [tokens[begin:end] for begin, end in pairwise(borders(encoded[1]).tolist())]
 
 
 class ESM2Tokenizer:
-    """<cls>, one token a residue (letters outside the alphabet are <unk>), <eos>; no truncation."""
+    """<cls>, one token per residue (<unk> for letters outside the alphabet), <eos>; no truncation."""
 
     cls_token, pad_token, eos_token, unk_token, mask_token = 0, 1, 2, 3, 32
 
@@ -75,7 +75,7 @@ class ESM2Tokenizer:
         self._table = bytes(table)
 
     def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
-        """Return the tokens of N proteins end to end, (T,) uint8, and how many each has, (N,)."""
+        """Return the tokens of N proteins end to end, (T,) uint8, and the number of each, (N,)."""
         return _framed(translate(strings.data, self._table), strings.lengths, self.cls_token, self.eos_token)
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:
@@ -90,7 +90,7 @@ class KmerTokenizer:
     """<cls>, one token for each successive k-mer of A, C, G, T, <eos>.
 
     Ids: <cls> 0, <pad> 1, <eos> 2, <unk> 3, then the k-mers in lexicographic order, then <mask>. A k-mer
-    with another letter, and a rest shorter than k at the end, are <unk>.
+    with another letter is <unk>, and so is a remainder shorter than k at the end.
     """
 
     cls_token, pad_token, eos_token, unk_token = 0, 1, 2, 3
@@ -104,7 +104,7 @@ class KmerTokenizer:
         self._type = _smallest_type(self.vocabulary)
 
     def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
-        """Return the tokens of N sequences end to end, (T,) of the smallest type, and how many each has, (N,)."""
+        """Return the tokens of N sequences end to end, (T,) in the smallest dtype, and the number of each, (N,)."""
         k, lengths = self.k, strings.lengths
         codes = translate(strings.data, _CODES)
         filled = -lengths % k
@@ -132,8 +132,8 @@ class BPETokenizer:
         from tokenizers import Tokenizer as TokenizerFile
 
         try:
-            if plain_file(Path(path)).stat().st_size > _MOST_BYTES:
-                raise ModelError(f"it has more than {_MOST_BYTES:,} bytes")
+            if plain_file(Path(path)).stat().st_size > _MAX_BYTES:
+                raise ModelError(f"it has more than {_MAX_BYTES:,} bytes")
             self._tokenizer = TokenizerFile.from_file(str(path))
         except Exception as error:  # the library raises plain Exception for a missing or damaged file
             raise ModelError(f"{path} is not a readable tokenizer.json: {error}") from error
@@ -147,7 +147,7 @@ class BPETokenizer:
         self._type = _smallest_type(max(self._tokenizer.get_vocab().values()) + 1)
 
     def encode(self, strings: Strings) -> tuple[Encoded, Ints]:
-        """Return the tokens of N sequences end to end, (T,) of the smallest type, and how many each has, (N,)."""
+        """Return the tokens of N sequences end to end, (T,) in the smallest dtype, and the number of each, (N,)."""
         found = self._tokenizer.encode_batch_fast([letters.decode("ascii") for letters in strings])
         ids = [encoding.ids for encoding in found]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))

@@ -1,7 +1,7 @@
 """Attention within the borders of packed sequences as one Triton kernel, for inference in half precision.
 
-FlashAttention's kernels have tiles of 128 by 128 tokens, which reads and the frames of chunks fill badly: these are
-smaller. T total tokens, N sequences, H heads, Dh head width.
+FlashAttention's tiles of 128 by 128 tokens stay mostly empty for reads and short frames; these tiles are smaller.
+T total tokens, N sequences, H heads, Dh head width.
 """
 
 import torch
@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Queries and keys of a tile, warps, stages of the loop over keys. One stage: sequences have few tiles of keys, and
-# what a second stage would keep ahead costs another program its place on the multiprocessor.
+# Queries and keys of a tile, warps, stages of the loop over keys. One stage: sequences have few tiles of keys, and the
+# memory of a second stage would leave room for fewer programs on a multiprocessor.
 QUERIES, KEYS, WARPS, STAGES = 64, 64, 4, 1
 
 
@@ -20,7 +20,7 @@ def _attention_kernel(
     HEADS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ALIBI: tl.constexpr,
     BLOCKS, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    # A program has some queries of one head of one sequence and goes through its keys. Logits are in units of log2.
+    # A program takes one tile of queries of one head of one sequence and loops over its keys. Logits are base 2.
     head, place = tl.program_id(0) % HEADS, tl.program_id(0) // HEADS
     sequence, start = place // BLOCKS, (place % BLOCKS) * QUERIES
     begin = tl.load(borders + sequence).to(tl.int64)
@@ -35,7 +35,7 @@ def _attention_kernel(
         )
         if ALIBI:
             slope = tl.load(slopes + head) * 1.4426950408889634
-        most = tl.full([QUERIES], float("-inf"), tl.float32)
+        running_max = tl.full([QUERIES], float("-inf"), tl.float32)
         total = tl.zeros([QUERIES], tl.float32)
         sums = tl.zeros([QUERIES, COLUMNS], tl.float32)
         for first in range(0, length, KEYS):
@@ -47,13 +47,13 @@ def _attention_kernel(
             if ALIBI:
                 logits -= slope * tl.abs(row[:, None] - (first + key)[None, :]).to(tl.float32)
             logits = tl.where(real[None, :], logits, float("-inf"))
-            higher = tl.maximum(most, tl.max(logits, axis=1))
+            higher = tl.maximum(running_max, tl.max(logits, axis=1))
             weights = tl.exp2(logits - higher[:, None])
-            shrink = tl.exp2(most - higher)
+            shrink = tl.exp2(running_max - higher)
             total = total * shrink + tl.sum(weights, axis=1)
             values = tl.load(v + at, mask=mask, other=0.0)
             sums = tl.dot(weights.to(values.dtype), values, sums * shrink[:, None])
-            most = higher
+            running_max = higher
         result = (sums / total[:, None]).to(out.dtype.element_ty)
         tl.store(out + (begin + row)[:, None] * out_stride + (head * WIDTH + column)[None, :], result, mask=inside)
 
@@ -61,9 +61,9 @@ def _attention_kernel(
 def attention(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int, alibi_slopes: Tensor | None = None
 ) -> Tensor:
-    """Attend within sequences, logits scaled by Dh ** -0.5, less slope * |i - j| where `alibi_slopes` are given.
+    """Attend within sequences, logits scaled by Dh ** -0.5, minus slope * |i - j| if `alibi_slopes` are given.
 
-    The running maximum and sum of Milakov and Gimelshein (2018), in float32.
+    Uses the running maximum and sum of Milakov and Gimelshein (2018), in float32.
 
     Args:
         q: (T, H, Dh) float16 or bfloat16.

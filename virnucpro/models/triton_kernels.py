@@ -1,8 +1,8 @@
 """Triton kernels for inference: one pass over memory for each step between the dense products of a layer.
 
-Every kernel computes in float32 whatever it loads and stores, and is the fused form of its plain twin in `kernels`.
-The caller makes the tensors' device the current one (Triton launches there). T total tokens, H heads, Dh head
-width, D width, F width of the feed-forward layer. Shapes below write (T,) for any leading dimensions.
+Each kernel computes in float32 whatever dtype it loads and stores, and is the fused form of its plain twin in
+`kernels`. The caller makes the tensors' device the current one, because Triton launches there. T total tokens, H heads,
+Dh head width, D width, F width of the feed-forward layer. (T,) stands for any leading dimensions.
 """
 
 import torch
@@ -19,7 +19,7 @@ _SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
 
 @triton.jit
 def _quantised(row):
-    """Return a row times its scale, and the scale, as `float8.quantise` has them."""
+    """Return a row divided by its scale, and the scale, as `float8.quantise` does."""
     scale = tl.maximum(tl.max(tl.abs(row), axis=0) / _LARGEST, _SMALLEST_SCALE)
     return row / scale, scale
 
@@ -27,7 +27,7 @@ def _quantised(row):
 @triton.jit
 def _add_layer_norm_kernel(
     x, y, weight, bias, h, scales, eps, D: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr, QUANTISE: tl.constexpr
-):  # one row a program, held in registers; BLOCK is the power of two from D on
+):  # one row per program, held in registers; BLOCK is D rounded up to a power of two
     column = tl.arange(0, BLOCK)
     inside = column < D
     at = tl.program_id(0).to(tl.int64) * D + column
@@ -63,7 +63,7 @@ def add_layer_norm(x: Tensor, y: Tensor | None, norm: nn.LayerNorm, dtype: torch
 @triton.jit(do_not_specialize=["rows"])
 def _rotary_qk_kernel(
     qkv, cos, sin, rows, HEADS: tl.constexpr, HALF: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):  # a row is one head of q or k: those of a token lie side by side, (T, 2H) rows in all
+):  # a row is one head of q or k; the heads of a token lie side by side, T * 2H rows in all
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     inside = (row < rows) & (column < HALF)
@@ -81,7 +81,7 @@ def _rotary_qk_kernel(
 def rotary_qk(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotate q and k of qkv (T, 3, H, Dh) in place; return views q, k, v (T, H, Dh)."""
     heads, half = qkv.shape[-2], qkv.shape[-1] // 2
-    rows = qkv.numel() // (3 * half)  # 2H a token
+    rows = qkv.numel() // (3 * half)  # 2H per token
     columns = triton.next_power_of_2(half)
     block = 2048 // columns
     _rotary_qk_kernel[(triton.cdiv(rows, block),)](
@@ -96,7 +96,7 @@ def _gelu(x):
     """Return the exact GELU, x Phi(x) = max(x, 0) - |x| Phi(-|x|), within 1e-6 absolutely.
 
     Phi(-a) = polynomial(t) exp(-a^2 / 2), t = 1 / (1 + 0.23164 a), error below 1e-7 (Abramowitz and Stegun, 26.2.17):
-    fewer instructions than erf, so that memory and not arithmetic is the limit, and no cancellation for x < 0.
+    fewer instructions than erf, so memory and not arithmetic is the limit, and no cancellation for x < 0.
     """
     t = 1.0 / (1.0 + 0.2316419 * tl.abs(x))
     polynomial = (((0.530702715 * t - 0.726576014) * t + 0.710706871) * t - 0.142248368) * t + 0.127414796
@@ -118,7 +118,10 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """Return gelu(x + bias), exact (erf), written over x (T, F) contiguous."""
     width = x.shape[-1]
     rows, block, columns = x.numel() // width, 16, 256
-    grid = (triton.cdiv(width, columns), triton.cdiv(rows, block))  # neighbours in memory run together
+    grid = (
+        triton.cdiv(width, columns),
+        triton.cdiv(rows, block),
+    )  # programs that run together read neighbouring memory
     _bias_gelu_kernel[grid](x, bias, rows, WIDTH=width, ROWS=block, COLUMNS=columns)
     return x
 
@@ -137,7 +140,7 @@ def _quantise_kernel(x, bias, q, scales, D: tl.constexpr, BLOCK: tl.constexpr, G
 
 
 def quantise(x: Tensor, gelu_bias: Tensor | None = None) -> Quantised:
-    """Return x (T, D), contiguous, in e4m3 with a scale a row; with `gelu_bias` (D,) gelu(x + bias) instead."""
+    """Return x (T, D), contiguous, in e4m3 with one scale per row; with `gelu_bias` (D,) gelu(x + bias) instead."""
     width, block = x.shape[-1], triton.next_power_of_2(x.shape[-1])
     out = Quantised(torch.empty_like(x, dtype=FLOAT8), x.new_empty(*x.shape[:-1], 1, dtype=torch.float32))
     _quantise_kernel[(x.numel() // width,)](
@@ -147,7 +150,7 @@ def quantise(x: Tensor, gelu_bias: Tensor | None = None) -> Quantised:
 
 
 def feed_forward(x: Normed, up: Dense, down: Dense) -> Tensor:
-    """Return down(gelu(up(x))) of x (T, D): the first product without bias, one pass over it, the second product."""
+    """Return down(gelu(up(x))) for x (T, D): a product without bias, one pass for bias and GELU, the second product."""
     if isinstance(up, Float8Linear):
         return down(quantise(up.product(x, None), up.bias))  # type: ignore[no-any-return]
     assert isinstance(x, Tensor)
@@ -159,6 +162,6 @@ TRITON = Kernels("triton", add_layer_norm, rotary_qk, feed_forward, quantise)
 
 
 def probe(device: torch.device, dtype: torch.dtype) -> None:
-    """Compile and launch the smallest of the kernels; raise whatever hinders it."""
+    """Compile and launch the smallest kernel; raise whatever error that gives."""
     with torch.cuda.device(device):
         bias_gelu(torch.zeros(1, 16, device=device, dtype=dtype), torch.zeros(16, device=device, dtype=dtype))

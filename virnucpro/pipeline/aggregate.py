@@ -1,6 +1,6 @@
-"""From frame scores to a chunk's score.
+"""Combine frame scores to chunk scores.
 
-F frames of C chunks, K classes, of which the last is virus; `owner` (F,) is the chunk each frame belongs to, ascending.
+F frames of C chunks, K classes; the last class is virus. `owner` (F,) is the chunk of each frame, ascending.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def softmax(logits: Floats) -> Floats:
 
 
 def vote_max(scores: Floats, owner: Ints) -> tuple[Floats, Floats]:
-    """Return the score of each chunk and the frames' weights by the published consensus.
+    """Return the score of each chunk and the weight of each frame by the published consensus.
 
-    A chunk is virus when its best virus score is at least its best other score, which may belong to
-    another frame; v / (v + o) of these two is at least 0.5 exactly then. Scores (F, 2), owner (F,).
+    A chunk is virus if its best virus score v is at least its best other score o, which may be another frame's.
+    Its score, v / (v + o), is then at least 0.5. Scores (F, 2), owner (F,).
     """
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     best = np.maximum.reduceat(scores, starts, axis=0)  # (C, 2)
     other, virus = best.T
-    # v / (v + o), written so that rounding keeps the side of 0.5.
+    # v / (v + o), written so that rounding never moves a score across 0.5.
     return 0.5 + (virus - other) / (2 * (virus + other)), np.ones(len(owner))
 
 
@@ -36,17 +36,17 @@ def margins_of(differences: Floats) -> Floats:
     """Return the log likelihood ratio of virus against an equal mixture of the hosts.
 
     Args:
-        differences: (..., K - 1), logit(virus) - logit(host) of every host class. With one they are the margins.
+        differences: (..., K - 1), logit(virus) - logit(host) for each host class. With one host class, the result
+            equals them.
     """
-    least = differences.min(axis=-1)
-    return least - np.log(np.exp(least[..., None] - differences).mean(axis=-1))  # type: ignore[no-any-return]
+    lowest = differences.min(axis=-1)
+    return lowest - np.log(np.exp(lowest[..., None] - differences).mean(axis=-1))  # type: ignore[no-any-return]
 
 
 def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, Floats]:
-    """Return the margin of each chunk and the frames' weights: a softmax of the gates weighs the frames' logits.
+    """Return the margin of each chunk (see `margins_of`) and the weight of each frame.
 
-    Logits (F, K), gates (F,), owner (F,). See `margins_of` for what a margin is. The weights of a chunk's frames
-    sum to 1.
+    The weights are a softmax of the gates over a chunk's frames. Logits (F, K), gates (F,), owner (F,).
     """
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     frames = np.diff(starts, append=len(owner))

@@ -1,9 +1,9 @@
-"""The asynchronous runner: it packs sequences into batches and embeds them by `forward_packed` and pooling.
+"""The asynchronous runner: pack sequences into batches and embed them by `forward_packed` and pooling.
 
 `embed_tokens` takes the tokens of a block and leaves the vectors on the device. `run` takes a stream of sequences: a
-background thread tokenises and packs, and vectors are copied back a few batches later. A batch that does not fit into
-the device's memory is halved, and the budget with it; a vector that half precision made infinite or NaN is computed in
-float32.
+background thread tokenises and packs, and vectors are copied back a few batches later. If a batch does not fit into the
+device's memory, the batch and the budget are halved. If half precision gives infinity or NaN, the vector is computed
+again in float32.
 """
 
 from __future__ import annotations
@@ -21,86 +21,55 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, overlapped, pack_rows, pad, prefetch, unpad
+from virnucpro.data import PackedBatch, VarlenCollator, iter_packed, map_concurrent, pack_rows, pad, prefetch, unpad
 from virnucpro.errors import NumericalError, StoppedError
 from virnucpro.models.encoder import PackedEncoder
 from virnucpro.models.pooling import mean_pool_packed
-from virnucpro.models.positions import position_ids_unchecked
+from virnucpro.pipeline.device_tokens import DeviceTokens, to_device
 from virnucpro.pretrained.registry import Encoder
 from virnucpro.types import EmbeddingBatch
 
 logger = logging.getLogger(__name__)
 
-# A batch of a CPU: few enough tokens that the activations of a small model stay in its cache.
+# Token budget on a CPU: few enough that the activations of a small model stay in its cache.
 _CPU_TOKENS = 4096
-# Of a GPU: enough work that computing takes longer than launching, for a narrow model many more tokens.
-_GPU_TOKENS, _MOST_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 20, 2560
-# Device memory that a token takes at most, for each channel of the residual stream.
+# Token budget on a GPU: computing must take longer than launching, so a narrow model gets many more tokens.
+_GPU_TOKENS, _MAX_GPU_TOKENS, _GPU_WIDTH = 16384, 1 << 20, 2560
+# Upper bound of the device memory per token and channel of the residual stream.
 _BYTES_PER_CHANNEL = 80
-_NOT_FINITE = "an empty sequence has none, and damaged weights may be the cause: try `virnucpro models verify`"
+_NOT_FINITE = "a sequence may be empty or the weights damaged; check the weights with `virnucpro models verify`"
 
 
 def default_tokens(model: PackedEncoder, device: torch.device) -> int:
-    """Return the token budget that suits a model on a device, by the memory that is free there now."""
+    """Return the token budget for a model on a device, from the device memory that is free now."""
     if device.type != "cuda":
         return _CPU_TOKENS
     free, _ = torch.cuda.mem_get_info(device)
-    wanted = min(_MOST_GPU_TOKENS, _GPU_TOKENS * max(1, _GPU_WIDTH // model.width) ** 2)
-    return max(1, min(wanted, free // 2 // (_BYTES_PER_CHANNEL * model.width)))  # half is left to the other encoder
+    wanted = min(_MAX_GPU_TOKENS, _GPU_TOKENS * max(1, _GPU_WIDTH // model.width) ** 2)
+    return max(
+        1, min(wanted, free // 2 // (_BYTES_PER_CHANNEL * model.width))
+    )  # half, because the other encoder needs memory too
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A batch in flight, on the host: where its vectors will be, and the event after which they are there."""
+    """A batch in flight: the host tensor for its vectors, and the event after which they are complete."""
 
     batch: PackedBatch
     vectors: Tensor  # (N, D) float32 on the host, pinned on a GPU run
     done: torch.cuda.Event | None
 
 
-@dataclass(frozen=True, slots=True)
-class _DeviceTokens:
-    """The tokens of N sequences, end to end, on the device; where each begins and its `lengths` (N,), on the host."""
-
-    tokens: Tensor  # of any integer dtype
-    begins: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], device: torch.device) -> _DeviceTokens:
-        return cls(to_device(tokens, device), np.cumsum(lengths) - lengths, lengths)
-
-    def batch(self, rows: npt.NDArray[np.int64]) -> PackedBatch:
-        """Return these sequences as a packed batch on the device; its ids are their rows."""
-        lengths = self.lengths[rows]
-        cu_seqlens = np.zeros(len(rows) + 1, np.int32)
-        np.cumsum(lengths, out=cu_seqlens[1:])
-        total, device = int(cu_seqlens[-1]), self.tokens.device
-        borders = to_device(cu_seqlens, device)
-        positions = position_ids_unchecked(borders, total)  # (T,)
-        begins = to_device(self.begins[rows], device)
-        places = begins.repeat_interleave(borders.diff(), output_size=total) + positions
-        input_ids = self.tokens[places].long()
-        return PackedBatch(input_ids, positions, borders, int(lengths.max()), range(len(rows)))
-
-
-def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Return an array as a tensor on the device, to a GPU by way of page-locked memory, without waiting for it."""
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 class AsyncInferenceRunner:
     """Embed sequences with one encoder on one device.
 
     Args:
-        encoder: the language model, placed on its device and in its precision.
+        encoder: the language model, already on its device and in its precision.
         device: that device.
-        max_tokens: the token budget of a batch; None takes `default_tokens`.
-        packing: False takes the padded path, which gives the same numbers more slowly.
-        depth: how many batches may be prepared ahead, and how many in flight: enough that a GPU has work left when the
-            last few are those of a small encoder and the next to take its turn begins.
-        threads: how many batches are computed at a time, each by a thread of its own; for a CPU.
+        max_tokens: the token budget of a batch; None: `default_tokens`.
+        packing: False: use the padded path, which gives the same numbers more slowly.
+        depth: how many batches may be prepared ahead, and how many may be in flight.
+        threads: how many batches are computed at a time, one thread for each; for a CPU.
     """
 
     def __init__(
@@ -116,7 +85,7 @@ class AsyncInferenceRunner:
         self.device = torch.device(device)
         self.max_tokens = default_tokens(encoder.model, self.device) if max_tokens is None else max_tokens
         self._layer = encoder.model.n_layers if encoder.layer is None else encoder.layer
-        self.n_out_of_memory = self.n_redone = 0  # batches halved for want of memory; vectors redone in float32
+        self.n_out_of_memory = self.n_redone = 0  # batches halved for lack of memory; vectors computed again in float32
         self.stopped = False
         self._exact: PackedEncoder | None = None
         self.packing = packing
@@ -125,7 +94,7 @@ class AsyncInferenceRunner:
         self.collator = VarlenCollator(encoder.tokenizer)
 
     def run(self, items: Iterable[tuple[str, bytes]]) -> Iterator[EmbeddingBatch]:
-        """Yield the pooled vectors of (id, sequence) pairs, batch by batch, similar lengths together.
+        """Yield the pooled vectors of (id, sequence) pairs, in batches of similar lengths.
 
         Every id comes out exactly once.
 
@@ -135,7 +104,7 @@ class AsyncInferenceRunner:
         """
         batches = prefetch(iter_packed(items, self.collator, self.max_tokens), max(self.depth, self.threads))
         pending: deque[_Pending] = deque()
-        for launched in chain.from_iterable(overlapped(self._launch_all, batches, self.threads)):
+        for launched in chain.from_iterable(map_concurrent(self._launch_all, batches, self.threads)):
             pending.append(launched)
             if len(pending) > self.depth:
                 yield self._collect(pending.popleft())
@@ -144,53 +113,55 @@ class AsyncInferenceRunner:
 
     @torch.inference_mode()
     def embed_tokens(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> Tensor:
-        """Return the pooled vectors of N tokenised sequences, (N, D) float32 on the device; they may not be finite.
+        """Return the pooled vectors of N tokenised sequences, (N, D) float32 on the device.
 
-        Nothing waits for a GPU: the vectors are there when the work launched here is done.
+        This does not wait for a GPU, and does not check that the vectors are finite; see `repair`.
 
         Args:
-            tokens: those of all sequences, end to end, of any integer dtype, special tokens included.
+            tokens: the tokens of all sequences, end to end, of any integer dtype, special tokens included.
             lengths: (N,) tokens of each sequence, each at least 1.
 
         Raises:
             StoppedError: `stopped` has been set.
         """
-        sequences = _DeviceTokens.of(tokens, lengths, self.device)
+        sequences = DeviceTokens.of(tokens, lengths, self.device)
         vectors = torch.empty((len(lengths), self.encoder.model.width), dtype=torch.float32, device=self.device)
 
         def embed(rows: npt.NDArray[np.int64]) -> None:
             self._embed_in_memory(sequences, rows, vectors)
 
-        for _ in overlapped(embed, pack_rows(lengths, self.max_tokens), self.threads):
+        for _ in map_concurrent(embed, pack_rows(lengths, self.max_tokens), self.threads):
             pass
         return vectors
 
     @torch.inference_mode()
     def repair(self, vectors: Tensor, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> int:
-        """Compute vectors of `embed_tokens` that are not finite again, in float32 and in place; return how many.
+        """Compute again, in float32 and in place, the vectors that are not finite; return how many.
 
-        These alone: the others must not depend on the company they were computed in.
+        The others stay, so that a vector never depends on the sequences beside it.
 
         Raises:
-            NumericalError: they are not finite in float32 either.
+            NumericalError: a vector is not finite in float32 either.
         """
         rows = (~torch.isfinite(vectors).all(dim=1)).nonzero()[:, 0].cpu().numpy()
         if not len(rows):
             return 0
         if self.encoder.model.dtype != torch.float32:
-            sequences = _DeviceTokens.of(tokens, lengths, self.device)
+            sequences = DeviceTokens.of(tokens, lengths, self.device)
             for batch in pack_rows(lengths[rows], self.max_tokens):
                 self._embed_rows(self._in_full_precision(), sequences, rows[batch], vectors)
             self.n_redone += len(rows)
-            logger.warning("%d embeddings overflowed in half precision and were computed in float32", self.n_redone)
-        still = int((~torch.isfinite(vectors).all(dim=1)).sum())
-        if still:
-            raise NumericalError(f"{still} of {len(vectors)} embeddings are not finite; {_NOT_FINITE}")
+            logger.warning(
+                "%d embeddings overflowed in half precision and were computed again in float32", self.n_redone
+            )
+        n_bad = int((~torch.isfinite(vectors).all(dim=1)).sum())
+        if n_bad:
+            raise NumericalError(f"{n_bad} of {len(vectors)} embeddings are not finite; {_NOT_FINITE}")
         return len(rows)
 
-    @torch.inference_mode()  # also in a thread of its own
+    @torch.inference_mode()  # the mode is per thread, and this may run in a thread of the pool
     def _embed_rows(
-        self, model: PackedEncoder, sequences: _DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor
+        self, model: PackedEncoder, sequences: DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor
     ) -> None:
         """Embed the sequences of these rows as one batch and write their vectors."""
         if self.stopped:
@@ -198,8 +169,8 @@ class AsyncInferenceRunner:
         batch = sequences.batch(rows)
         vectors[to_device(rows, self.device)] = self.pool(self._encode(model, batch), batch)
 
-    def _embed_in_memory(self, sequences: _DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor) -> None:
-        """Embed rows as one batch, or in halves where they do not fit into memory or a budget that was lowered."""
+    def _embed_in_memory(self, sequences: DeviceTokens, rows: npt.NDArray[np.int64], vectors: Tensor) -> None:
+        """Embed rows as one batch, or in halves if they exceed the device's memory or a budget lowered meanwhile."""
         total = int(sequences.lengths[rows].sum())
         if total <= self.max_tokens or len(rows) == 1:
             try:
@@ -214,11 +185,13 @@ class AsyncInferenceRunner:
             self._embed_in_memory(sequences, half, vectors)
 
     def _lower_budget(self, total: int) -> None:
-        """Take note that a batch of so many tokens did not fit into memory."""
+        """Lower the budget after a batch of `total` tokens did not fit into memory."""
         torch.cuda.empty_cache()
         self.n_out_of_memory += 1
         self.max_tokens = max(1, total // 2)
-        logger.warning("out of memory at %d tokens; at most %d from now on", total, self.max_tokens)
+        logger.warning(
+            "a batch of %d tokens did not fit into memory; batches now have at most %d tokens", total, self.max_tokens
+        )
 
     def _launch_all(self, batch: PackedBatch) -> Iterable[_Pending]:
         if self.stopped:
@@ -227,11 +200,11 @@ class AsyncInferenceRunner:
         return launched if self.threads == 1 else list(launched)
 
     def warm_up(self, sequence: bytes) -> None:
-        """Run one dummy sequence so that a GPU's kernels are loaded before the first records wait for them."""
+        """Run one dummy sequence so that GPU kernels are compiled and loaded before the first records come."""
         self._launch(self.collator([("", sequence)]))
 
     def embed(self, sequences: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """Return the pooled vectors of `sequences` in their order, (N, D); equal ones are embedded once."""
+        """Return the pooled vectors of `sequences`, in order, (N, D); equal sequences are embedded once."""
         numbers: dict[bytes, int] = {}
         rows = [numbers.setdefault(sequence, len(numbers)) for sequence in sequences]
         vectors = np.empty((len(numbers), self.encoder.model.width), dtype=np.float32)
@@ -240,7 +213,7 @@ class AsyncInferenceRunner:
         return vectors[rows]
 
     def _launched(self, batch: PackedBatch) -> Iterator[_Pending]:
-        """Launch a batch, in halves where it does not fit into memory or is over a budget that has been lowered."""
+        """Launch a batch, in halves if it exceeds the device's memory or a budget lowered meanwhile."""
         if batch.num_tokens <= self.max_tokens or batch.num_sequences == 1:
             try:
                 launched = self._launch(batch)
@@ -257,8 +230,8 @@ class AsyncInferenceRunner:
     @torch.inference_mode()
     def _launch(self, batch: PackedBatch) -> _Pending:
         on_gpu = self.device.type == "cuda"
-        there = (batch.pin_memory() if on_gpu else batch).to(self.device, non_blocking=True)
-        pooled = self.pool(self.encode(there), there)
+        device_batch = (batch.pin_memory() if on_gpu else batch).to(self.device, non_blocking=True)
+        pooled = self.pool(self.encode(device_batch), device_batch)
         if not on_gpu:
             return _Pending(batch, pooled, None)
         vectors = torch.empty(pooled.shape, dtype=pooled.dtype, pin_memory=True)
@@ -268,12 +241,12 @@ class AsyncInferenceRunner:
         return _Pending(batch, vectors, done)
 
     def encode(self, batch: PackedBatch) -> Tensor:
-        """Return the hidden states (T, D) of the encoder's layer on the device, by the packed or the padded path."""
+        """Return the hidden states (T, D) of the encoder's layer, computed by the packed or the padded path."""
         return self._encode(self.encoder.model, batch)
 
     def _encode(self, model: PackedEncoder, batch: PackedBatch) -> Tensor:
         layer = self._layer
-        with torch.cuda.device_of(batch.input_ids):  # type: ignore[no-untyped-call]  # which a new thread does not know
+        with torch.cuda.device_of(batch.input_ids):  # type: ignore[no-untyped-call]  # a new thread starts on device 0
             if self.packing:
                 hidden = model.forward_packed(
                     batch.input_ids, batch.cu_seqlens, batch.max_seqlen, (layer,), position_ids=batch.position_ids
@@ -291,10 +264,12 @@ class AsyncInferenceRunner:
         vectors, ids = pending.vectors.numpy(), pending.batch.sequence_ids
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all() and self.encoder.model.dtype != torch.float32:
-            # These alone: the others must not depend on the company they were computed in.
+            # The others stay, so that a vector never depends on the sequences beside it.
             vectors[~finite] = self._in_float32(pending.batch)[~finite]
             self.n_redone += int((~finite).sum())
-            logger.warning("%d embeddings overflowed in half precision and were computed in float32", self.n_redone)
+            logger.warning(
+                "%d embeddings overflowed in half precision and were computed again in float32", self.n_redone
+            )
             finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             name = ids[int(np.argmin(finite))]
@@ -306,12 +281,12 @@ class AsyncInferenceRunner:
 
     @torch.inference_mode()
     def _in_float32(self, batch: PackedBatch) -> npt.NDArray[np.float32]:
-        """Return the pooled vectors (N, D) of a batch, computed in float32 from the weights as they are."""
-        on_device = batch.to(self.device)
-        return self.pool(self._encode(self._in_full_precision(), on_device), on_device).cpu().numpy()
+        """Return the pooled vectors (N, D) of a batch, computed in float32 from the present weights."""
+        device_batch = batch.to(self.device)
+        return self.pool(self._encode(self._in_full_precision(), device_batch), device_batch).cpu().numpy()
 
     def _in_full_precision(self) -> PackedEncoder:
-        """Return the encoder in float32, from the weights as they are."""
+        """Return a float32 copy of the encoder, made from the present weights on first use."""
         if self._exact is None:
             self._exact = copy.deepcopy(self.encoder.model).place(self.device)
         return self._exact

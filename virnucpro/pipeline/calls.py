@@ -1,6 +1,6 @@
-"""CallTable: what is said of a block's frames, chunks and records, as flat arrays. Nothing here imports torch.
+"""CallTable: the scores and calls of a block's frames, chunks and records, as flat arrays. No torch here.
 
-F frames of C chunks of R records, K classes. Where there is no score, score and log ratio are NaN.
+F frames of C chunks of R records, K classes. A missing score or log ratio is NaN.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ NO_FRAME_REASON = "none of the six reading frames is free of stop codons"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameCalls:
-    """F frames in order: the row of each one's chunk, its column (F1 F2 F3 R1 R2 R3), its protein's length, its scores.
+    """F frames in order: row of the chunk, column (F1 F2 F3 R1 R2 R3), protein length, scores and weight of each.
 
-    `scores` is (F, 2), other and virus; `weight` (F,) is its share in its chunk's call. Before the vote both stand for
-    what the classifier gave: values (F, K) and gates (F,).
+    `scores` is (F, 2), other and virus; `weight` (F,) is the frame's share in its chunk's call. Before the vote they
+    hold the classifier's output: values (F, K) and gates (F,).
     """
 
     chunk: Ints
@@ -51,7 +51,7 @@ class FrameCalls:
 
     @classmethod
     def of(cls, frames: FrameTable, rows: Ints, scores: FrameScores) -> FrameCalls:
-        """Return the frames of the chunks of these rows with what the classifier gave."""
+        """Return frames with the classifier's output; `rows` are the rows of their chunks in the block."""
         return cls(rows[frames.chunk], frames.column, frames.proteins.lengths, scores.values, scores.gates)
 
     @classmethod
@@ -72,9 +72,9 @@ class FrameCalls:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """N chunks or records: score, log likelihood ratio (NaN of a model that is not calibrated), whether called virus.
+    """N chunks or records: score, log likelihood ratio (NaN without a calibration), and whether it is called virus.
 
-    `n_frames` counts frames; `best_frame` is the row of the best one, -1 where there is none; `status` is the place in
+    `n_frames` counts frames; `best_frame` is the row of the best one, -1 without a frame; `status` is an index into
     `STATUSES`.
     """
 
@@ -90,8 +90,8 @@ class Verdicts:
 class CallTable:
     """The calls of a block.
 
-    `n_chunks` and `n_scored` (R,) count the chunks of each record, and those of them that have a score. `failed` says
-    why, where the records could not be scored at all.
+    `n_chunks` and `n_scored` (R,) count the chunks of each record, and its chunks with a score. `failed` says why the
+    model failed on all records of the block, "" if it did not.
     """
 
     block: RecordBlock
@@ -104,7 +104,7 @@ class CallTable:
     failed: str = ""
 
     def record_reason(self, row: int) -> str:
-        """Return why a record has no score, or what was left out of it or changed; "" where there is nothing to say."""
+        """Return why a record has no score, or which parts were left out or changed; "" if neither."""
         if self.failed:
             return self.failed
         if not self.n_chunks[row]:
@@ -117,7 +117,7 @@ class CallTable:
 
     @property
     def has_reason(self) -> Flags:
-        """For which records `record_reason` has something to say, (R,)."""
+        """Which records have a `record_reason`, (R,)."""
         changed = self.chunks.letters[:, 1:].any(axis=1)
         flags: Flags = (self.record.status != OK) | (self.n_chunks != self.n_scored) | changed
         return flags
@@ -127,11 +127,11 @@ class CallTable:
         return NO_FRAME_REASON if self.chunk.status[row] == NO_FRAME else self.chunks.reason(row)
 
     def letters(self, row: int) -> Letters:
-        """Return what was done to the letters of a record."""
+        """Return how many letters of a record were ambiguous, left out, filled or trimmed."""
         return Letters(*self.chunks.letters[row].tolist())
 
     def results(self, records: Iterable[Record] | None = None) -> Iterator[RecordResult]:
-        """Yield the records with their calls as objects; `records` are those of the block, if they are at hand."""
+        """Yield the records with their calls as objects; pass the block's `records` if they exist as objects."""
         chunk_ends = np.cumsum(self.n_chunks).tolist()
         frame_starts = np.searchsorted(self.frame.chunk, np.arange(len(self.chunks) + 1)).tolist()
         begin = 0
@@ -184,7 +184,7 @@ class CallTable:
 
 
 def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Decision) -> tuple[FrameCalls, Verdicts]:
-    """Let the frames of each chunk vote; return the frames with their scores and weights, and the chunks' verdicts.
+    """Combine the frames of each chunk; return the frames with scores and weights, and the verdicts of the chunks.
 
     Args:
         chunks: C chunks.
@@ -217,11 +217,11 @@ def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Deci
 def call_records(
     block: RecordBlock, chunks: ChunkTable, frame: FrameCalls, chunk: Verdicts, decision: Decision
 ) -> CallTable:
-    """Combine the calls of each record's chunks: their evidence by `Calibration.pool`, from which the score follows.
+    """Combine the chunks of each record: pool their evidence (`Calibration.pool`) and compute the score from it.
 
-    Without evidence the score is the mean of the chunks' scores, weighted by chunk length. A record none of whose
-    chunks has a score gets the status of its first chunk. What is not scored does not count as length in the decision:
-    a long record of which one chunk tells must tell as much as a short one.
+    Without evidence, the score is the mean of the chunks' scores, weighted by chunk length. A record without a scored
+    chunk gets the status of its first chunk. The decision counts the length of scored chunks only: a long record with
+    one scored chunk needs as much evidence as a short record.
     """
     n = len(block)
     n_chunks = np.bincount(chunks.record, minlength=n)
@@ -253,7 +253,7 @@ def call_records(
 
 
 def _first_greatest(values: Floats, counts: Ints) -> Ints:
-    """Return the place of the greatest value, the first of equal ones, of each of consecutive groups of so many."""
+    """Return the index of the greatest value, the first of equal ones, in each consecutive group of `counts` values."""
     starts = np.cumsum(counts) - counts
     is_greatest = values == np.repeat(np.maximum.reduceat(values, starts), counts)
     places = np.where(is_greatest, np.arange(len(values)), len(values))
@@ -262,7 +262,7 @@ def _first_greatest(values: Floats, counts: Ints) -> Ints:
 
 
 def failed_calls(block: RecordBlock, reason: str) -> CallTable:
-    """Return the calls of records that could not be scored, and why."""
+    """Return calls without scores for records on which the model failed."""
     n = len(block)
     nothing, none, zeros = np.full(n, np.nan), np.zeros(0, np.int64), np.zeros(n, np.int64)
     chunks = ChunkTable(

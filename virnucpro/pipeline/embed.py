@@ -1,4 +1,4 @@
-"""Embeddings of sequences of any length with one language model: a vector for each, or for each of its residues."""
+"""Embed sequences of any length with one language model: one vector per sequence, or per residue."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precisio
 from virnucpro.pretrained.registry import load_encoder
 from virnucpro.types import Record
 
-# The longest sequence that is embedded as a whole, in letters: what ESM-2 was trained with; for DNABERT-S, whose
-# ALiBi knows no longest one, a bound of the memory.
+# The longest sequence that is embedded as a whole, in letters. For ESM-2 it is the longest of its training; DNABERT-S
+# has no limit (ALiBi), so this bounds the memory.
 LONGEST = {"protein": 1022, "nucleotide": 10_000}
 
 Vectors = npt.NDArray[np.float32]
@@ -28,10 +28,10 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedSettings:
-    """What is embedded with which model: `kind` is protein or nucleotide, None the model's only one, or protein.
+    """How to embed: `kind` is protein or nucleotide; None is the model's only kind, or protein.
 
-    `layer` counts from 0, the embedding, None is the last; `per_residue` keeps a vector for each residue; a longer
-    sequence than `max_length` (letters, None takes `LONGEST`) is cut into windows of like length.
+    `layer` 0 is the embedding, None the last layer; `per_residue` keeps a vector for each residue. Sequences longer
+    than `max_length` (letters; None: `LONGEST`) are cut into windows of nearly equal length.
     """
 
     model: str
@@ -58,7 +58,8 @@ class Embedder:
             )
         if settings.per_residue and not isinstance(encoder.tokenizer, ESM2Tokenizer):
             raise ConfigError(
-                "per_residue needs one token a letter, as ESM-2 has for proteins; this encoder has not", "per_residue"
+                "per_residue needs one token per letter, but this encoder has longer tokens; use an ESM-2 model",
+                "per_residue",
             )
         self.encoder = replace(encoder, layer=settings.layer)
         self.max_length = settings.max_length or LONGEST[self.kind]
@@ -69,7 +70,7 @@ class Embedder:
         self.runner = AsyncInferenceRunner(self.encoder, device, options.max_tokens, options.packing, threads=threads)
 
     def embed(self, records: Sequence[Record]) -> Vectors:
-        """Return one row a record, or one a residue, end to end, (rows, D) float32."""
+        """Return one row per record, or one per residue with the residues of all records end to end, float32."""
         pieces = [windows(self._letters(record), self.max_length) for record in records]
         flat = [window for own in pieces for window in own]
         if self.settings.per_residue:
@@ -78,12 +79,12 @@ class Embedder:
         return np.stack([_mean([next(vectors) for _ in own], own) for own in pieces])
 
     def _letters(self, record: Record) -> bytes:
-        # RNA as DNA, as `predict` reads it
+        # RNA is read as DNA, as in `predict`.
         return record.sequence.replace(b"U", b"T") if self.kind == "nucleotide" else record.sequence
 
 
 def windows(sequence: bytes, max_length: int) -> list[bytes]:
-    """Cut a sequence into as few windows of at most `max_length` as possible, end to end, of like length.
+    """Cut a sequence into the fewest windows of at most `max_length`, end to end, of nearly equal length.
 
     >>> windows(b"MKVLAAG", 3)
     [b'MK', b'VL', b'AAG']
@@ -94,7 +95,7 @@ def windows(sequence: bytes, max_length: int) -> list[bytes]:
 
 
 def _mean(vectors: Sequence[Vectors], parts: Sequence[bytes]) -> Vectors:
-    """Return the mean of the windows' vectors (D,), weighted by their lengths: that of all residues."""
+    """Return the mean of all residues (D,): the windows' vectors weighted by length."""
     if len(vectors) == 1:
         return vectors[0]
     return np.average(vectors, axis=0, weights=[len(part) for part in parts]).astype(np.float32)
@@ -105,14 +106,16 @@ def embed_residues(runner: AsyncInferenceRunner, sequences: Sequence[bytes]) -> 
     """Return the hidden states of the residues of each sequence, (length, D) float32, without special tokens.
 
     Raises:
-        NumericalError: one is not finite.
+        NumericalError: a vector is not finite.
     """
     window, found = runner.encoder.window, {}
     items = ((str(number), sequence) for number, sequence in enumerate(sequences))
     for batch in prefetch(iter_packed(items, runner.collator, runner.max_tokens), runner.depth):
         hidden = runner.encode(batch.to(runner.device)).float().cpu().numpy()  # (T, D)
         if not np.isfinite(hidden).all():
-            raise NumericalError("a residue's vector is not finite; half precision may overflow: try --precision fp32")
+            raise NumericalError(
+                "a residue's vector is not finite, perhaps because half precision overflowed; use --precision fp32"
+            )
         for name, states in zip(batch.sequence_ids, np.split(hidden, batch.cu_seqlens[1:-1].tolist()), strict=True):
             found[int(name)] = states[window.skip_first : len(states) - window.skip_last]
     return [found[number] for number in range(len(sequences))]

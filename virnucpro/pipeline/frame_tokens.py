@@ -1,6 +1,6 @@
-"""What passes between text and device: tokens of frames in, scores of frames out. Nothing here imports torch.
+"""The input and output of the networks: tokens of frames in, scores of frames out. Nothing here imports torch.
 
-F frames of some chunks, S nucleotide sequences, K classes, of which the last is virus.
+F frames of some chunks, S nucleotide sequences, K classes; the last class is virus.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Tokens = npt.NDArray[Any]  # of the smallest integer dtype that holds the vocabu
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameTokens:
-    """What the encoders and the classifier see of F frames.
+    """The input of the encoders and the classifier for F frames.
 
     The tokens of all sequences lie end to end: `nucleotide_tokens` with `nucleotide_lengths` (S,), `protein_tokens`
-    with `protein_lengths` (F,). Frame f has the nucleotides of row `nucleotide[f]`. `length_features` is (F, 2)
+    with `protein_lengths` (F,). Frame f goes with nucleotide sequence `nucleotide[f]`. `length_features` is (F, 2)
     float32, see `pipeline.features`.
     """
 
@@ -38,9 +38,9 @@ class FrameTokens:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameScores:
-    """What the classifier says of F frames: `values` (F, K) and `gates` (F,).
+    """The output of the classifier for F frames: `values` (F, K) and `gates` (F,).
 
-    The values are logits or, of a model that votes by `max`, the softmax of them in float32.
+    The values are logits; for a model with the vote `max`, they are the softmax of the logits in float32.
     """
 
     values: Floats

@@ -1,4 +1,4 @@
-"""Call a block so that a record which makes the model fail costs no other record its row."""
+"""Call a block so that a record on which the model fails does not affect the other records."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
-# How often the whole block, and at the end a record alone, is tried: a fault may pass (memory taken by others).
+# Attempts with the whole block, and with a single record: a fault may pass, such as lack of memory.
 TRIES = 3
-# As many records that fail, and none that has a score: then the fault lies in the model or the machine.
-MOST_FAILED = 16
-# What torch raises for a fault of a kernel or of memory; its own subclasses of RuntimeError are among them.
+# If this many records fail and none has a score, the model or the machine is at fault, not the records.
+MAX_FAILED = 16
+# What torch raises for faults of kernels and memory; its own errors are subclasses of RuntimeError.
 FAULTS = (NumericalError, RuntimeError, MemoryError)
-_MISTAKES = (NotImplementedError, RecursionError)  # also RuntimeErrors, but never a record's fault
+_MISTAKES = (NotImplementedError, RecursionError)  # subclasses of RuntimeError that are never a record's fault
 
 
 def call_isolated(call: Callable[[RecordBlock], CallTable], block: RecordBlock) -> list[CallTable]:
-    """Return the calls of a block, of consecutive parts where not all goes together.
+    """Return the calls of a block, in consecutive parts if a record fails.
 
-    A record that makes `call` fail has the status `failed`. All are tried together three times, then by halves, until
-    each record at fault is alone; that one is tried three times again.
+    The block is tried three times, then its halves, and so on, until each failing record is alone. That record is
+    tried three more times and then gets the status `failed`.
 
     Raises:
         NumericalError, RuntimeError, MemoryError: 16 records have failed alone before any got a score.
     """
     done: list[CallTable] = []
     n_failed = 0
-    pieces = [block]  # to be tried, the next one last
+    pieces = [block]  # a stack
     while pieces:
         piece = pieces.pop()
-        outcome = _tried(call, piece, TRIES if len(piece) in (1, len(block)) else 1)
+        outcome = _try(call, piece, TRIES if len(piece) in (1, len(block)) else 1)
         if isinstance(outcome, CallTable):
             done.append(outcome)
         elif len(piece) > 1:
@@ -44,17 +44,17 @@ def call_isolated(call: Callable[[RecordBlock], CallTable], block: RecordBlock) 
             pieces += [piece.slice(middle, len(piece)), piece.slice(0, middle)]
         else:
             n_failed += 1
-            if n_failed == MOST_FAILED and all(np.isnan(table.record.score).all() for table in done):
+            if n_failed == MAX_FAILED and all(np.isnan(table.record.score).all() for table in done):
                 raise outcome
             reason = _reason(outcome)
             name, number = piece.record(0).id, piece.first + 1
-            logger.warning("record %r (number %d) failed and has no score: %s", name, number, reason)
+            logger.warning("the model failed on record %r (number %d), which gets no score: %s", name, number, reason)
             done.append(failed_calls(piece, reason))
     return done
 
 
-def _tried(call: Callable[[RecordBlock], CallTable], block: RecordBlock, tries: int) -> CallTable | Exception:
-    """Return the calls, or the error of the last of `tries` attempts."""
+def _try(call: Callable[[RecordBlock], CallTable], block: RecordBlock, tries: int) -> CallTable | Exception:
+    """Try up to `tries` times; return the calls, or the last error."""
     for attempt in range(1, tries + 1):
         try:
             return call(block)
@@ -62,7 +62,7 @@ def _tried(call: Callable[[RecordBlock], CallTable], block: RecordBlock, tries: 
             if isinstance(error, _MISTAKES):
                 raise
             logger.info("%d records failed, attempt %d of %d: %s", len(block), attempt, tries, _reason(error))
-            fault = error.with_traceback(None)  # which holds the tensors of the attempt
+            fault = error.with_traceback(None)  # the traceback would keep the attempt's tensors in memory
     return fault
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from virnucpro.config import ComputeOptions
-from virnucpro.data import PackedBatch, TokenSequence, overlapped, pack, pack_rows
+from virnucpro.data import PackedBatch, TokenSequence, map_concurrent, pack, pack_rows
 from virnucpro.errors import ConfigError, ModelError, NumericalError
 from virnucpro.models.masked_head import MaskedHead
 from virnucpro.models.pooling import PoolingWindow, mean_pool_packed
@@ -25,7 +25,8 @@ from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
 from virnucpro.pretrained.hugging_face import Published
 from virnucpro.pretrained.loaded_model import LoadedModel
-from virnucpro.pretrained.registry import Encoder, find_directory, list_models
+from virnucpro.pretrained.locations import find_directory, list_models
+from virnucpro.pretrained.registry import Encoder
 from virnucpro.seq.strings import Ints
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ class LanguageModel(LoadedModel, ABC):
             return numbers, values if as_torch else values.cpu()
 
         with self._runner(layer) as runner:
-            for numbers, values in overlapped(compute, pack_rows(lengths, runner.max_tokens), runner.threads):
+            for numbers, values in map_concurrent(compute, pack_rows(lengths, runner.max_tokens), runner.threads):
                 for number, part in zip(numbers, torch.split(values, lengths[numbers].tolist()), strict=True):
                     own = part[window.skip_first : len(part) - window.skip_last]
                     found[number] = own if as_torch else own.numpy()

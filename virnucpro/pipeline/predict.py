@@ -1,4 +1,4 @@
-"""From records to calls with one model on one device: text to tokens, both embeddings, classifier, vote."""
+"""Call records with one model on one device: text to tokens, both embeddings, classifier, vote."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from torch import Tensor
 from virnucpro.config import Options
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.async_inference import AsyncInferenceRunner, to_device
+from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
+from virnucpro.pipeline.device_tokens import to_device
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.text import TextStage, drive
 from virnucpro.pretrained.catalogue import CATALOGUE
-from virnucpro.pretrained.registry import DEFAULT_MODEL, Model, load_model
+from virnucpro.pretrained.locations import DEFAULT_MODEL
+from virnucpro.pretrained.registry import Model, load_model
 from virnucpro.scores.decision import Decision
 from virnucpro.seq import Limits, read_records
 from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.seq.reader import AnyPath, SequenceFile, several
 from virnucpro.types import Call, Record, RecordResult
 
-# Records that `Predictor.run` takes together.
+# The records of a block of `Predictor.run`.
 BLOCK_RECORDS, BLOCK_BASES = 2048, 1 << 20
-# Frames that the classifier sees at a time, always as many (the last block is filled up): a matrix product may add
-# in another order for another number of rows, and then a score would depend on the company it was computed in.
-# A GPU takes more at a time, so that launching does not take longer than computing.
+# Frames per pass of the classifier, always the same number (the last pass is filled up). A matrix product may add in
+# another order for another number of rows, and then a score would depend on the frames beside it. A GPU gets more
+# frames, so that launching takes less time than computing.
 CLASSIFIER_ROWS = {"cpu": 256, "cuda": 4096}
 
 
@@ -38,11 +40,11 @@ class Predictor:
     """A model on a device, ready to call records.
 
     Args:
-        model: loaded model; it is moved to the device.
+        model: a loaded model; it is moved to the device.
         options: see `Options`.
 
     Raises:
-        ConfigError: the device, precision or attention backend cannot be had.
+        ConfigError: the device, precision or attention backend is not available, or an option contradicts the model.
     """
 
     def __init__(self, model: Model, options: Options | None = None) -> None:
@@ -60,7 +62,7 @@ class Predictor:
                 "chunk_length",
             )
         shortest = self.description.min_length if options.min_length is None else options.min_length
-        self.min_length = max(shortest, 3)  # less than a codon has no frame
+        self.min_length = max(shortest, 3)  # a reading frame needs one codon
         encoders = [model.nucleotide, model.protein]
         for encoder in encoders:
             encoder.model.place(self.device, PRECISIONS[self.precision], options.attention).eval()
@@ -71,7 +73,7 @@ class Predictor:
         )
         model.classifier.to(self.device).eval()
         self.text = self._text_stage()
-        self._turn = Lock()  # one thread at a time launches work: its tensors must fit into memory beside no others
+        self._turn = Lock()  # only one thread launches work at a time, because the budget assumes all free memory
         if self.device.type == "cuda":
             self.nucleotide.warm_up(b"ACGT" * 100)
             self.protein.warm_up(b"ACDEFGHIKL" * 15)
@@ -85,7 +87,7 @@ class Predictor:
         return TextStage(limits, model.frame_rule, *tokenizers, model.vote, self.decision)
 
     def stop(self) -> None:
-        """Ask the running threads to stop before their next batch, with a StoppedError."""
+        """Ask running threads to raise StoppedError before their next batch."""
         self.nucleotide.stopped = self.protein.stopped = True
 
     def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
@@ -113,7 +115,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _launch(self, tokens: FrameTokens, repair: bool = False) -> _Launched:
-        """Launch all work of these frames; with `repair`, compute vectors that are not finite again in float32."""
+        """Launch all work for these frames; with `repair`, compute vectors that are not finite again in float32."""
         nucleotide_input = tokens.nucleotide_tokens, tokens.nucleotide_lengths
         protein_input = tokens.protein_tokens, tokens.protein_lengths
         nucleotide = self.nucleotide.embed_tokens(*nucleotide_input)  # (S, D)
@@ -130,20 +132,20 @@ class Predictor:
         return _Launched.of(torch.cat((values, gates[:, None], finite), dim=1))
 
     def _classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values (F, K) and gates (F,), float32, of features (F, D), in blocks of `CLASSIFIER_ROWS`."""
+        """Return values (F, K) and gates (F,), float32, for features (F, D), in passes of `CLASSIFIER_ROWS` rows."""
         rows, size = len(features), CLASSIFIER_ROWS[self.device.type]
         filled = F.pad(features, (0, 0, 0, -rows % size))
         parts = [self.model.classifier(block) for block in torch.split(filled, size)]
         values, gates = (torch.cat(part)[:rows].float() for part in zip(*parts, strict=True))
-        # The published method, whose scores and ties are those of float32.
+        # The published method computes the softmax in float32, which decides its ties.
         return (F.softmax(values, dim=1) if self.description.vote == "max" else values), gates
 
 
 @dataclass(frozen=True, slots=True)
 class _Launched:
-    """What is being computed for F frames: values, gate and whether all is finite (F, K + 2), on its way to the host.
+    """Output for F frames on its way to the host: values, gate and whether all features are finite, (F, K + 2).
 
-    `done` is the event after which it is there, None where it is there already.
+    `done` is the event after which the copy is complete; None: it is complete.
     """
 
     out: Tensor

@@ -1,6 +1,6 @@
 """The host's half of calling a block: text in, tokens out; scores in, calls out. Nothing here imports torch.
 
-It runs in this process, or in processes of its own beside a GPU (`run.text_pool`).
+It runs in the main process or, beside a GPU, in worker processes (`run.text_pool`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from virnucpro.seq.chunk_table import cut_chunks, read_letters
 from virnucpro.seq.frame_table import FrameTable, find_frames
 from virnucpro.seq.screen import Limits
 
-# Yields tokens to be scored, is sent their scores, and returns the calls of the block.
+# Yields tokens, is sent their scores, and returns the calls of the block.
 Calling = Generator[FrameTokens, FrameScores, CallTable]
 
 
 @dataclass(frozen=True, slots=True)
 class TextStage:
-    """All that calling follows from beside the networks: plain values that can be sent to another process.
+    """Everything that calling needs beside the networks, as plain values that can be sent to another process.
 
     `nucleotide` and `protein` are the tokenizers of the two encoders; `vote` is max or weighted, see
-    `pipeline.aggregate`. So many `slice_chunks` pass through the encoders together: enough to fill many token budgets,
-    few enough to hold.
+    `pipeline.aggregate`. `slice_chunks` chunks pass through the encoders together: enough to fill many batches, few
+    enough for the memory.
     """
 
     limits: Limits
@@ -43,10 +43,7 @@ class TextStage:
     slice_chunks: int = 8192
 
     def call(self, block: RecordBlock) -> Calling:
-        """Return a generator that yields tokens, some thousand chunks' at a time, and returns the calls of the block.
-
-        It is sent the scores of what it yielded.
-        """
+        """Yield the tokens of `slice_chunks` chunks at a time, receive their scores, return the calls of the block."""
         chunks = cut_chunks(block, self.limits)
         usable = np.flatnonzero(chunks.status == OK)
         parts: list[FrameCalls] = []
@@ -60,7 +57,7 @@ class TextStage:
         return call_records(block, chunks, *calls, self.decision)
 
     def tokens(self, frames: FrameTable) -> FrameTokens:
-        """Return what the encoders and the classifier see of these frames."""
+        """Return the input of the encoders and the classifier for these frames."""
         nucleotide_tokens, nucleotide_lengths = self.nucleotide.encode(frames.nucleotides)
         protein_tokens, protein_lengths = self.protein.encode(frames.proteins)
         bases = frames.nucleotides.lengths[frames.nucleotide]
@@ -75,7 +72,7 @@ class TextStage:
 
 
 def drive(calling: Calling, score: Callable[[FrameTokens], FrameScores]) -> CallTable:
-    """Run a generator of `TextStage.call` to its end; `score` gives the scores of tokens."""
+    """Run a generator of `TextStage.call` to its end, with `score` to score its tokens."""
     try:
         tokens = next(calling)
         while True:

@@ -1,7 +1,7 @@
-"""The published models that can be downloaded by name: what each is made of, where that lies, what is known of it.
+"""The published models that can be downloaded by name, with their parts and where to find them.
 
-No revision and no checksum of the language models is known here, so none is claimed: the server's checksum is compared
-with what came, and the model directory records revision, size and SHA-256 of every file.
+Revisions and checksums of the language models are not stored here. A download is compared with the server's checksum,
+and the model directory records the revision, and size and SHA-256 of every file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of the Hugging Face hub with one language model; `weights` counts them, 4 bytes each."""
+    """A repository of the Hugging Face hub with one language model; `weights` is their number, 4 bytes each."""
 
     name: str
     part: Literal["nucleotide", "protein"]
@@ -23,24 +23,24 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A model: its language models, and the chunk length (nt) of its classifier, None where it has none."""
+    """A model: its language models, and the chunk length (nt) of its classifier, None without a classifier."""
 
     repositories: tuple[Repository, ...]
     chunk_length: int | None = None
 
     @property
     def gigabytes(self) -> float:
-        """What has to be downloaded, about, in 10^9 bytes."""
+        """The approximate size of the download, in 10^9 bytes."""
         return 4e-9 * sum(repository.weights for repository in self.repositories)
 
     @property
     def licence(self) -> str:
-        """The licences of all that the model is made of."""
+        """The licences of all parts of the model."""
         parts = [f"{repository.name}: {repository.licence}" for repository in self.repositories]
         return "; ".join([*parts, f"{CLASSIFIER_REPOSITORY}: MIT"] if self.chunk_length else parts)
 
 
-# Where the published classifiers lie, by git's object ids: SHA-1 of "blob SIZE", a zero byte and the content.
+# The published classifiers, with git's object ids: the SHA-1 of "blob SIZE", a zero byte and the content.
 CLASSIFIER_REPOSITORY = "Li-Jing-1997/VirNucPro"
 CLASSIFIER_URL = f"https://raw.githubusercontent.com/{CLASSIFIER_REPOSITORY}/HEAD/{{}}"
 CLASSIFIERS = {"a0b5b85e7c1e44f00cde146d091beb82b2c8e855": 300, "fc35d5ef9f1f4564eea7036f34f4f8ec6000d33d": 500}

@@ -1,4 +1,4 @@
-"""What a model directory says about itself: `model.json`, or `encoder.json` of a language model; read and checked."""
+"""Descriptions of models: `model.json`, or `encoder.json` for a language model alone, read and checked."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from virnucpro.scores.calibration import Calibration
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
 TOKENIZER = "tokenizer.json"
-HEAD_FILE = "head.safetensors"  # of a language model alone, where the published files have its head
-# More than any number in a description, and small enough that no product of two of them overflows.
+HEAD_FILE = "head.safetensors"  # of a language model, if the published files have its head
+# Larger than any number in a description, and small enough that no product of two numbers overflows.
 _LARGEST = 1 << 24
-# An index of the largest published model has 100 kB, and no description nests more than six levels.
-_MOST_BYTES, _MOST_LEVELS = 1 << 24, 32
+# Limits: the index of the largest published model has 100 kB, and no description nests more than six levels.
+_MAX_BYTES, _MAX_LEVELS = 1 << 24, 32
 
 VIRUS = "virus"
 TWO_CLASSES = ("other", VIRUS)
@@ -35,19 +35,19 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        ModelError: it is missing, is something else, or is larger or nests deeper than any such file.
+        ModelError: it is missing, is not a JSON object, is too large or nests too deep.
     """
     try:
         with plain_file(path).open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
         values = json.loads(text.decode())
-        _require_depth(values, _MOST_LEVELS)
+        _require_depth(values, _MAX_LEVELS)
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read as JSON: {error}; get the file again") from error
+        raise ModelError(f"{path} cannot be read as JSON: {error}; copy the file again") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path} is not a JSON object but {reprlib.repr(values)}; get the file again")
+        raise ModelError(f"{path} is not a JSON object but {reprlib.repr(values)}; copy the file again")
     return values
 
 
@@ -55,13 +55,13 @@ def _require_depth(value: Any, levels: int) -> None:
     if not isinstance(value, (dict, list)):
         return
     if not levels:
-        raise ValueError(f"it nests more than {_MOST_LEVELS} levels deep")
+        raise ValueError(f"it nests more than {_MAX_LEVELS} levels deep")
     for item in value.values() if isinstance(value, dict) else value:
         _require_depth(item, levels - 1)
 
 
 def read_as(kind: Any, value: Any, name: str) -> Any:
-    """Return a value from JSON as a dataclass (from a mapping), or as the type that a field of one is given.
+    """Convert a value from JSON to a dataclass (from a mapping) or to the type of a field.
 
     Raises:
         ConfigError: the value, or one inside it, is missing, unknown, of another type or out of range.
@@ -116,7 +116,7 @@ class EncoderDescription:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierDescription:
-    """The classifier: `mlp` is the published one, `gated` weighs the frames of a chunk by what it learned."""
+    """The classifier: `mlp` is the published one, `gated` learns a weight for each frame."""
 
     kind: Literal["mlp", "gated"]
     input_dim: int
@@ -125,13 +125,13 @@ class ClassifierDescription:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """Everything that is needed to use a model, and where it comes from.
+    """Everything that is needed to use a model, and its origin.
 
-    `chunk_length` and `min_length` are in nt; `max_ambiguous` is the largest share of letters other than
-    A, C, G, T, U in a chunk that is still scored and `max_repetition` its largest `repetition` (see `virnucpro.seq`);
-    `vote` says how the frames of a chunk make its call: `max` (method of the published tool) or `weighted`;
-    `calibration` turns weighted votes into evidence, and then its presets stand in for `threshold`; `classes` names
-    the classifier's logits: one or more host classes, then virus; `checksums` maps file names to SHA-256.
+    `chunk_length` and `min_length` are in nt. A chunk is scored if its share of letters other than A, C, G, T, U is at
+    most `max_ambiguous` and its `repetition` (see `virnucpro.seq`) at most `max_repetition`. `vote` says how frames
+    are combined: `max` (the published method) or `weighted`. `calibration` turns weighted votes into evidence; its
+    presets then replace `threshold`. `classes` names the classifier's logits: one or more host classes, then virus.
+    `checksums` maps file names to SHA-256.
     """
 
     name: str
@@ -162,7 +162,7 @@ class ModelDescription:
                 raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         hosts, last = self.classes[:-1], self.classes[-1:]
         if not hosts or last != (VIRUS,) or len(set(self.classes)) < len(self.classes) or "" in hosts:
-            raise ConfigError(f"classes must be names of host classes, each once, and then virus, got {self.classes}")
+            raise ConfigError(f"classes must be different names of host classes, then virus, got {self.classes}")
         if len(hosts) > 1 and self.vote != "weighted":
             raise ConfigError(f"a model of more than two classes needs the vote weighted, got {self.vote}")
         if self.calibration and self.vote != "weighted":
@@ -171,15 +171,15 @@ class ModelDescription:
 
     @property
     def cuts_pieces(self) -> bool:
-        """Tell whether records are read in pieces (see `virnucpro.seq.letters`), which the published tool does not."""
+        """Whether records are cut into pieces (see `virnucpro.seq.letters`); the published tool does not do so."""
         return self.frame_rule.kind != "stop_free"
 
     def encoders(self) -> dict[str, EncoderDescription]:
-        """Return the encoders by the stem of their weight files."""
+        """Return the encoders by the stems of their weight files."""
         return {"nucleotide": self.nucleotide, "protein": self.protein}
 
     def files(self) -> tuple[str, ...]:
-        """Return the names of the files that lie beside model.json."""
+        """Return the names of the files beside model.json."""
         has_tokenizer = "bpe" in (self.nucleotide.tokenizer, self.protein.tokenizer)
         return (*WEIGHTS, TOKENIZER) if has_tokenizer else WEIGHTS
 
@@ -199,7 +199,7 @@ class ModelDescription:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelDescription:
-    """A language model alone, for `virnucpro embed`: `part` says what it reads; `training` where it comes from."""
+    """A language model alone, for `virnucpro embed`; `part` is what it reads, `training` its origin."""
 
     name: str
     part: Literal["nucleotide", "protein"]
@@ -216,7 +216,7 @@ class LanguageModelDescription:
         return {self.part: self.encoder}
 
     def files(self) -> tuple[str, ...]:
-        """Return the names of the files that lie beside encoder.json."""
+        """Return the names of the files beside encoder.json."""
         optional = {HEAD_FILE: HEAD_FILE in self.checksums, TOKENIZER: self.encoder.tokenizer == "bpe"}
         return (f"{self.part}.safetensors", *(name for name, there in optional.items() if there))
 
@@ -236,7 +236,7 @@ class LanguageModelDescription:
 
 def _check_checksums(checksums: dict[str, str], files: tuple[str, ...]) -> None:
     if unknown := sorted(checksums.keys() - set(files)):
-        raise ConfigError(f"checksums names {reprlib.repr(unknown[0])}, which is no file of this model")
+        raise ConfigError(f"checksums names {reprlib.repr(unknown[0])}, which is not a file of this model")
     if bad := [name for name, value in checksums.items() if not re.fullmatch("[0-9a-f]{64}", value)]:
         raise ConfigError(f"the checksum of {bad[0]} is not a SHA-256 in 64 hexadecimal digits")
 
@@ -252,7 +252,7 @@ def _from_json(kind: type[Description], path: Path) -> Description:
     found = values.pop("format", None)
     if found != FORMAT:
         raise ModelError(
-            f"{path} has format {reprlib.repr(found)}, this version reads format {FORMAT}; upgrade virnucpro"
+            f"{path} has format {reprlib.repr(found)}, but this version reads format {FORMAT}; upgrade virnucpro"
         )
     try:
         return read_as(kind, values, "model")  # type: ignore[no-any-return]
@@ -262,7 +262,7 @@ def _from_json(kind: type[Description], path: Path) -> Description:
         ) from error
 
 
-# The two kinds of model directories, by the file that describes them.
+# The two kinds of descriptions, by file name.
 DESCRIPTIONS: dict[str, type[ModelDescription] | type[LanguageModelDescription]] = {
     "model.json": ModelDescription,
     "encoder.json": LanguageModelDescription,

@@ -1,7 +1,7 @@
-"""Download the published models, resumably, and make model directories of them.
+"""Download the published models and make model directories of them.
 
-Every file is first `.NAME.DIGEST.part`, to which a later attempt adds what is missing, and gets its name once its
-checksum is found right. All files of a repository come from one commit.
+A download is first named `.NAME.DIGEST.part`, which a later attempt continues; it gets its name after its checksum is
+verified. All files of a repository come from one commit.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from virnucpro.pretrained.catalogue import (
 )
 from virnucpro.pretrained.description import TOKENIZER
 from virnucpro.pretrained.import_published import import_encoder, import_model
-from virnucpro.pretrained.registry import check_file, description_file, list_models, read_description
-from virnucpro.pretrained.repository import CONFIG, MOST_BYTES, WEIGHT_FILES, known_files, most_bytes, read_shards
+from virnucpro.pretrained.locations import check_file, description_file, list_models, read_description
+from virnucpro.pretrained.repository import CONFIG, MAX_BYTES, WEIGHT_FILES, known_files, max_bytes, read_shards
 from virnucpro.pretrained.transport import ask, failure, fetch, without_password
 from virnucpro.pretrained.weights import git_blob_id, sha256
 
@@ -53,23 +53,23 @@ def download_model(
     offline: bool = False,
     classifier: Path | None = None,
 ) -> Path:
-    """Make the directory of a published model; return it. One that is there and whole is left as it is.
+    """Download a published model and return its directory. A complete directory is left as it is.
 
     Args:
         name: a name of the catalogue.
-        output: the directory; default: `name` where models are looked for.
-        mirror: URL of a server that speaks like the Hugging Face hub, or a directory with OWNER/NAME/FILE.
-        offline: use no network, but the Hugging Face cache, or the mirror if it is a directory.
-        classifier: a file to take the published classifier from.
+        output: the directory; default: `name` in the directory of models.
+        mirror: URL of a server with the API of the Hugging Face hub, or a directory with OWNER/NAME/FILE.
+        offline: use no network, only the Hugging Face cache, or the mirror if it is a directory.
+        classifier: the file of the published classifier, instead of a download.
 
     Raises:
-        ModelError: there is no such model, a file cannot be had, or it is not what it should be.
+        ModelError: there is no such model, a file cannot be downloaded, or it has another checksum.
         OutputError: the directory cannot be written.
     """
     from huggingface_hub import constants
 
     if name not in CATALOGUE:
-        raise ModelError(f"no model {name!r} can be downloaded; there are {', '.join(CATALOGUE)}")
+        raise ModelError(f"there is no model {name!r} to download; choose one of {', '.join(CATALOGUE)}")
     entry, output = CATALOGUE[name], output or models_directory() / name
     if description_file(output):
         _require_whole(output, name)
@@ -91,7 +91,7 @@ def _workplace(output: Path) -> Path:
 
 
 def _remove_left_over(output: Path) -> None:
-    """Remove the files that a whole model was made of; a kill may have come before they were removed."""
+    """Remove downloaded files of a complete model, which a killed command may have left."""
     place = _workplace(output.absolute())
     if place.is_dir():
         with suppress(OSError, OutputError), private_directory(place):  # it may be another user's model
@@ -116,14 +116,13 @@ def _make(name: str, entry: CatalogueEntry, output: Path, origin: Origin, classi
         return
     path, expected = classifier or origin.find_classifier(entry.chunk_length), classifier_id(entry.chunk_length)
     if (found := git_blob_id(path)) != expected:
-        raise ModelError(f"{path} is not the published classifier: its git object id is {found}, needs {expected}")
-    told = {"file": path.name, "repository": CLASSIFIER_REPOSITORY, "git_blob": found}
-    records["classifier"] = told
+        raise ModelError(f"{path} is not the published classifier: its git object id is {found}, expected {expected}")
+    records["classifier"] = {"file": path.name, "repository": CLASSIFIER_REPOSITORY, "git_blob": found}
     import_model(path, entry.chunk_length, output, folders["nucleotide"], folders["protein"], records)
 
 
 class Origin:
-    """Where files come from: a server, a directory or the Hugging Face cache; downloads lie in `directory`."""
+    """The source of files: a server, a directory or the Hugging Face cache; downloads go to `directory`."""
 
     def __init__(self, directory: Path, mirror: str | None, offline: bool) -> None:
         self.directory = directory
@@ -135,18 +134,18 @@ class Origin:
         self._records: dict[str, dict[str, Any]] = {}
 
     def describe(self, repository: Repository) -> dict[str, Any]:
-        """Return where a repository's files came from: its revision, and size and SHA-256 of each."""
+        """Return the origin of a repository's files: its revision, and size and SHA-256 of each file."""
         return self._records[repository.name]
 
     def find(self, repository: Repository) -> Path:
-        """Return a directory with the files of a repository that a model is made of."""
-        if model := self._made_before(repository):
+        """Return a directory with the files that a model needs from a repository."""
+        if model := self._installed_before(repository):
             return model
         record = {"repository": repository.name, "licence": repository.licence}
         if self.mirror or self.offline:
             folder = self.mirror / repository.name if self.mirror else _cached(repository)
             if not folder.is_dir():
-                raise ModelError(f"{folder} is not there; a mirror holds OWNER/NAME/FILE, as on the Hugging Face hub")
+                raise ModelError(f"{folder} does not exist; a mirror holds OWNER/NAME/FILE, as on the Hugging Face hub")
             files = [file_inside(folder, path.name) for path in known_files(folder)]
         else:
             folder, record["revision"], files = self._download(repository)
@@ -154,10 +153,10 @@ class Origin:
         self._records[repository.name] = {**record, "files": described}
         return folder
 
-    def _made_before(self, repository: Repository) -> Path | None:
-        """Return the directory of another downloaded model that has this language model."""
+    def _installed_before(self, repository: Repository) -> Path | None:
+        """Return the directory of another downloaded model with this language model, None if there is none."""
         for directory in list_models().values():
-            if not belongs_to_user(directory):  # it may say of its weights what it likes
+            if not belongs_to_user(directory):  # another user's description is not trusted
                 continue
             try:
                 description = read_description(directory)
@@ -165,10 +164,10 @@ class Origin:
                 logger.warning("%s", error)
                 continue
             imported = description.training.get("imported", {})
-            told = imported.get(repository.part) if isinstance(imported, dict) else None
-            if isinstance(told, dict) and told.get("repository") == repository.name:
-                self._records[repository.name] = told
-                logger.warning("%s is taken from %s", repository.name, directory)
+            record = imported.get(repository.part) if isinstance(imported, dict) else None
+            if isinstance(record, dict) and record.get("repository") == repository.name:
+                self._records[repository.name] = record
+                logger.warning("%s is copied from %s, not downloaded", repository.name, directory)
                 return directory
         return None
 
@@ -185,20 +184,20 @@ class Origin:
         if self.endpoint:
             url = _hub_url(CLASSIFIER_REPOSITORY, file, "main", self.endpoint)
         path = self.directory / file
-        if not _fetch(url, path, MOST_BYTES["classifier"], classifier_id(chunk_length)):
-            raise ModelError(f"{without_password(url)} is not there; give the file with --classifier {file}")
+        if not _fetch(url, path, MAX_BYTES["classifier"], classifier_id(chunk_length)):
+            raise ModelError(f"{without_password(url)} does not exist; give the file with --classifier {file}")
         return path
 
     def _download(self, repository: Repository) -> tuple[Path, str, list[Path]]:
-        """Download what is needed of a repository; return the folder, the commit and the files."""
+        """Download the needed files of a repository; return the folder, the commit and the files."""
         commit = self._commit(repository)
         folder = private_subdirectory(self.directory / repository.name.replace("/", "--"))
         folder = private_subdirectory(folder / commit)
-        room = most_bytes("", repository.weights)  # of all files of weights together
+        room = max_bytes("", repository.weights)  # bytes, for all weight files together
 
         def fetch(file: str) -> Path | None:
             path = folder / file
-            limit = min(room, most_bytes(file, repository.weights))
+            limit = min(room, max_bytes(file, repository.weights))
             return path if _fetch(_hub_url(repository.name, file, commit, self.endpoint), path, limit) else None
 
         def need(file: str) -> Path:
@@ -216,13 +215,13 @@ class Origin:
         return folder, commit, files
 
     def _commit(self, repository: Repository) -> str:
-        """Ask the server for the commit that a revision is; all files are then asked for by it."""
+        """Ask the server for the commit of the revision, so that all files come from one commit."""
         url = _hub_url(repository.name, CONFIG, repository.revision, self.endpoint)
-        stated = ask(url, MOST_BYTES[CONFIG])
+        stated = ask(url, MAX_BYTES[CONFIG])
         if stated is None:
             raise failure(url, "the server does not have it")
         if stated.commit is None:
-            logger.warning("%s names no commit; its files may be of different ones", without_password(url))
+            logger.warning("%s names no commit, so its files may come from different ones", without_password(url))
             return repository.revision
         if not is_commit(stated.commit):
             commit = shown_name(stated.commit)
@@ -237,8 +236,8 @@ def _cached(repository: Repository) -> Path:
         return Path(snapshot_download(repository.name, revision=repository.revision, local_files_only=True))
     except Exception as error:
         raise ModelError(
-            f"{repository.name} is not in the Hugging Face cache, and without a network nothing can be downloaded; "
-            "download the model where there is one and copy its directory, or give a directory with --mirror"
+            f"{repository.name} is not in the Hugging Face cache, and --offline allows no download; "
+            "download the model on a machine with a network and copy its directory, or give a directory with --mirror"
         ) from error
 
 
@@ -249,14 +248,14 @@ def _hub_url(repository: str, file: str, revision: str, endpoint: str | None) ->
 
 
 def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
-    """Download a file unless it is there; return whether the server has it.
+    """Download a file unless it exists; return whether the server has it.
 
-    `limit` is how many bytes it may have. `expected` is a git object id (40 hexadecimal digits) or a SHA-256 (64);
-    without it the server's is taken.
+    `limit` is its maximum size in bytes. `expected` is a git object id (40 hexadecimal digits) or a SHA-256 (64);
+    without it the server's checksum is used.
 
     Raises:
-        ModelError: it cannot be downloaded, or is another file than expected.
-        OutputError: something else than a file of ours is in its place.
+        ModelError: it cannot be downloaded, or has another checksum.
+        OutputError: something that is not a file of ours is in its place.
     """
     if has_own_file(path):
         return True
@@ -280,7 +279,7 @@ def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
     if found != digest:
         part.unlink()
         raise ModelError(
-            f"{without_password(url)} is not the file it should be: its checksum is {found}, expected is {digest}; "
+            f"{without_password(url)} was downloaded with the checksum {found}, expected {digest}; "
             "it was removed: run the same command again, or choose another --mirror"
         )
     os.replace(part, path)
@@ -290,7 +289,7 @@ def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
 
 @contextmanager
 def _shown(name: str, size: int) -> Iterator[Callable[[int], object]]:
-    """Show on a terminal how much of a file has come; give a function that counts bytes."""
+    """Show the progress of a file on a terminal; give a function that counts bytes."""
     from huggingface_hub.utils import tqdm
 
     with tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None) as bar:  # type: ignore[no-untyped-call]

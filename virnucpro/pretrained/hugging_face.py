@@ -28,7 +28,7 @@ from virnucpro.pretrained.weights import (
     State,
     Table,
     check_fit,
-    fill,
+    load_state,
     map_keys,
     shapes_only,
 )
@@ -149,9 +149,9 @@ class Published(Generic[Config]):
         """Return the encoder and the head, float32 on the CPU, in evaluation mode; errors are those of `check`."""
         self.check(source)
         network, head = build(self.config, bool(self.weights.head))
-        fill(network, self.weights.encoder, source)
+        load_state(network, self.weights.encoder, source)
         if head is not None:
-            fill(head, self.weights.whole_head, source)
+            load_state(head, self.weights.whole_head, source)
             if "decoder.weight" not in self.weights.head:
                 head.tie(network.embedding)
             head.eval()

@@ -43,13 +43,8 @@ from virnucpro.pretrained.hugging_face import (
     read_state,
     without_tied,
 )
-from virnucpro.pretrained.registry import (
-    PARTS,
-    build_parts,
-    check_file,
-    description_file,
-    read_description,
-)
+from virnucpro.pretrained.locations import check_file, description_file, read_description
+from virnucpro.pretrained.registry import PARTS, build_parts
 from virnucpro.pretrained.repository import CONFIG, WEIGHT_FILES, read_shards
 from virnucpro.pretrained.weights import (
     State,
@@ -71,22 +66,22 @@ def import_model(
     esm2: Path | None = None,
     origin: dict[str, Any] | None = None,
 ) -> ModelDescription:
-    """Write a model directory; return its description, in whose checksums a file that was not given is missing.
+    """Write a model directory from published files; return its description.
 
-    Weights keep the precision they come in. No code in any of the files is run.
+    Weights keep their precision. No code in any of the files is run. Without `dnabert` or `esm2` the directory
+    describes the published encoder but lacks its files and their checksums.
 
     Args:
         classifier: the published `.pth`.
         chunk_length: the chunk length it was trained with, nt.
         output: a directory that is empty or does not exist.
-        dnabert: directory of DNABERT-S, or of a model made of it; without it that encoder is described as published,
-            its files lack.
-        esm2: directory of an ESM-2 in Hugging Face's form or of a model made of it, or a checkpoint in fair-esm's;
-            the same without it.
-        origin: where the parts come from, for the description; the names of the files without it.
+        dnabert: directory of DNABERT-S, or of a model of ours that contains it.
+        esm2: directory of an ESM-2 in the format of Hugging Face, or of a model of ours that contains it, or a
+            checkpoint of fair-esm.
+        origin: the origin of each part, for the description; default: the names of the files.
 
     Raises:
-        ModelError: a file is missing, damaged, or not what it should be.
+        ModelError: a file is missing, damaged, or of another model.
         ConfigError: the chunk length is not the classifier's.
         OutputError: the directory is not empty or cannot be written.
     """
@@ -123,9 +118,9 @@ def import_model(
 def import_encoder(
     name: str, part: Literal["nucleotide", "protein"], source: Path, output: Path, origin: dict[str, Any]
 ) -> LanguageModelDescription:
-    """Write the directory of a language model alone: DNABERT-S (part nucleotide) or an ESM-2 (protein).
+    """Write the directory of a language model alone: DNABERT-S (part nucleotide) or an ESM-2 (part protein).
 
-    All its residues enter the mean of a protein, however long, other than in the published classifier's input.
+    The mean of a protein includes all its residues; in the input of the published classifier it is limited.
 
     Raises:
         ModelError, OutputError: as `import_model`.
@@ -151,14 +146,16 @@ def _describe_esm2(config: ESM2Config, limit: int | None = None) -> EncoderDescr
 
 def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
     if chunk_length not in CLASSIFIERS.values():
-        raise ConfigError(f"--chunk-length must be 300 or 500, as the classifier was trained, got {chunk_length}")
+        raise ConfigError(
+            f"--chunk-length must be 300 or 500, the lengths of the published classifiers, got {chunk_length}"
+        )
     trained = CLASSIFIERS.get(git_blob_id(classifier))
     if trained not in (None, chunk_length):
         raise ConfigError(f"{classifier} was trained with chunks of {trained} nt; use --chunk-length {trained}")
 
 
 def _read_again(directory: Path, part: str, architecture: str, kind: type[Config]) -> Published[Config]:
-    """Read a language model of a model directory of our own."""
+    """Read an encoder from a model directory of ours."""
     description = read_description(directory)
     encoder = description.encoders().get(part)
     if encoder is None:
@@ -182,14 +179,16 @@ def read_dnabert(directory: Path) -> Published[DNABERTConfig]:
     if description_file(directory):
         return _read_again(directory, "nucleotide", "dnabert", DNABERTConfig)
     settings = read_json(file_inside(directory, CONFIG))
-    pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # says what to do where it is missing
+    pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # its error says what to do if it is missing
     file_inside(directory, TOKENIZER)
     pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
     weights = read_state(_read_weights(directory), DNABERT_NAMES, str(directory))
     state = weights.encoder
     vocabulary, width = _matrix(state, "embedding.weight", directory)
     if pieces > vocabulary:
-        raise ModelError(f"{directory}: {TOKENIZER} has {pieces} tokens, the weights {vocabulary}; download both again")
+        raise ModelError(
+            f"{directory}: {TOKENIZER} has {pieces} tokens, but the weights have {vocabulary}; download both again"
+        )
     config = _config(
         DNABERTConfig, directory, layers=_count_layers(state), width=width, heads=settings.get("num_attention_heads"),
         feed_forward=_matrix(state, "layers.0.down.weight", directory)[1], vocabulary=vocabulary, pad_token=pad_token,
@@ -228,7 +227,7 @@ def read_esm2(source: Path) -> Published[ESM2Config]:
 
 
 def _read_weights(directory: Path) -> State:
-    """Read the weights of a directory in Hugging Face's form, in one file or in several with an index."""
+    """Read the weights of a directory in the format of Hugging Face: one file, or several with an index."""
     for name in WEIGHT_FILES:
         if not os.path.isfile(directory / name):
             continue
@@ -239,7 +238,7 @@ def _read_weights(directory: Path) -> State:
         for shard, tensors in read_shards(path).items():
             part = load_tensors(file_inside(directory, shard))
             if part.keys() != tensors:
-                raise ModelError(f"{directory / shard} has other tensors than {path.name} says; download both again")
+                raise ModelError(f"{directory / shard} has other tensors than {path.name} lists; download both again")
             state |= part
         return state
     raise ModelError(f"{directory} has none of {', '.join(WEIGHT_FILES)}; download the model there")
@@ -248,7 +247,7 @@ def _read_weights(directory: Path) -> State:
 def _matrix(state: State, name: str, source: Path) -> tuple[int, int]:
     """Return the shape of a matrix of a state dict."""
     if name not in state or state[name].dim() != 2:
-        raise ModelError(f"{source} lacks the matrix {name!r}; it is another kind of model")
+        raise ModelError(f"{source} lacks the matrix {name!r}; use the files of a supported model")
     rows, columns = state[name].shape
     return rows, columns
 
@@ -265,9 +264,10 @@ def _config(kind: type[Config], source: Path, **values: object) -> Config:
 
 
 def _write(description: Description, states: Mapping[str, State], tokenizer: Path | None, output: Path) -> Description:
-    """Write a model directory that appears whole or not at all; return its description with checksums.
+    """Write a model directory atomically; return its description with checksums.
 
-    It is made in `.NAME.import` beside it, which only this program can enter; what one that was killed left goes.
+    The files are first written to the private directory `.NAME.import` beside it; leftovers of a killed import there
+    are removed.
     """
     try:
         with whole_directory(output, "import") as directory:

@@ -23,7 +23,7 @@ from virnucpro.pretrained.hugging_face import (
     write_files,
     written_state,
 )
-from virnucpro.pretrained.weights import State, fill
+from virnucpro.pretrained.weights import State, load_state
 
 
 class LoadedModel:
@@ -67,8 +67,8 @@ class LoadedModel:
         if self._tied() and "decoder.weight" in weights.head:
             raise ModelError(f"{self.names.decoder} of the state dict must be its embedding table, as in the model")
         if self.head is not None:
-            fill(self.head, weights.whole_head, "the state dict")
-        fill(self.network, weights.encoder, "the state dict")
+            load_state(self.head, weights.whole_head, "the state dict")
+        load_state(self.network, weights.encoder, "the state dict")
         self._rest = weights.rest
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

@@ -1,11 +1,11 @@
-"""HTTP for downloads from servers that are not trusted: what they may redirect to, how much they send and how slowly.
+"""HTTP for downloads from servers that are not trusted, with limits on redirects, sizes and time.
 
-The user's tokens are sent to nobody. A redirect is followed to the same server, from http to https of the same host,
-and to the hosts of the Hugging Face hub over https, where the hub keeps large files. Every other one is refused: it
-could make this machine ask addresses of its own network. Sizes are stated before anything is read, and hold.
+The user's tokens are never sent. A redirect is followed to the same server, from http to https of the same host, and
+over https to the hosts of the Hugging Face hub, where large files are. All others are refused, because they could make
+this machine send requests to its own network. A server must state the size of a file first, and then send that size.
 
-The hub's own `get_hf_file_metadata` and `hf_hub_download` do not serve here: which redirects they follow differs
-between versions, and they limit neither what a server sends nor how long it takes.
+The hub's own `get_hf_file_metadata` and `hf_hub_download` are not used: the redirects that they follow differ between
+versions, and they limit neither the size nor the duration of a download.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from virnucpro.errors import ModelError, VirnucproError
 from virnucpro.places import shown_name
 
 HUB_DOMAINS = ("huggingface.co", "hf.co")
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-# How long a server may take for the head of an answer, and from one piece of a file to the next.
+# Time limits for the head of an answer, and between two pieces of a file.
 HEAD_SECONDS = 60.0
 PIECE_SECONDS = 30.0
-# A transfer in which fewer bytes than this came in so many seconds has stalled.
+# A transfer has stalled if fewer than these bytes arrive in these seconds.
 STALL_SECONDS, STALL_BYTES = 60.0, 60 * 1024
-_TRIES, _PAUSE_SECONDS = 5, 1.0  # without a new byte, and between two
+_TRIES, _PAUSE_SECONDS = 5, 1.0  # attempts without a new byte, and the pause between two
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a server states about a file: its checksum (the ETag), its size in bytes, the commit it is from."""
+    """A server's statement about a file: checksum (the ETag), size in bytes, commit."""
 
     checksum: str
     size: int
@@ -46,17 +46,17 @@ class Stated:
 
 
 class _BrokenOffError(Exception):
-    """The connection broke off, which a new request may mend."""
+    """The connection broke off; a new request may succeed."""
 
 
-def ask(url: str, most_bytes: int) -> Stated | None:
-    """Return what a server states about a file, None if it has no such file.
+def ask(url: str, max_bytes: int) -> Stated | None:
+    """Return a server's statement about a file, None if it has no such file.
 
     Raises:
-        ModelError: there is no answer, or one that no hub gives: a redirect elsewhere, no size, too large a size.
+        ModelError: there is no answer, or it is not acceptable: a redirect to another host, no size, too large a size.
     """
     commit = None
-    for _ in range(_MOST_REDIRECTS):
+    for _ in range(_MAX_REDIRECTS):
         with _answer("HEAD", url, {}) as (status, headers, _body):
             commit = headers.get("x-repo-commit", commit)
             linked = "x-linked-size" in headers and "x-linked-etag" in headers
@@ -64,7 +64,7 @@ def ask(url: str, most_bytes: int) -> Stated | None:
                 url = redirected(url, headers.get("location", ""))
                 continue
             if status in _REDIRECTS:
-                redirected(url, headers.get("location", ""))  # refused now rather than when the file is fetched
+                redirected(url, headers.get("location", ""))  # refuse it before the file is fetched
             elif status == 404:
                 return None
             elif status != 200:
@@ -72,25 +72,25 @@ def ask(url: str, most_bytes: int) -> Stated | None:
             size = headers.get("x-linked-size") or headers.get("content-length") or ""
             if not re.fullmatch("[0-9]{1,15}", size):
                 raise failure(url, f"the server does not state its size (it is {shown_name(size)})")
-            if int(size) > most_bytes:
-                raise failure(url, f"the server states {int(size):,} bytes, such a file has at most {most_bytes:,}")
+            if int(size) > max_bytes:
+                raise failure(url, f"the server states {int(size):,} bytes, but such a file has at most {max_bytes:,}")
             etag = headers.get("x-linked-etag") or headers.get("etag") or ""
             return Stated(etag.removeprefix("W/").strip('"'), int(size), commit)
-    raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
+    raise failure(url, f"the server redirects more than {_MAX_REDIRECTS} times")
 
 
 def fetch(url: str, file: BinaryIO, size: int, progress: Callable[[int], object]) -> None:
-    """Add to a file what it lacks of `size` bytes; a connection that breaks off is taken up again.
+    """Append the missing bytes of a download to a file; connect again if the connection breaks off.
 
     Args:
-        url: where the file is.
-        file: open to append; what it holds is taken for the beginning.
-        size: what the server states.
+        url: the address of the file.
+        file: open to append; its content is the beginning of the download.
+        size: the total size in bytes, as the server states it.
         progress: called with the number of bytes received, negative if the server started over.
 
     Raises:
-        ModelError: the file cannot be had, or the server sends something else than it stated.
-        OSError: of the disk.
+        ModelError: the file cannot be downloaded, or the server does not send what it stated.
+        OSError: the file cannot be written.
     """
     tries, clock = _TRIES, _Clock()
     while file.tell() < size:
@@ -106,10 +106,10 @@ def fetch(url: str, file: BinaryIO, size: int, progress: Callable[[int], object]
 
 
 def redirected(url: str, location: str) -> str:
-    """Return where a redirect leads.
+    """Return the target of a redirect.
 
     Raises:
-        ModelError: it leads to another server, see above.
+        ModelError: the target is not allowed, see the docstring of this module.
     """
     try:
         target = urljoin(url, location)
@@ -120,31 +120,31 @@ def redirected(url: str, location: str) -> str:
         of_hub = _origin(new) == ("https", new.hostname, 443) and host.endswith(
             tuple(f".{name}" for name in HUB_DOMAINS)
         )
-    except ValueError:  # no URL
+    except ValueError:  # not a URL
         same = upgraded = of_hub = False
     if not (location and (same or upgraded or (of_hub and "@" not in new.netloc))):
         raise failure(
             url,
-            f"the server redirects to {shown_name(location)}; only itself and {' and '.join(HUB_DOMAINS)} are followed",
+            f"the server redirects to {shown_name(location)}, which is neither itself nor {' or '.join(HUB_DOMAINS)}",
         )
     return target
 
 
 def without_password(url: str) -> str:
-    """Return a URL as messages name it."""
+    """Return a URL without its password, for messages."""
     return re.sub(r"^(https?://)[^/?#]*@", r"\1", url)
 
 
 def failure(url: str, reason: str) -> ModelError:
-    """Return the error that a file cannot be downloaded."""
+    """Return the error for a file that cannot be downloaded."""
     return ModelError(
-        f"{without_password(url)} cannot be downloaded: {reason}; run the same command again to go on, "
+        f"{without_password(url)} cannot be downloaded: {reason}; run the same command again to continue, "
         "or choose a --mirror"
     )
 
 
 class _Clock:
-    """Notices a transfer that is so slow that it would never end."""
+    """Detects a transfer that has stalled."""
 
     def __init__(self) -> None:
         self._since, self._bytes = time.monotonic(), 0
@@ -157,13 +157,13 @@ class _Clock:
         if seconds < STALL_SECONDS:
             return
         if self._bytes < STALL_BYTES:
-            raise failure(url, f"the server has stalled: {self._bytes:,} bytes came in {seconds:.0f} s")
+            raise failure(url, f"the server has stalled: it sent {self._bytes:,} bytes in {seconds:.0f} s")
         self._since, self._bytes = time.monotonic(), 0
 
 
 def _fetch_once(url: str, file: BinaryIO, size: int, progress: Callable[[int], object], clock: _Clock) -> None:
     place = url
-    for _ in range(_MOST_REDIRECTS):
+    for _ in range(_MAX_REDIRECTS):
         begin = file.tell()
         with _answer("GET", place, {"range": f"bytes={begin}-"} if begin else {}) as (status, headers, body):
             if status in _REDIRECTS:
@@ -176,18 +176,20 @@ def _fetch_once(url: str, file: BinaryIO, size: int, progress: Callable[[int], o
             if status == 206 and not re.match(f"bytes {begin}-", headers.get("content-range", "")):
                 raise failure(url, f"the server sends {shown_name(headers.get('content-range', ''))}, not from {begin}")
             if headers.get("content-encoding", "identity") != "identity":
-                raise failure(url, f"the server sends it as {shown_name(headers['content-encoding'])}, not as it is")
-            if status == 200 and begin:  # it does not do parts
+                raise failure(
+                    url, f"the server encodes it as {shown_name(headers['content-encoding'])}, which was not requested"
+                )
+            if status == 200 and begin:  # it does not support partial requests
                 file.seek(0)
                 file.truncate()
                 progress(-begin)
                 begin = 0
             length = headers.get("content-length", str(size - begin))
             if length != str(size - begin):
-                raise failure(url, f"the server sends {shown_name(length)} bytes, {size - begin} are missing")
+                raise failure(url, f"the server sends {shown_name(length)} bytes, expected {size - begin}")
             _read(url, body, file, size, progress, clock)
             return
-    raise failure(url, f"the server redirects more than {_MOST_REDIRECTS} times")
+    raise failure(url, f"the server redirects more than {_MAX_REDIRECTS} times")
 
 
 def _read(
@@ -206,7 +208,7 @@ def _read(
 
 @contextmanager
 def _answer(method: str, url: str, headers: dict[str, str]) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
-    """Give status, headers and body of an answer; nothing is followed."""
+    """Give status, headers and body of an answer, without following redirects."""
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers
 
@@ -224,7 +226,7 @@ def _answer(method: str, url: str, headers: dict[str, str]) -> Iterator[tuple[in
         if method == "GET":
             raise
         raise failure(url, str(error)) from error
-    except Exception as error:  # such as a URL that is none
+    except Exception as error:  # such as an invalid URL
         raise failure(url, _reason(error)) from error
     try:
         yield response.status_code, response.headers, response.iter_raw()
@@ -233,9 +235,9 @@ def _answer(method: str, url: str, headers: dict[str, str]) -> Iterator[tuple[in
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what a call returns, which is left to itself if it takes longer.
+    """Return the result of a call, or give up waiting for it after some seconds.
 
-    The client's own time limits begin again with each byte.
+    The client's own time limits start again with each byte.
     """
     answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
 
@@ -256,10 +258,10 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def _attempt(call: Callable[[], T]) -> T:
-    """Return what a call of the HTTP client returns; its errors are those of the connection."""
+    """Return the result of a call of the HTTP client; its errors become errors of the connection."""
     try:
         return call()
-    except VirnucproError:  # of a signal
+    except VirnucproError:  # raised by a signal handler
         raise
     except Exception as error:
         raise _BrokenOffError(_reason(error)) from error
@@ -267,7 +269,7 @@ def _attempt(call: Callable[[], T]) -> T:
 
 def _reason(error: Exception) -> str:
     if "Timeout" in type(error).__name__:
-        return f"the server has stalled: nothing came within {PIECE_SECONDS:.0f} s"
+        return f"the server has stalled: it sent nothing for {PIECE_SECONDS:.0f} s"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

@@ -10,28 +10,19 @@ from torch import nn
 from virnucpro.errors import ModelError
 from virnucpro.models.masked_head import MaskedHead
 from virnucpro.pretrained.description import HEAD_FILE, TOKENIZER, ModelDescription
-from virnucpro.pretrained.registry import (
-    PARTS,
-    build_encoder,
-    build_network,
-    build_parts,
-    build_tokenizer,
-    check_file,
-    description_file,
-    find_directory,
-    read_description,
-)
+from virnucpro.pretrained.locations import check_file, description_file, find_directory, read_description
+from virnucpro.pretrained.registry import PARTS, build_encoder, build_network, build_parts, build_tokenizer
 from virnucpro.pretrained.weights import check_fit, load_tensors, shapes_only
 
 
 def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
-    """Check a model file by file: checksum; names, shapes, types and finite values of the tensors.
+    """Check a model file by file: checksum; names, shapes, dtypes and finite values of the tensors.
 
     Yields:
-        the name of each file and what is wrong with it.
+        The name of each file, and its error or None.
 
     Raises:
-        ModelError: there is no such model, or its description is wrong or names a tokenizer of another encoder.
+        ModelError: there is no such model, or its description is wrong or its tokenizer does not fit its encoder.
     """
     directory = find_directory(name)
     description = read_description(directory)
@@ -66,4 +57,4 @@ def _check_tensors(path: Path, module: nn.Module) -> None:
     state = load_tensors(path)
     check_fit(module, state, str(path))
     if bad := [key for key, value in state.items() if not value.isfinite().all()]:
-        raise ModelError(f"{path}: {bad[0]!r} has values that are not finite; get the weights again")
+        raise ModelError(f"{path}: {bad[0]!r} has values that are not finite; download or copy the weights again")

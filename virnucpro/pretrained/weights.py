@@ -1,7 +1,7 @@
 """Weights on disk: our safetensors, and the published ESM-2 and DNABERT-S files mapped to our names.
 
-A mapping is a table of (pattern, replacement). Every foreign key must be mapped or be listed as not needed,
-and every parameter of ours must be filled with its exact shape, or the file is refused.
+A mapping is a table of (pattern, replacement). Every key of a file must be mapped or listed as not needed, and every
+parameter must get a tensor of its exact shape; otherwise the file is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Table = tuple[tuple[str, str], ...]
 
 _FAIR = r"(?:encoder\.)?(?:sentence_encoder\.)?"
 
-# "" drops a key that an encoder does not need: language-model and contact heads, constant buffers.
+# "" drops a key that an encoder does not need, such as heads and constant buffers.
 ESM2_FAIR: Table = (
     (rf"{_FAIR}layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)", r"layers.\1.\2.\3"),
     (rf"{_FAIR}layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"layers.\1.out.\2"),
@@ -88,7 +88,7 @@ def map_keys(state: Mapping[str, Tensor], table: Table, source: str) -> State:
         spelled = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", key))
         match = next(((m, r) for p, r in patterns if (m := p.fullmatch(spelled))), None)
         if match is None:
-            raise ModelError(f"{source} has an unexpected tensor {key!r}; it is another kind of model")
+            raise ModelError(f"{source} has an unexpected tensor {key!r}; use the files of a supported model")
         if not match[1]:
             continue
         name = match[0].expand(match[1])
@@ -107,7 +107,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """Lets the functions of torch.nn.init return their tensor untouched."""
+    """Makes the functions of torch.nn.init return their tensor unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
@@ -117,26 +117,27 @@ class _NoInitialisation(TorchFunctionMode):
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """Make the modules built inside take no memory and draw no weights.
+    """Build the modules of this block without memory and without random weights.
 
-    On the meta device alone, torch would import its compiler to draw them, which takes longer than all else at start.
+    The meta device alone would not do: torch imports its compiler to draw weights there, which makes a start slow.
     """
     with torch.device("meta"), _NoInitialisation():
         yield
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Check that `state` has the names and shapes of `module`, floating point values where it has (of any
-    common precision), and whole numbers of the same type where it has those.
+    """Check that `state` has the names, shapes and kinds of values of `module`.
+
+    Floating point values may have any common precision; whole numbers must have the same dtype.
 
     Raises:
-        ModelError: saying what is missing, left over or of another shape or kind.
+        ModelError: a tensor is missing, unexpected, or of another shape or kind; the message names it.
     """
     own = module.state_dict()
     if missing := sorted(own.keys() - state.keys()):
         raise ModelError(f"{source} lacks {len(missing)} tensors of the model, the first is {missing[0]!r}")
     if extra := sorted(state.keys() - own.keys()):
-        raise ModelError(f"{source} has {len(extra)} tensors that the model has not, the first is {extra[0]!r}")
+        raise ModelError(f"{source} has {len(extra)} tensors that the model does not have, the first is {extra[0]!r}")
     for key, value in state.items():
         if value.shape != own[key].shape:
             raise ModelError(f"{source}: {key!r} has shape {tuple(value.shape)}, needs {tuple(own[key].shape)}")
@@ -144,11 +145,11 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> No
             raise ModelError(f"{source}: {key!r} is {value.dtype}, needs {own[key].dtype}")
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`, or make it the weights of a module on the meta device, which has none.
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy `state` into `module`; a module on the meta device takes the tensors themselves as its weights.
 
     Raises:
-        ModelError: they do not fit (see `check_fit`).
+        ModelError: the tensors do not fit (see `check_fit`).
     """
     check_fit(module, state, source)
     own = module.state_dict()
@@ -173,7 +174,7 @@ def read_fair_esm(path: Path) -> tuple[State, int]:
     Only tensors and `argparse.Namespace` (its configuration) are unpickled.
 
     Raises:
-        ModelError: the file is missing, is not such a checkpoint, or holds anything else.
+        ModelError: the file is missing, is not such a checkpoint, or holds other objects.
     """
     with torch.serialization.safe_globals([argparse.Namespace]):
         data = unpickle_tensors(path)
@@ -185,7 +186,7 @@ def read_fair_esm(path: Path) -> tuple[State, int]:
 
 
 def load_tensors(path: Path) -> State:
-    """Read a .safetensors file, or a .bin/.pt state dict with tensors only; both stay on disk until they are used.
+    """Read a .safetensors file, or a .bin/.pt state dict of tensors; the values stay on disk until they are used.
 
     Raises:
         ModelError: the file is missing, damaged or holds anything but tensors.
@@ -196,35 +197,37 @@ def load_tensors(path: Path) -> State:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {error}; get the file again") from error
+        raise ModelError(f"{path} cannot be read: {error}; copy or download the file again") from error
 
 
 def _require_state(data: Any, path: Path) -> State:
     if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
-        raise ModelError(f"{path} is not a state dict: it holds something other than named tensors")
+        raise ModelError(f"{path} is not a state dict of named tensors; use the weights of a supported model")
     return data
 
 
 def unpickle_tensors(path: Path) -> Any:
-    """Read what torch.save wrote, in memory only where its format before torch 1.6 cannot be mapped."""
+    """Read a file of torch.save, mapped from disk; the format before torch 1.6 is read into memory."""
     plain_file(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            warnings.simplefilter("ignore")  # it warns of pickles that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except UnpicklingError as error:  # its text advises to unpickle the file without restriction
+    except UnpicklingError as error:  # its text advises loading without restriction
         named = re.search(r"GLOBAL (\S+)", str(error))
-        asked = f"its pickle asks for {named[1]!r}" if named else "its pickle has what no such file needs"
-        raise ModelError(f"{path} is not a file of tensors: {asked}; nothing in it was run; get it again") from error
-    except Exception as error:  # the unpickler raises whatever a damaged file leads to
+        asked = f"its pickle asks for {named[1]!r}" if named else "its pickle has an instruction that is not allowed"
+        raise ModelError(
+            f"{path} is not a file of tensors: {asked}; no code in it was run; download it again"
+        ) from error
+    except Exception as error:  # a damaged file can raise any error
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ModelError(f"{path} is not a file of tensors: {reason}; get it again") from error
+        raise ModelError(f"{path} is not a file of tensors: {reason}; download it again") from error
 
 
 def save_state(state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors."""
     save_file({key: value.contiguous().cpu() for key, value in state.items()}, path)
-    path.chmod(0o644)  # safetensors writes it readable by its owner alone
+    path.chmod(0o644)  # safetensors makes it readable by its owner only
 
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype = torch.float16) -> None:

@@ -1,1 +1,1 @@
-"""What people look at: plots. Nothing here computes a figure."""
+"""Reports of finished runs: the page, its figures, plots and Parquet tables."""

@@ -1,16 +1,16 @@
-"""Why a record was called as it was: what it had to pass, its chunks and its frames, from the tables of a run."""
+"""Explain the call of a record: the filters it passed, its chunks and its frames, from the tables of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 from virnucpro.errors import InputError
-from virnucpro.report.load import Details, Entry, iter_details, iter_entries, read_told, second_mate, unit_of
+from virnucpro.report.entries import Details, Entry, iter_details, iter_entries, second_mate
+from virnucpro.report.finished import FinishedRun, read_finished
 
-# The statuses that end a record's way, in the order in which a record meets them, and what it passes without them.
+# The statuses of records that fail a filter, in the order of the filters, and what is true of a record that passes.
 _FILTERS = (
     ("empty", "it has a sequence"),
     ("too_short", "it is long enough"),
@@ -27,15 +27,15 @@ def explain(directory: Path, name: str) -> Iterator[str]:
     Raises:
         InputError: there is no such record, or no complete run.
     """
-    told = read_told(directory)
+    run = read_finished(directory)
     entries = [entry for entry in iter_entries(directory) if entry.name == name]
     if not entries:
-        raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of its header")
+        raise InputError(f"{directory}/records.tsv has no record {name!r}; an id ends at the first blank of the header")
     for entry, chunks in iter_details(directory, entries):
-        unit = unit_of(told)
+        unit = run.unit
         yield f"{name}: {unit} {entry.index + 1} of the run, {entry.length:,} nt"
-        yield from _filters(entry, told["counts"]["status"])
-        yield from (f"  {line}" for line in _verdict(entry, told))
+        yield from _filters(entry, run.outcome.tally.status)
+        yield from (f"  {line}" for line in _verdict(entry, run))
         for read, (chunk, frames) in _with_reads(list(chunks)) if unit == "pair" else zip(repeat(""), chunks):
             place = f"{read}window {int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
             score = "no score" if chunk["virus_score"] == "NA" else f"score {chunk['virus_score']}"
@@ -51,33 +51,33 @@ def explain(directory: Path, name: str) -> Iterator[str]:
 
 
 def _with_reads(chunks: Sequence[Details]) -> Iterator[tuple[str, Details]]:
-    """Yield the chunks of a pair, each with the read that it is a part of."""
+    """Yield the chunks of a pair, each with the name of its read."""
     spans = [(int(chunk["start"]), int(chunk["end"])) for chunk, _ in chunks]
     first = second_mate(spans) if len(spans) > 1 else len(spans)
     yield from (("read 1, " if i < first else "read 2, ", chunk) for i, chunk in enumerate(chunks))
 
 
 def _filters(entry: Entry, known: Collection[str]) -> Iterator[str]:
-    """Yield what the record met of the statuses that this run knows."""
+    """Yield the filters of this run that the record passed, up to the one that it failed."""
     status, reason = entry.row["status"], entry.row["reason"]
     for filtered, passed in (pair for pair in _FILTERS if pair[0] in known):
         if filtered == status:
             yield f"  failed: {status}: {reason}"
             return
         yield f"  passed: {passed}"
-    if status != "ok":  # one that this version does not know
+    if status != "ok":  # a status of a newer version
         yield f"  failed: {status}: {reason}"
 
 
-def _verdict(entry: Entry, told: dict[str, Any]) -> Iterator[str]:
-    row, options = entry.row, told["options"]
+def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
+    row, options = entry.row, run.setup.options
     if entry.score is None:
         yield "not called"
         return
-    rule = f"the preset {options.get('preset')} at this length"
-    if options.get("min_score") is not None:
-        rule = f"the least score of a virus, {options['min_score']:g}"
+    rule = f"the preset {options.preset} at this length"
+    if options.min_score is not None:
+        rule = f"the minimum score of a virus, {options.min_score:g}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
     yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
     if row.get("fdr", "NA") != "NA":
-        yield f"false discovery rate {row['fdr']}, of this {unit_of(told)} and all with a better score"
+        yield f"false discovery rate {row['fdr']}, of this {run.unit} and all with a better score"

@@ -1,4 +1,4 @@
-"""Drawings as inline SVG. Colours are classes of page.css; every drawing has a text that says the same."""
+"""Drawings as inline SVG. Colours are classes of page.css; every drawing has a text label with the same content."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from virnucpro.report.load import BINS, LENGTHS, SCORE_BINS, Entry
+from virnucpro.report.entries import BINS, Entry
+from virnucpro.report.load import LENGTHS, SCORE_BINS
 
 LANES = ("F1", "F2", "F3", "R1", "R2", "R3")
 _LEVELS = 5  # classes of colour, s0 to s4
-_BAR, _HEIGHT = 14, 90  # of a histogram: width of a bar, height of the highest
+_BAR, _HEIGHT = 14, 90  # of a histogram: width of a bar, height of the highest bar
 
 
 def length_class(number: int) -> str:
-    """Return a class of lengths in words, in nt.
+    """Return the name of a length class.
 
     >>> length_class(0), length_class(1), length_class(5)
     ('below 150 nt', '150–299 nt', '5,000 nt and longer')
@@ -35,7 +36,7 @@ def histogram(counts: npt.NDArray[np.int64], label: str) -> Markup:
     for place, pair in enumerate(counts.tolist()):
         below = 0.0
         for name, number in zip(("other", "virus"), pair, strict=True):
-            height = max(number / highest * _HEIGHT, 1.5) if number else 0.0  # a single record can be seen, too
+            height = max(number / highest * _HEIGHT, 1.5) if number else 0.0  # so that a single record is visible
             y = _HEIGHT - below - height
             bars += [_rect(place * _BAR + 1, y, _BAR - 2, height, name)] if number else []
             below += height
@@ -48,7 +49,7 @@ def histogram(counts: npt.NDArray[np.int64], label: str) -> Markup:
 
 
 def frames(entry: Entry) -> Markup:
-    """Draw the frames of a record, a lane for each of the six, coloured by their virus score."""
+    """Draw the six reading frames of a record as lanes, coloured by virus score."""
     best = ", ".join(
         f"{name} {lane.max():.2f}" for name, lane in zip(LANES, entry.lanes, strict=True) if lane.max() >= 0
     )
@@ -64,7 +65,7 @@ def strip(entry: Entry) -> Markup:
 
 
 def share_bar(parts: list[tuple[str, int]]) -> Markup:
-    """Draw one bar divided into parts: class of colour -> count."""
+    """Draw one bar divided into parts, each with a colour class and a count."""
     total = sum(number for _, number in parts) or 1
     drawn, x = [], 0.0
     for name, number in parts:
@@ -82,12 +83,12 @@ def scale() -> Markup:
 
 
 def _levels(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Return the class of colour of each score, -1 of none."""
+    """Return the colour level of each score, -1 without a score."""
     return np.where(scores < 0, -1, np.minimum(scores * _LEVELS, _LEVELS - 1)).astype(np.int64)
 
 
 def _runs(lanes: list[tuple[float, float, npt.NDArray[np.int64]]]) -> list[Markup]:
-    """Return a path for each class of colour; a lane is y, height and levels (BINS,)."""
+    """Return a path for each colour level; a lane is y, height and levels (BINS,)."""
     paths = [""] * _LEVELS
     for y, height, levels in lanes:
         x = 0

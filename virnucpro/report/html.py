@@ -1,4 +1,4 @@
-"""Values as markup: what is text gets escaped, and characters that cannot be shown become codes."""
+"""Values as markup: text is escaped, and characters that cannot be shown become codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-# Characters that HTML does not allow, or that change the order of what stands around them.
+# Characters that HTML does not allow, or that change the direction of the text around them.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that stand for no byte either
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that do not stand for a byte
 _NUMBER = re.compile(r"\d+(\.\d+)?%?")
 _LONGEST_NAME = 120
 
@@ -33,7 +33,7 @@ def _code(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the page: its caption, the names of the columns, and rows whose first cell names them."""
+    """A table of the page: caption, names of the columns, and rows, each named by its first cell."""
 
     caption: str
     head: Sequence[str]
@@ -46,14 +46,14 @@ class Table:
 
 
 def record_name(name: str) -> Markup:
-    """Return a record's id, shortened if it is long and kept from changing the direction of the line."""
+    """Return a record's id as markup: shortened, and isolated so that it cannot change the direction of the line."""
     if len(name) <= _LONGEST_NAME:
         return Markup("<bdi>{}</bdi>").format(readable(name))
     return Markup('<bdi title="{}">{}…</bdi>').format(readable(name[:1000]), readable(name[:_LONGEST_NAME]))
 
 
 def environment() -> Environment:
-    """Return Jinja's environment: whatever is not `Markup` is made readable and escaped; what is undefined raises."""
+    """Return a Jinja environment that makes values readable and escapes them, and raises for undefined names."""
     made = Environment(
         autoescape=True,
         finalize=lambda value: value if isinstance(value, Markup) else readable(value),

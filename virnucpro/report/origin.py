@@ -1,53 +1,48 @@
-"""How the run of a page was made: command, input, model, settings, versions."""
+"""The section of the page on how the run was made: command, input, model, settings, versions."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from virnucpro.report.finished import FinishedRun
 from virnucpro.report.html import Table
 
-# Options that change no result, those with a value first. Without them a resumed run reads as an unbroken one.
+# Options that do not change results, with and without a value. Without them, a resumed run shows the same command.
 _VALUED = ("-o", "--output", "-t", "--threads", "--max-tokens", "--unit-records", "--device")
 _FLAGS = ("--resume", "--restart", "--parquet")
 
 
-def input_files(told: dict[str, Any]) -> Table:
+def input_files(run: FinishedRun) -> Table:
     """Return the table of input files."""
     rows = [
-        (
-            Path(given["path"]).name,
-            "a stream" if given["bytes"] is None else given["bytes"],
-            given["sha256_of_ends"] or "",
-        )
-        for given in told["inputs"]
+        (Path(given.path).name, "a stream" if given.bytes is None else given.bytes, given.sha256_of_ends or "")
+        for given in run.inputs
     ]
     return Table("Input files.", ("file", "bytes", "SHA-256 of its first and last 64 KiB"), rows)
 
 
-def settings(told: dict[str, Any]) -> Table:
-    """Return the table of the model and the settings that decided."""
-    options, model = told["options"], told["model"]
-    prevalence = options.get("prevalence")
+def settings(run: FinishedRun) -> Table:
+    """Return the table of the model and of the settings that affect results."""
+    options, model, prevalence = run.setup.options, run.setup.model, run.setup.options.prevalence
     assumed = "none: the model is not calibrated" if prevalence is None else f"{prevalence:.2%} of the records"
-    checksum = model["checksums"].get("classifier.safetensors", "unknown")
-    attention = ", ".join(sorted(set(told["attention"].values())))
-    versions = {"virnucpro": told["virnucpro"], **told["versions"]}
+    checksum = model.checksums.get("classifier.safetensors", "unknown")
+    attention = ", ".join(sorted(set(run.setup.attention.values())))
+    versions = {"virnucpro": run.virnucpro, **run.setup.versions}
     rows = [
-        ("model", f"{model['name']}, windows of {model['chunk_length']} nt, classifier with SHA-256 {checksum[:16]}…"),
-        ("preset", options.get("preset") or f"none: the least score is {options['min_score']:g}"),
+        ("model", f"{model.name}, windows of {model.chunk_length} nt, classifier with SHA-256 {checksum[:16]}…"),
+        ("preset", options.preset or f"none: the minimum score is {options.min_score:g}"),
         ("share of virus that scores assume", assumed),
-        ("least length", f"{options['min_length']} nt"),
-        ("computed", f"on {options['device'].split(':')[0]} in {options['precision']}, attention by {attention}"),
+        ("minimum length", f"{options.min_length} nt"),
+        ("computed", f"on {options.device.split(':')[0]} in {options.precision}, attention by {attention}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return Table("Settings.", ("setting", "value"), rows)
 
 
 def plain_command(command: Sequence[str]) -> str:
-    """Return the command of a run without directories and without what changes no result.
+    """Return the command of a run without directories and without options that do not change results.
 
     >>> plain_command(["/bin/virnucpro", "-q", "predict", "/data/a b.fa", "-o", "out", "-t2", "--resume"])
     "virnucpro predict 'a b.fa'"

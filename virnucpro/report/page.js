@@ -17,7 +17,7 @@ if (table) {
   };
   const filter = () => {
     const name = form.name_part.value.toLowerCase();
-    const score = Number(form.least_score.value), length = Number(form.least_length.value);
+    const score = Number(form.minimum_score.value), length = Number(form.minimum_length.value);
     let number = 0;
     for (const row of rows) {
       const [id, nt, virus] = [0, 1, 2].map((column) => value(row, column));

@@ -1,4 +1,4 @@
-"""The tables of a run as Parquet, in the same rows and columns. The only module that names pyarrow."""
+"""Write the tables of a run as Parquet, with the same rows and columns. Only this module imports pyarrow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def require_pyarrow() -> Any:
     """Return pyarrow.
 
     Raises:
-        VirnucproError: it is not installed; the message names the extra that brings it.
+        VirnucproError: it is not installed; the message names the extra to install.
     """
     try:
         import pyarrow.csv
@@ -32,7 +32,7 @@ def require_pyarrow() -> Any:
 
 
 class _Utf8(io.RawIOBase):
-    """A table as UTF-8: bytes of ids that are none become their codes, such as \\xff, since Parquet takes no others."""
+    """A table as UTF-8, as Parquet requires: bytes that are not UTF-8 become codes such as \\xff."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._rest = file, b""

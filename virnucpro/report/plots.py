@@ -1,7 +1,7 @@
-"""Plots of an evaluation, and what every figure needs. The only module that imports matplotlib.
+"""Plots of an evaluation, and functions for all figures. Only this module imports matplotlib.
 
-Figures are extras: the tables of a command are written before them, and a figure that fails is a warning. They need
-no backend of matplotlib (no pyplot) and no display, and they show names as they are, without formulas.
+Figures are optional: commands write their tables first, and a figure that fails gives a warning. Figures need no
+pyplot backend and no display. They show names literally, never as formulas.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EVALUATION_PLOTS = ("roc.png", "calibration.png", "scores.png")
 _SIZE = (6.0, 5.0)  # inches
 _DPI = 150
 _LONGEST_NAME = 60
-# Settings of the user's matplotlibrc that would make formulas, or LaTeX, of text.
+# Settings that a user's matplotlibrc could change so that text becomes formulas or LaTeX.
 _PLAIN_TEXT: dict[Any, Any] = {"text.usetex": False, "text.parse_math": False, "axes.formatter.use_mathtext": False}
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ def new_figure() -> Callable[..., Any]:
     """Return matplotlib's Figure.
 
     Raises:
-        BrokenMatplotlibError: matplotlib is there and cannot be imported.
-        VirnucproError: matplotlib is not installed; the message names the extra that brings it.
+        BrokenMatplotlibError: matplotlib is installed but cannot be imported.
+        VirnucproError: matplotlib is not installed; the message names the extra to install.
     """
     try:
         return _import_figure()
@@ -61,10 +61,10 @@ def new_figure() -> Callable[..., Any]:
 
 
 def _import_figure() -> Callable[..., Any]:
-    """Import matplotlib without MPLBACKEND: it refuses to be imported with a value that it does not know.
+    """Import matplotlib without MPLBACKEND, because an unknown value there makes the import fail.
 
-    Jupyter sets a value that is known only where matplotlib-inline is installed. A known value is set afterwards, for
-    other code of this process that draws.
+    Jupyter sets a value that is unknown unless matplotlib-inline is installed. A known value is set again after the
+    import, for other code in this process.
     """
     first = "matplotlib" not in sys.modules
     backend = os.environ.pop("MPLBACKEND", None)
@@ -106,7 +106,7 @@ def can_draw(image_format: str, asked: bool) -> bool:
     except VirnucproError:
         if asked:
             raise
-        logger.warning("no figures, for want of matplotlib: %s", MATPLOTLIB.install_command)
+        logger.warning("no figures, because matplotlib is not installed: %s", MATPLOTLIB.install_command)
     except Exception as error:  # a broken installation may raise anything
         logger.warning("no figures: matplotlib cannot draw %s (%s)", image_format, _in_a_line(error))
     else:
@@ -116,15 +116,15 @@ def can_draw(image_format: str, asked: bool) -> bool:
 
 @contextmanager
 def optional_figure(path: Path) -> Iterator[None]:
-    """Turn any failure of the block, which draws the figure `path`, into a warning; the figure is then not there."""
+    """Turn any failure of this block, which draws the figure `path`, into a warning, and remove the figure."""
     try:
         yield
     except StoppedError:
         raise
-    except Exception as error:  # whatever is wrong with a figure, the tables are complete
+    except Exception as error:  # the tables are complete, whatever the fault of a figure
         logger.warning("%s was not drawn (%s); the tables are complete", path, _in_a_line(error))
         with suppress(OSError):
-            path.unlink(missing_ok=True)  # of an earlier run
+            path.unlink(missing_ok=True)  # it may be from an earlier run
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def figure_axes(path: Path, size: tuple[float, float] = _SIZE) -> Iterator[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep warnings and messages of matplotlib from the user: of missing glyphs, its caches, its settings."""
+    """Suppress matplotlib's warnings and messages about missing glyphs, caches and settings."""
     library = logging.getLogger("matplotlib")
     level = library.level
     library.setLevel(logging.ERROR)
@@ -162,18 +162,18 @@ def _plain_text() -> Any:
 
 
 def label(name: str) -> str:
-    r"""Return a name as figures show it: shortened, and with codes for what cannot be shown.
+    r"""Return a name for a figure: shortened, and with codes for characters that cannot be shown.
 
     >>> label("a$b$\x1b")
     'a$b$\\x1b'
     """
     shown = readable(name).replace("\n", "\\n").replace("\t", "\\t")
     shown = shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
-    return f" {shown}" if shown.startswith("_") else shown  # a legend leaves out what begins with _
+    return f" {shown}" if shown.startswith("_") else shown  # a legend omits labels that begin with _
 
 
 def _in_a_line(error: Exception) -> str:
-    """Return the kind of an error and the first line of its text."""
+    """Return the class of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     kind = type(error).__name__
     return f"{kind}: {readable(lines[0][:200])}" if lines else kind
@@ -189,7 +189,7 @@ def _axes(path: Path, x: str, y: str) -> Iterator[Any]:
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Return the look of a line: the first black and thick, the others in colours that repeat after nine."""
+    """Return the style of a line: the first is black and thick, the others have colours that repeat after nine."""
     return {"color": f"C{(number - 1) % 9}" if number else "black", "linewidth": 1.2 if number else 2.2}
 
 
@@ -213,7 +213,7 @@ def plot_calibration(path: Path, mean_score: Floats, share_of_viruses: Floats, c
 
 
 def plot_scores(path: Path, scores: Mapping[str, Floats]) -> None:
-    """Draw for each class the share with at least a score: what a threshold would call virus. The first stands out."""
+    """Draw for each class its share with at least a score, which a threshold would call virus. The first stands out."""
     with _axes(path, "score", "share of the class with at least this score") as axes:
         for number, (name, values) in enumerate(scores.items()):
             axes.ecdf(values, complementary=True, label=label(name), **_style(number))

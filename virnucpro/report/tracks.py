@@ -12,14 +12,14 @@ from virnucpro.report.plots import figure_axes, label
 from virnucpro.run.scan import Track
 
 _SIZE = (10.0, 3.6)  # inches
-_MOST_POINTS = 4000  # of a line: more than a page shows; of a longer record each has the mean of its windows
+_MAX_POINTS = 4000  # of a line, more than a page shows; in longer records, a point is the mean of several windows
 
 
 @dataclass(frozen=True, slots=True)
 class TrackLines:
-    """What a figure shows of a record, in memory that does not grow with the record.
+    """The lines of a figure of a record, in memory that does not grow with the record.
 
-    `places` (n,) in nt, n at most 4000; `scores` (n,), NaN where no window has one; `posteriors` (n,).
+    `places` (n,) in nt, n at most 4000; `scores` (n,), NaN without a scored window; `posteriors` (n,).
     """
 
     seq_name: str
@@ -34,7 +34,7 @@ def track_lines(track: Track) -> TrackLines:
     """Return the lines of a record that has windows."""
     bounds = np.array(track.bounds, dtype=np.float64)
     middles = (bounds[1:] + bounds[:-1]) / 2
-    groups = np.arange(0, len(middles), -(-len(middles) // _MOST_POINTS))
+    groups = np.arange(0, len(middles), -(-len(middles) // _MAX_POINTS))
     sizes = np.diff(np.append(groups, len(middles)))
     seen = np.add.reduceat(np.isfinite(track.scores).astype(float), groups)
     sums = np.add.reduceat(np.nan_to_num(track.scores), groups)

@@ -1,29 +1,23 @@
-"""The files that are made of a finished run: report.html and virnucpro_mqc.json."""
+"""Write the reports of a finished run: report.html and virnucpro_mqc.json."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from virnucpro.files import (
-    atomic_writer,
-    write_json,
-)
+from virnucpro.files import atomic_writer, write_json
 from virnucpro.report.html import readable
 from virnucpro.report.load import Run, read_run
 from virnucpro.report.page import render
-from virnucpro.run.tables import (
-    MULTIQC,
-    REPORT,
-)
+from virnucpro.run.tables import MULTIQC, REPORT
 
-# Colours of the bars, which MultiQC gives to what is called; the first two are those of the page.
+# Colours of the bars in MultiQC: those of the page for virus and other.
 _COLOURS = {"virus": "#b5472a", "other": "#7d97a8"}
 _ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".fastq", ".fq", ".fasta", ".fna", ".fa")
 
 
 def write_report(directory: Path) -> Run:
-    """Write report.html and virnucpro_mqc.json into the directory of a finished run; return what they show.
+    """Write report.html and virnucpro_mqc.json into the directory of a finished run; return the run.
 
     Raises:
         InputError: there is no complete run, or its files contradict each other.
@@ -53,8 +47,8 @@ def multiqc(run: Run) -> dict[str, Any]:
 
 def sample_name(run: Run) -> str:
     """Return the name of the first input file without its endings."""
-    inputs = run.told["inputs"]
-    name = Path(inputs[0]["path"]).name if inputs else ""
+    inputs = run.manifest.inputs
+    name = Path(inputs[0].path).name if inputs else ""
     while ending := next((ending for ending in _ENDINGS if name.lower().endswith(ending) and name != ending), None):
         name = name[: -len(ending)]
     return "stdin" if name in ("", "-") else name

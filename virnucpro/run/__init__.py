@@ -1,1 +1,1 @@
-"""The files of a run: its directory, units, manifest, tables and progress."""
+"""A run and its files: main loop, tasks, directory, units, manifest, tables and progress."""

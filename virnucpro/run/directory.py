@@ -1,4 +1,4 @@
-"""The directory of one run: its lock, its units while it goes on, its tables when it is complete, and run.json."""
+"""The directory of a run: its lock, run.json, the units of an unfinished run and the tables of a complete one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _UNIT_FILE = re.compile(r"unit_\d{6,}")
 
 
 class IfExists(Enum):
-    """What a run does with an earlier one in its directory: refuse, go on with it, or replace it."""
+    """What to do with an earlier run in the directory: fail, resume it, or overwrite it."""
 
     FAIL = "fail"
     RESUME = "resume"
@@ -54,16 +54,16 @@ class IfExists(Enum):
 @dataclass(frozen=True, slots=True)
 class _Beginning:
     manifest: Manifest
-    anew: bool
+    fresh: bool
     keep_results: bool
 
 
 class Directory:
     """The directory of a run of any task: its lock and its manifest. Use within `locked()`.
 
-    A run that fails before its first unit is done changes nothing in its directory. So `prepare` only takes note of
-    what the run begins with, and `begin` does it, once, when the first unit is written. Any thread may call `begin`;
-    in a directory that was not prepared, as on a worker, it does nothing.
+    A run that fails before its first unit is done changes nothing in its directory. Therefore `prepare` only stores
+    how the run begins, and `begin` does it once, when the first unit is written. Any thread may call `begin`; in a
+    directory that was not prepared, as on a worker, it does nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,32 +83,32 @@ class Directory:
             yield
 
     def open(self, if_exists: IfExists) -> Manifest | None:
-        """Return the manifest of the run to go on with, None where a new one begins.
+        """Return the manifest of the run to resume, None for a new run.
 
         Raises:
-            OutputError: `if_exists` does not allow for what is there.
+            OutputError: `if_exists` does not allow the present content of the directory.
         """
         if if_exists is IfExists.OVERWRITE:
             return None
         with usable(self.path):
             others = [path for path in self.path.iterdir() if path.name != LOCK and not is_temporary(path.name)]
         if not others:
-            return None  # also where a run was killed before it had anything to keep
+            return None  # a run may have been killed before it had anything to keep
         manifest = self.manifest()
         if manifest is None:
-            advice = "use --restart to replace what is there, or another --output"
+            advice = "use --restart to replace its files, or choose another --output"
             if if_exists is IfExists.RESUME:
                 raise OutputError(f"{self.path} has files in it but no run to resume; {advice}")
             raise OutputError(f"{self.path} is not empty; {advice}")
         if if_exists is IfExists.FAIL:
             raise OutputError(
-                f"{self.path} holds a run whose status is {manifest.status}; --resume goes on with it, "
-                "--restart begins anew; or choose another --output"
+                f"{self.path} holds a run whose status is {manifest.status}; use --resume to continue it, "
+                "--restart to replace it, or choose another --output"
             )
         return manifest
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest, None where there is none that a run of ours wrote."""
+        """Return the manifest, None if there is none or it is not one of ours."""
         try:
             return read_manifest(self.manifest_path)
         except (OSError, ValueError):
@@ -118,20 +118,21 @@ class Directory:
         """Write run.json."""
         write_manifest(self.manifest_path, manifest)
 
-    def prepare(self, manifest: Manifest, *, anew: bool, keep_results: bool = False) -> None:
-        """Take note of the manifest that `begin` is to write, and of what it removes of an earlier run.
+    def prepare(self, manifest: Manifest, *, fresh: bool, keep_results: bool = False) -> None:
+        """Store the manifest that `begin` will write, and what it will remove of an earlier run.
 
-        Units are removed if the run begins `anew`. Results are removed, or with `keep_results` stay until new ones
-        replace them. Results go last: wherever this is broken off, run.json describes a run that can go on.
+        Units are removed if `fresh`. Results are removed, or with `keep_results` stay until new ones
+        replace them. `begin` removes results last, so that run.json describes a run that can be resumed if it is
+        interrupted at any point.
         """
-        self._pending = _Beginning(manifest, anew, keep_results)
+        self._pending = _Beginning(manifest, fresh, keep_results)
 
     def begin(self) -> None:
-        """Do what was prepared, if it was not done before."""
+        """Do once what was prepared."""
         with self._turn:
             if self._pending is None:
                 return
-            if self._pending.anew:
+            if self._pending.fresh:
                 self.remove_units()
             self.write_manifest(self._pending.manifest)
             if not self._pending.keep_results:
@@ -143,12 +144,12 @@ class Directory:
         raise NotImplementedError
 
     def remove_results(self) -> None:
-        """Remove what an earlier run made of its units."""
+        """Remove the results of an earlier run."""
         raise NotImplementedError
 
 
 class RunDirectory(Directory):
-    """The files of a run of `predict`, with `legacy` also those of the published tool."""
+    """The files of a run of `predict`; with `legacy` also those of the published tool."""
 
     def __init__(self, path: Path, legacy: bool = False, paired: bool = False) -> None:
         super().__init__(path)
@@ -160,12 +161,12 @@ class RunDirectory(Directory):
         """Check that no input is a file that the run will replace.
 
         Raises:
-            ConfigError: one is.
+            ConfigError: an input is such a file.
         """
         refuse_inputs(inputs, (self.manifest_path, *self._every_table(), *self._leftovers()))
 
     def remove_leftovers(self) -> None:
-        """Remove temporary files that killed commands have left here."""
+        """Remove temporary files of killed commands."""
         with usable(self.path):
             for path in (*self._leftovers(), *(leftovers(self.units, _UNIT_FILE) if self.units.is_dir() else ())):
                 path.unlink(missing_ok=True)
@@ -175,15 +176,15 @@ class RunDirectory(Directory):
             return leftovers(self.path, any_of(path.name for path in (self.manifest_path, *self._every_table())))
 
     def has_tables(self, fastq: bool) -> bool:
-        """Return whether all tables are there, with `fastq` also those of hits that came from FASTQ."""
+        """Return whether all tables exist, with `fastq` also the FASTQ files of hits."""
         return all(path.is_file() for path in self._tables(fastq))
 
     def lacks(self, names: Sequence[str]) -> bool:
-        """Return whether one of these files is not there."""
+        """Return whether one of these files is missing."""
         return not all((self.path / name).is_file() for name in names)
 
     def remove_results(self) -> None:
-        """Remove all tables, and what is made of them."""
+        """Remove all tables, and the files made from them."""
         with usable(self.path):
             for path in self._every_table():
                 path.unlink(missing_ok=True)
@@ -197,15 +198,15 @@ class RunDirectory(Directory):
         return [self.path / name for name in (*tables, HIGHEST_SCORES, *REPORTS, *PARQUET.values())]
 
     def unit_path(self, number: int) -> Path:
-        """Return where the file of a unit is."""
+        """Return the path of a unit's file."""
         return self.units / f"unit_{number:06d}"
 
     def read_unit(self, unit: Unit) -> Tally | None:
-        """Return the counts of a unit whose file is there and whole and fits its records."""
+        """Return the counts of a unit, None unless its file is complete and of these records."""
         return read_unit(self.unit_path(unit.number), unit, len(self.first_lines))
 
     def unit_digest(self, unit: Unit) -> str | None:
-        """Return the digest of the records in the file of a unit, None where none is there that is whole."""
+        """Return the digest of the records in the file of a unit, None if there is no complete file."""
         return unit_digest(self.unit_path(unit.number), unit, len(self.first_lines))
 
     def write_unit(self, unit: Unit, tables: UnitTables) -> Tally:
@@ -223,16 +224,16 @@ class RunDirectory(Directory):
     ) -> None:
         """Make the tables from the files of all units, in order; `composition` is that of the run.
 
-        Of FASTQ input, `content` says so, there is a file of FASTQ hits, empty where there are none. A run that was
-        prepared and has no unit of its own begins when all tables are written and none has taken its place. What else
-        an earlier run left is then removed.
+        If `content` has FASTQ input, a file of FASTQ hits is written, too, even if it is empty. A prepared run without
+        a unit of its own begins after all tables are written and before the first replaces an old one. Other files of
+        an earlier run are then removed.
 
         Raises:
-            OutputError: a table cannot be written, or a unit is not what it was, or not of `content`.
+            OutputError: a table cannot be written, or a unit has changed or is not of `content`.
         """
         with ExitStack() as stack:
             files: list[IO[bytes]] = []
-            sinks: list[Sink | None] = [None]  # of the evidence, then of the tables
+            sinks: list[Sink | None] = [None]  # for the evidence, then for the tables
             for name, first_line in self.first_lines.items():
                 if name in FASTQ_HITS and not content.fastq:
                     sinks.append(None)
@@ -245,7 +246,7 @@ class RunDirectory(Directory):
                 filler = FdrFiller(files[0], composition)
                 sinks[:2] = [filler.evidence, filler]
             append_units(units, sinks, content)
-            for file in files:  # all before the first takes its place
+            for file in files:  # close all before the first replaces an old table
                 file.flush()
                 os.fsync(file.fileno())
             self.begin()
@@ -260,7 +261,7 @@ class RunDirectory(Directory):
         """Return the composition of a run from the files of all its units.
 
         Raises:
-            OutputError: a unit is not what it was, or not of `content`.
+            OutputError: a unit has changed or is not of `content`.
         """
         histogram: Counter[int] = Counter()
         append_units(units, [count_evidence(histogram), *[None] * len(self.first_lines)], content)

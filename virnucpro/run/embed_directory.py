@@ -1,6 +1,6 @@
 """The directory of a run of `embed`: shards of vectors, ids.tsv and run.json.
 
-A run that replaces a complete one works in a directory within it, `UNFINISHED`, until all its shards are whole.
+A run that replaces a complete one works in a subdirectory, `UNFINISHED`, until all its shards are complete.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _OWN = re.compile(rf"{_SHARD.pattern}|{re.escape(IDS)}|run\.json")
 
 
 class EmbedDirectory(Directory):
-    """The files of a run of `embed`. Its units are its results: one shard of vectors each.
+    """The files of a run of `embed`. Each unit is a result: one shard of vectors.
 
-    `place` is the directory where the results go in the end; None: they are there.
+    `place` is the final directory of the results; None: it is this directory.
     """
 
     def __init__(self, path: Path, place: EmbedDirectory | None = None) -> None:
@@ -35,7 +35,7 @@ class EmbedDirectory(Directory):
         self.place = place
 
     def shard_path(self, unit: Unit) -> Path:
-        """Return where the vectors of a unit are."""
+        """Return the path of the vectors of a unit."""
         return self.path / f"embeddings_{unit.number:05d}.safetensors"
 
     def write_shard(self, unit: Unit, settings: str, vectors: Vectors) -> None:
@@ -44,26 +44,26 @@ class EmbedDirectory(Directory):
         write_shard(self.shard_path(unit), unit, settings, vectors)
 
     def has_shard(self, unit: Unit, settings: str) -> bool:
-        """Return whether a unit is done, also where a run that was killed has put it in an earlier one's place.
+        """Return whether a unit is done; its shard may already be in the final directory if the run was killed.
 
         Raises:
-            ConfigError: there is a shard of other records.
+            ConfigError: the shard is of other records.
         """
         path = self.shard_path(unit)
         if is_done(path, unit, settings):
             return True
         if self.place and is_done(self.place.shard_path(unit), unit, settings):
-            path.unlink(missing_ok=True)  # damaged: it must not replace the whole one
+            path.unlink(missing_ok=True)  # it is damaged and must not replace a complete one
             return True
         if holds_other_records(path, unit, settings):
             raise ConfigError(
-                f"this is not the run that was begun: {(self.place or self).path / path.name} was made of other "
-                "records than the input now has there; --restart begins anew"
+                f"the earlier run had another input: {(self.place or self).path / path.name} was made from other "
+                "records than the input now has; use --restart to begin again"
             )
         return False
 
     def own_files(self) -> list[Path]:
-        """Return the files here that a run of `embed` writes or replaces, killed ones' temporary files among them."""
+        """Return the files here that a run of `embed` writes or replaces, and temporary files of killed runs."""
         with usable(self.path):
             there = [path for path in self.path.iterdir() if _OWN.fullmatch(path.name)]
             return [self.manifest_path, self.path / IDS, *there, *leftovers(self.path, _OWN)]
@@ -77,13 +77,13 @@ class EmbedDirectory(Directory):
         refuse_inputs(inputs, (self.place or self).own_files())
 
     def remove_leftovers(self) -> None:
-        """Remove temporary files that killed commands have left here."""
+        """Remove temporary files of killed commands."""
         with usable(self.path):
             for path in leftovers(self.path, _OWN) if self.path.is_dir() else ():
                 path.unlink(missing_ok=True)
 
     def remove_units(self) -> None:
-        """Remove what runs that were not completed have left."""
+        """Remove the files of runs that were not completed."""
         if self.place is None:
             shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
         self.remove_shards()
@@ -92,38 +92,38 @@ class EmbedDirectory(Directory):
         """Remove nothing: ids.tsv is replaced."""
 
     def remove_shards(self, kept: Container[str] = ()) -> None:
-        """Remove the shards but those of the names to keep."""
+        """Remove all shards except those named in `kept`."""
         with usable(self.path):
             for path in list(self.path.iterdir()):
                 if _SHARD.fullmatch(path.name) and path.name not in kept and path.is_file():
                     path.unlink()
 
     def put_in_place(self, running: Manifest, shards: Sequence[str]) -> EmbedDirectory:
-        """Move all files, which are whole, into the place of an earlier run's; return the directory there."""
+        """Move all files, which are complete, into the final directory; return that directory."""
         if self.place is None:
             return self
         self.place.write_manifest(running)
         with usable(self.place.path):
             for name in (*shards, IDS):
-                if (path := self.path / name).exists():  # else it was moved before
+                if (path := self.path / name).exists():  # otherwise a killed run has moved it
                     path.replace(self.place.path / name)
             sync(self.place.path)
         return self.place
 
 
 def open_for_embedding(directory: EmbedDirectory, if_exists: IfExists) -> tuple[EmbedDirectory, Manifest | None]:
-    """Return where a run works, and the manifest of the one to go on with."""
+    """Return the directory in which a run works, and the manifest of the run to resume."""
     unfinished = EmbedDirectory(directory.path / UNFINISHED, directory)
-    if if_exists is IfExists.RESUME and (begun := unfinished.manifest()) is not None:
-        return unfinished, begun
+    if if_exists is IfExists.RESUME and (manifest := unfinished.manifest()) is not None:
+        return unfinished, manifest
     before = directory.open(if_exists)
     earlier = directory.manifest() if if_exists is IfExists.OVERWRITE else None
     return (unfinished if earlier is not None and earlier.status == COMPLETE else directory), before
 
 
 @contextmanager
-def kept_if_begun(directory: EmbedDirectory) -> Iterator[None]:
-    """Make and lock the directory of a run beside an earlier one; it goes when nothing in it is left to resume."""
+def unfinished_directory(directory: EmbedDirectory) -> Iterator[None]:
+    """Make and lock the directory of a run beside an earlier one; remove it at the end if it has nothing to resume."""
     if directory.place is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The files of `embed`: one a unit, of safetensors, which says of what it was made."""
+"""The safetensors files of `embed`: one per unit, with metadata on its records and settings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def _metadata(unit: Unit, settings: str, vectors: Vectors) -> dict[str, str]:
     """Return the metadata of a shard: SHA-256 of its records, of the settings and of its values."""
     digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
     digests = {"input_sha256": unit.digest, "settings_sha256": settings, "sha256": digest}
-    return {"virnucpro": json.dumps(digests)}  # one entry: safetensors writes several in any order
+    return {"virnucpro": json.dumps(digests)}  # one entry, because safetensors writes several in any order
 
 
 def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None:
-    """Write the vectors of a unit; `settings` is the fingerprint of how they were made.
+    """Write the vectors of a unit; `settings` is the fingerprint of the settings.
 
     Raises:
         OutputError: the file cannot be written.
@@ -37,11 +37,11 @@ def write_shard(path: Path, unit: Unit, settings: str, vectors: Vectors) -> None
             save_file({"embeddings": vectors}, temporary, metadata=_metadata(unit, settings, vectors))
         except SafetensorError as error:
             raise OutputError(f"{path} cannot be written: {error}; choose another --output") from error
-        temporary.chmod(0o644)  # safetensors writes it readable by its owner alone
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner only
 
 
 def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
-    """Return whether a shard is there, whole and of these settings, but of other records."""
+    """Return whether a shard is complete and of these settings, but of other records."""
     try:
         with safe_open(path, "np") as shard:
             metadata, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")
@@ -52,7 +52,7 @@ def holds_other_records(path: Path, unit: Unit, settings: str) -> bool:
 
 
 def is_done(path: Path, unit: Unit, settings: str) -> bool:
-    """Return whether a shard is there, whole, and of these records and settings."""
+    """Return whether a shard is complete and of these records and settings."""
     try:
         with safe_open(path, "np") as shard:
             metadata, vectors = shard.metadata() or {}, shard.get_tensor("embeddings")

@@ -1,4 +1,4 @@
-"""The files of a run of `embed`: shards of vectors, and ids.tsv, which says where each record's rows are."""
+"""The output of a run of `embed`: shards of vectors, and ids.tsv with the rows of each record."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from virnucpro.config import ComputeOptions, number
 from virnucpro.errors import ConfigError, InputError
 from virnucpro.files import atomic_writer, fingerprint
 from virnucpro.pipeline.embed import EmbedSettings
-from virnucpro.pretrained.registry import DEFAULT_MODEL
+from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
-from virnucpro.run.embed_directory import IDS, EmbedDirectory, kept_if_begun, open_for_embedding
+from virnucpro.run.embed_directory import IDS, EmbedDirectory, open_for_embedding, unfinished_directory
 from virnucpro.run.manifest import COMPLETE, RUNNING, EmbedOutcome, Manifest, RunnerReport
 from virnucpro.run.provenance import InputFile, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.setup import EmbedSetup
@@ -32,10 +32,10 @@ SHARD_RECORDS, SHARD_BYTES = 4096, 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """What to embed and how: `EmbedSettings` says what `kind`, `layer`, `per_residue` and `max_length` are.
+    """What to embed and how; see `EmbedSettings` for `kind`, `layer`, `per_residue` and `max_length`.
 
-    Without a `kind`, nucleotides are refused by a model of proteins. Sequences longer than `max_length` are cut into
-    windows, or refused, as `long` says.
+    Without a `kind`, a model of proteins refuses nucleotides. `long` says whether sequences longer than `max_length`
+    are cut into windows or refused.
     """
 
     inputs: Sequence[str]
@@ -52,9 +52,9 @@ class EmbedRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
-        for name, least in (("layer", 0), ("max_length", 1)):
+        for name, minimum in (("layer", 0), ("max_length", 1)):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, number(name, value, least, whole=True))
+                object.__setattr__(self, name, number(name, value, minimum, whole=True))
         if self.long not in ("window", "refuse"):
             raise ConfigError(f"long must be window or refuse, got {self.long!r}", "long")
 
@@ -66,9 +66,9 @@ class EmbedRequest:
 
 
 class Embeddings:
-    """What a run of `embed` makes in its directory; see `Output`. `tidied` is what was left out of proteins."""
+    """The output of a run of `embed`; see `Output`. `tidied` counts what was left out of proteins."""
 
-    source = None  # how much is left to read is not known
+    source = None  # the size of the input is not known
 
     def __init__(self, request: EmbedRequest) -> None:
         self.request = request
@@ -102,7 +102,7 @@ class Embeddings:
         with place.locked():
             self.directory, self._before = open_for_embedding(place, self.request.if_exists)
             self.directory.refuse_inputs(self.request.inputs)
-            with kept_if_begun(self.directory), ExitStack() as self._writing:
+            with unfinished_directory(self.directory), ExitStack() as self._writing:
                 self.directory.remove_leftovers()
                 place.remove_leftovers()
                 yield
@@ -114,11 +114,13 @@ class Embeddings:
         before = self._before
         if before is not None:
             if "inputs" in before.damaged:
-                raise ConfigError(f"{self.directory.manifest_path} is damaged: inputs; --restart begins anew")
+                raise ConfigError(
+                    f"{self.directory.manifest_path} is damaged: it has no inputs; use --restart to begin again"
+                )
             earlier = {} if before.inputs is None else fingerprint_inputs(before.inputs)
             require_same({**before.fingerprint, **earlier}, {**same, **fingerprint_inputs(inputs)})
         running = replace(self._manifest, content=None if before is None else before.content)
-        self.directory.prepare(running, anew=before is None)
+        self.directory.prepare(running, fresh=before is None)
         self._ids = self._writing.enter_context(atomic_writer(self.directory.path / IDS))
         self._ids.write("seq_name\tlength\tshard\trow\trows\n")
         return RunState(EmbedTally())
@@ -142,9 +144,9 @@ class Embeddings:
         if self._before is not None and self._before.content is not None:
             require_same_content(self._before.content, content)
         self.directory.begin()
-        self._writing.close()  # ids.tsv is whole
+        self._writing.close()  # completes ids.tsv
         finished = self.directory.put_in_place(self._manifest, self._shards)
-        finished.remove_shards(self._shards)  # others are of a run that this one replaces
+        finished.remove_shards(self._shards)  # other shards are of the run that this one replaces
         inputs = tuple(one.after_reading() for one in self._manifest.inputs or ())
         outcome = EmbedOutcome(state.tally, state.units, self.tidied.letters, self.tidied.sequences, report)
         complete = replace(self._manifest, status=COMPLETE, inputs=inputs, content=content, outcome=outcome)
@@ -153,7 +155,7 @@ class Embeddings:
             self.directory.manifest_path.unlink(missing_ok=True)
 
     def _records(self) -> Iterator[Record]:
-        """Read the input; of proteins, what is embedded of them."""
+        """Read the input; gaps and final stops are left out of proteins."""
         if self._setup.kind == "nucleotide":
             return read_records(self.request.inputs, "nucleotide")
         records = read_records(self.request.inputs, "protein")
@@ -165,7 +167,7 @@ class Embeddings:
                 raise InputError(f"{record.source}: record {record.id!r} has no sequence; remove it")
             if self.request.long == "refuse" and len(record.sequence) > self._setup.max_length:
                 raise InputError(
-                    f"{record.source}: record {record.id!r} has {len(record.sequence)} letters, at most "
+                    f"{record.source}: record {record.id!r} has {len(record.sequence)} letters, but at most "
                     f"{self._setup.max_length} are allowed; use --long window, or a larger --max-length"
                 )
 

@@ -1,4 +1,4 @@
-"""What a run would take: time and memory, from a short measurement on records of the input itself."""
+"""Estimate the time and memory of a run from a short measurement on records of its input."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from virnucpro.config import Options
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import in_words
-from virnucpro.run.tally import MOST_IDS
+from virnucpro.run.tally import MAX_IDS
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
 
-_LOOKED_AT = 100_000  # records that are read at most
-_SAMPLE = 1024  # records that are kept to measure, as many as a unit
-_LONGEST = 10  # chunks of a record that are measured
-_SECONDS = 5.0  # the measurement ends with the first block that brings it here
+_MAX_RECORDS = 100_000  # to read
+_SAMPLE = 1024  # records to measure, as many as in a unit
+_LONGEST = 10  # chunks of a record to measure
+_SECONDS = 5.0  # the measurement ends after the first block that reaches this time
 
 
 def forecast(inputs: Sequence[str], model: str, options: Options) -> list[str]:
-    """Return in a few lines of text how long a run would take and how much memory.
+    """Return a few lines of text with the estimated time and memory of a run.
 
-    Up to 100,000 records are read, and a random sample of them is scored, in growing blocks, for some seconds. A
-    stream is used up by it.
+    Reads up to 100,000 records and scores a random sample of them for some seconds, in growing blocks. A stream cannot
+    be read again afterwards.
 
     Raises:
-        VirnucproError: as a run would.
+        VirnucproError: as in a run.
     """
     begin = time.perf_counter()
     predictor = Predictor(load_model(model), options)
@@ -48,7 +48,7 @@ def forecast(inputs: Sequence[str], model: str, options: Options) -> list[str]:
     threads = torch.get_num_threads()
     how = f"{predictor.device}, {predictor.precision}, {threads} thread{'s' if threads > 1 else ''}"
     return [
-        f"input: {total:,} records ({known}), {all_bases:,.0f} nt long enough to be scored",
+        f"input: {total:,} records ({known}), {all_bases:,.0f} nt in records that are long enough",
         f"speed: {rate:,.0f} nt/s with {predictor.description.name} on {how}, "
         f"measured on {scored:,} nt in {in_words(seconds)}",
         f"time: about {in_words(needed)}",
@@ -57,7 +57,7 @@ def forecast(inputs: Sequence[str], model: str, options: Options) -> list[str]:
 
 
 def _sample(source: Source, min_length: int) -> tuple[list[Record], int]:
-    """Return a random sample of the records and the bases of all that were read and are long enough."""
+    """Return a random sample of the records that are long enough, and the bases of all that were read."""
     chance = random.Random(0)
     kept: list[Record] = []  # reservoir sampling
     bases = seen = 0
@@ -69,17 +69,17 @@ def _sample(source: Source, min_length: int) -> tuple[list[Record], int]:
                 kept.append(record)
             elif (place := chance.randrange(seen)) < _SAMPLE:
                 kept[place] = record
-        if source.records >= _LOOKED_AT:
+        if source.records >= _MAX_RECORDS:
             break
     chance.shuffle(kept)
     return kept, bases
 
 
 def _measure(predictor: Predictor, sample: Sequence[Record]) -> tuple[int, float]:
-    """Score blocks of the sample, each twice as large, the first to warm up; return nt and seconds of the last."""
-    most = _LONGEST * predictor.description.chunk_length
-    cut = [replace(record, sequence=record.sequence[:most]) for record in sample]
-    size, begun = 32, time.perf_counter()
+    """Score blocks of the sample, each twice as large as the one before; return nt and seconds of the last block."""
+    max_length = _LONGEST * predictor.description.chunk_length
+    cut = [replace(record, sequence=record.sequence[:max_length]) for record in sample]
+    size, started = 32, time.perf_counter()
     scored, seconds = 0, 1.0
     list(predictor.run(cut[:size]))
     while cut:
@@ -88,16 +88,16 @@ def _measure(predictor: Predictor, sample: Sequence[Record]) -> tuple[int, float
         list(predictor.run(block))
         seconds = time.perf_counter() - begin
         scored = sum(len(record.sequence) for record in block)
-        if size >= len(cut) or time.perf_counter() - begun > _SECONDS:
+        if size >= len(cut) or time.perf_counter() - started > _SECONDS:
             break
         size *= 2
     return scored, seconds
 
 
 def _memory(predictor: Predictor, records: int) -> str:
-    """Return the peak so far, which a whole block has reached, and what grows with the records."""
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 8 * min(records, MOST_IDS)
+    """Return the memory that a run needs: the peak of a whole block so far, and what grows with the records."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 8 * min(records, MAX_IDS)
     memory = f"{host / 1e9:.1f} GB"
     if predictor.device.type == "cuda":
         memory += f", and {torch.cuda.max_memory_reserved(predictor.device) / 1e9:.1f} GB of the GPU's"

@@ -16,10 +16,9 @@ LEGACY_TABLES = {RESULTS: "Sequence_ID\tPrediction\tscore1\tscore2\n"}
 
 
 def result_lines(frame_ids: Strings, scores: Floats) -> bytes:
-    """Return a line for each frame: id, class of the higher score (`others` of equal ones), scores of others and virus.
+    """Return a line for each frame: id, class of the higher score (`others` for a tie), scores of others and virus.
 
-    The scores (F, 2) are printed as float32, which those of the published models are, in the fewest digits that tell
-    it.
+    The scores (F, 2) are printed as float32, the dtype of the published models, in the fewest digits that identify it.
     """
     single = scores.astype(np.float32)
     return b"".join(
@@ -29,10 +28,10 @@ def result_lines(frame_ids: Strings, scores: Floats) -> bytes:
 
 
 def write_highest_scores(results: Path, output: TextIO) -> None:
-    """Write the consensus of every chunk, sorted by its id, from the file with the frames' scores.
+    """Write the consensus of every chunk, sorted by id, from the file of frame scores.
 
-    A chunk is virus if the best virus score of its frames is at least the best other one. Its id is a frame's without
-    the last two characters; chunks that share an id are one, as in the published tool.
+    A chunk is virus if the best virus score of its frames is at least the best other score. Its id is a frame's id
+    without the last two characters; chunks with the same id are merged, as in the published tool.
     """
     best: dict[str, tuple[float, float]] = {}
     with results.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:

@@ -1,4 +1,4 @@
-"""The runner of this process: one model on one device."""
+"""The local runner: one model on one device, in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from virnucpro.run.units import Unit
 
 
 class LocalRunner(Generic[C]):
-    """Does units in this process: one at a time, or a few in threads, where the task asks for that."""
+    """Does units in this process: one at a time, or several in threads if the task asks for that."""
 
     def __init__(self, task: Task[C], directory: Directory) -> None:
         self._task = task.open(directory)
@@ -30,7 +30,7 @@ class LocalRunner(Generic[C]):
         if self._threads == 1:
             return [self._do(unit)]
         self._pending.append(self._pool.submit(self._do, unit))
-        # One more than there are threads, so that none of them waits.
+        # One unit more than there are threads, so that no thread waits.
         return [self._pending.popleft().result()] if len(self._pending) > self._threads else []
 
     def finish(self) -> Iterator[Done[C]]:
@@ -41,7 +41,7 @@ class LocalRunner(Generic[C]):
         return RunnerReport(self._task.recovered())
 
     def close(self) -> None:
-        """Stop what may still be at work, as when a run is interrupted."""
+        """Stop threads that are still at work, for example after an interrupt."""
         for future in self._pending:
             future.cancel()
         self._task.stop()
@@ -53,7 +53,7 @@ class LocalRunner(Generic[C]):
 
 @contextmanager
 def open_local(task: Task[C], directory: Directory) -> Iterator[Runner[C]]:
-    """Give the runner of this process."""
+    """Open the local runner."""
     runner = LocalRunner(task, directory)
     try:
         yield runner

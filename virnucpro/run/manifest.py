@@ -1,4 +1,4 @@
-"""The manifest of a run, run.json: what it was made of, how far it is, and what came of it.
+"""The manifest of a run, run.json: its input, its setup, its status and its outcome.
 
 `read_manifest` and `write_manifest` are its only reader and writer. docs/formats.md lists its keys.
 """
@@ -27,7 +27,7 @@ RUNNING, COMPLETE = "running", "complete"
 
 @dataclass(frozen=True, slots=True)
 class WorkerCounts:
-    """What a worker did: its process, how often it started, units and records, and how fast."""
+    """The work of one worker: its process, number of starts, units, records and speed."""
 
     process: str
     starts: int
@@ -39,7 +39,7 @@ class WorkerCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunnerReport:
-    """What a runner says at the end: what had to be recovered from, by name, and what each of its workers did."""
+    """The report of a runner at the end: recoveries by name, and the work of each worker."""
 
     recovered: dict[str, int]
     workers: tuple[WorkerCounts, ...] | None = None
@@ -51,19 +51,19 @@ class RunnerReport:
 
 @dataclass(frozen=True, slots=True)
 class UnitCounts:
-    """Units of the run, and how many of them were done before it was resumed."""
+    """The number of units of a run, and of those that were done before it was resumed."""
 
     all: int
     kept: int
 
     def __post_init__(self) -> None:
         if self.all < 0 or self.kept < 0:
-            raise ValueError("a count is less than 0")
+            raise ValueError(f"counts of units must be at least 0, got {self.all} and {self.kept}")
 
 
 @dataclass(frozen=True, slots=True)
 class PredictOutcome:
-    """What came of a run of `predict`; `seconds` by stage, `prevalence` is the estimated share of virus."""
+    """The outcome of a run of `predict`; `seconds` are by stage, `prevalence` is the estimated share of virus."""
 
     tally: Tally
     repeated_ids: int
@@ -84,7 +84,7 @@ class PredictOutcome:
 
 @dataclass(frozen=True, slots=True)
 class EmbedOutcome:
-    """What came of a run of `embed`: sequences, shards, and letters left out of proteins."""
+    """The outcome of a run of `embed`: sequences, shards, and letters left out of proteins."""
 
     tally: EmbedTally
     units: UnitCounts
@@ -100,10 +100,10 @@ class EmbedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What run.json says. A part that is not there or is damaged is None; `damaged` says why, by key.
+    """The content of run.json. A part that is missing or damaged is None; `damaged` gives the faults by key.
 
-    `fingerprint` is what the results follow from, by name; `content` what was read, of a run that has read all;
-    `shards` the directories that a merged run was made of.
+    `fingerprint` holds everything that determines the results, by name; `content` describes the input after all of it
+    was read; `shards` are the directories of a merged run.
     """
 
     status: str
@@ -118,7 +118,7 @@ class Manifest:
     damaged: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that run.json holds."""
+        """Return the JSON object of run.json."""
         return {
             "status": self.status,
             "virnucpro": self.virnucpro,
@@ -133,10 +133,10 @@ class Manifest:
 
     @property
     def shard(self) -> str | None:
-        """The shard, as I/N, that this is the run of.
+        """The shard of the run as I/N, None for a whole run.
 
         Raises:
-            ValueError: the fingerprint has something else there.
+            ValueError: the fingerprint has another type of value.
         """
         value = self.fingerprint.get("--shard")
         if not isinstance(value, str | None):
@@ -150,14 +150,14 @@ class Manifest:
 
     @property
     def legacy(self) -> bool:
-        """Whether the published tool's files are written, too."""
+        """Whether the published tool's files are also written."""
         return self._flag("--legacy-output")
 
     def _flag(self, name: str) -> bool:
-        """Return an option of the fingerprint that is true or false.
+        """Return a boolean option of the fingerprint.
 
         Raises:
-            ValueError: it is neither, or missing.
+            ValueError: it is missing or not a boolean.
         """
         value = self.fingerprint.get(name)
         if not isinstance(value, bool):
@@ -171,25 +171,25 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read run.json, with paths beyond UTF-8 as they were written.
+    """Read run.json; bytes of paths that are not UTF-8 become surrogates, as in `os.fsdecode`.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: no run of ours wrote it.
+        ValueError: it is not a manifest of a run.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except RecursionError as error:
-        raise ValueError("no JSON of a run") from error
+        raise ValueError("it nests too deep") from error
     if not isinstance(values, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("it is not a JSON object")
     status, fingerprint = values.get("status"), values.get("fingerprint")
     if not isinstance(status, str) or not isinstance(fingerprint, dict):
         raise ValueError("status or fingerprint is missing")
     damaged: dict[str, str] = {}
 
     def part(read: Callable[[dict[str, Any]], T], *keys: str) -> T | None:
-        """Return what `read` makes of the keys' values, None if none is there or one is damaged."""
+        """Return the result of `read`, None if all keys are missing or a value is damaged."""
         if not any(key in values for key in keys):
             return None
         try:
@@ -242,23 +242,23 @@ def _read_runner(values: dict[str, Any]) -> RunnerReport:
 
 
 def _read(kind: type[T], values: Any) -> T:
-    """Make a dataclass of a JSON object; fields with a default may be missing, and what it has no field for is left.
+    """Make a dataclass from a JSON object; fields with a default may be missing, unknown keys are ignored.
 
     Raises:
-        ValueError, TypeError: a value is not of its field's type, or one is missing.
+        ValueError, TypeError: a value has the wrong type, or one is missing.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{kind.__name__} is no object")
+        raise ValueError(f"{kind.__name__} is not a JSON object")
     hints = get_type_hints(kind)
     found = {name: values[name] for name in hints if name in values}
     return kind(**{name: _checked(name, value, hints[name]) for name, value in found.items()})
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
-    """Return a value of JSON that is of a type, which may be a dataclass.
+    """Check the type of a JSON value and return it; an object becomes a dataclass if the type is one.
 
     Raises:
-        ValueError: it is of another type.
+        ValueError: it has another type.
     """
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return _read(hint, value)
@@ -276,4 +276,4 @@ def _is_of(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(_is_of(one, get_args(hint)[1]) for one in value.values())
     if get_origin(hint) is list:
         return isinstance(value, list) and all(_is_of(one, get_args(hint)[0]) for one in value)
-    return type(value) in ((int, float) if hint is float else (hint,))  # a bool is no int here
+    return type(value) in ((int, float) if hint is float else (hint,))  # not isinstance: a bool would pass as an int

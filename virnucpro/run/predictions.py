@@ -1,4 +1,4 @@
-"""The files of a run of `predict`: units of called records, merged into tables."""
+"""The output of a run of `predict`: units of called records, merged into tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from virnucpro.seq.source import Source
 
 
 class Predictions:
-    """What a run of `predict` makes in its directory; see `Output`."""
+    """The output of a run of `predict`; see `Output`."""
 
     def __init__(self, request: Request) -> None:
         self.request, self.task = request, request.task()
@@ -36,7 +36,7 @@ class Predictions:
 
     @property
     def _expected(self) -> Content | None:
-        """What an earlier run of the directory has read from beginning to end; this one must read the same."""
+        """The content that an earlier run in this directory has read to the end; this run must read the same."""
         return None if self._before is None else self._before.content
 
     @contextmanager
@@ -57,13 +57,13 @@ class Predictions:
             require_same(self._before.fingerprint, fingerprint)
             if self._is_complete(self._before, inputs):
                 self.directory.remove_units()
-                say(f"the run in {self.directory.path} is complete; nothing is left to do")
+                say(f"the run in {self.directory.path} is already complete")
                 return None
         self.source = Source(self.request.inputs)
         state = RunState(Tally(), began=self._began)
         state.end_stage("load")
         running = replace(self._manifest, content=self._expected)
-        self.directory.prepare(running, anew=self._before is None, keep_results=self._expected is not None)
+        self.directory.prepare(running, fresh=self._before is None, keep_results=self._expected is not None)
         return state
 
     def units(self, state: RunState[Tally]) -> Iterator[Unit]:
@@ -109,7 +109,7 @@ class Predictions:
             self.directory.remove_units()
 
     def summarise(self, state: RunState[Tally], files: str) -> None:
-        """Report the counts of a run that is done on stderr; `files` names what is in its directory."""
+        """Report the counts of a finished run on stderr; `files` names the files in its directory."""
         if self._before is not None:
             say(f"{state.n_kept} of {state.n_mine} units were done before")
         where = f"{files} are in {self.directory.path}"
@@ -120,28 +120,28 @@ class Predictions:
     def _is_complete(self, before: Manifest, inputs: tuple[InputFile, ...]) -> bool:
         """Return whether the earlier run is complete and of the same input.
 
-        Files that nobody has touched are not read; others, and streams, are read and compared.
+        Unchanged files are not read; other files, and streams, are read and compared.
 
         Raises:
-            ConfigError: the input is another one, or nothing says what the run has read.
+            ConfigError: the input differs, or the manifest does not describe the earlier input.
         """
         read, done = before.content, before.status == COMPLETE
         whole = done and self.directory.has_tables(read is not None and read.fastq)
         if whole and read is None:
             raise ConfigError(
                 f"the run in {self.directory.path} is complete, but its run.json does not say which records it read, "
-                "so this may be another input; --restart begins anew, or choose another --output"
+                "so this may be another input; use --restart to begin again, or choose another --output"
             )
         if read is None or not done or are_untouched(before.inputs, inputs):
             return whole
         if whole or (self.request.shard is None and all(one.bytes is not None for one in inputs)):
-            say("the input is read, to compare it with what the run has read")
+            say("reading the input, to compare it with that of the complete run")
             require_same_content(read, _read_content(self.request, self._device))
         return whole
 
 
 def _read_content(request: Request, device: str) -> Content:
-    """Read the whole input, which nothing else is done with."""
+    """Read the whole input, only to describe its content."""
     source, digest = Source(request.inputs), ContentDigest()
     with shown_progress(source) as counter:
         for unit in request.units(source, device):

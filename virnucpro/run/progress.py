@@ -1,4 +1,4 @@
-"""Messages of a run while it works: progress with rate and time left, and a closing summary."""
+"""Messages of a run: progress with rate and remaining time, and a closing summary."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from virnucpro.types import Status
 
 logger = logging.getLogger("virnucpro")
 
-# What is said rather than warned of; only --quiet hides it.
+# The level of ordinary messages, which only --quiet hides.
 NOTICE = 35
 logging.addLevelName(NOTICE, "NOTICE")
-# Off a terminal, a plain line every so many seconds stands in for the progress bar.
+# Seconds between lines of progress, which replace the progress bar if stderr is not a terminal.
 PLAIN_LINE_SECONDS = 30.0
-# On a terminal, so many workers have a line.
-MOST_LINES = 16
+# The maximum number of workers with a line of their own on a terminal.
+MAX_LINES = 16
 
 
 def say(*parts: str, event: str = "message", **fields: object) -> None:
-    """Print a message on stderr, on a terminal a line for each part; `event` and `fields` are for --json-log."""
+    """Print a message on stderr, on a terminal with one line per part; `event` and `fields` are for --json-log."""
     logger.log(NOTICE, "%s", "; ".join(parts), extra={"event": event, "fields": fields, "parts": parts})
 
 
 def in_words(seconds: float) -> str:
-    """Return a time for people.
+    """Return a duration in words.
 
     >>> in_words(0.8), in_words(95), in_words(7300)
     ('0.8 s', '1 min 35 s', '2 h 1 min')
@@ -46,19 +46,19 @@ def in_words(seconds: float) -> str:
 
 
 class Counter:
-    """Counts the records that are done, in total and for each worker, and how fast.
+    """Counts finished records and their rate, in total and for each worker.
 
-    Those kept of an earlier run are not `new` and do not count for the pace.
+    Records kept from an earlier run are not `new` and do not count for the rate.
     """
 
     def __init__(self, source: Source | None = None, unit: str = "records") -> None:
         self.source, self.unit, self.began = source, unit, time.monotonic()
         self.records = self.new = 0
         self._said = self.began
-        self._workers: dict[str, tuple[float, int]] = {}  # since when each is ready, monotonic seconds, and its records
+        self._workers: dict[str, tuple[float, int]] = {}  # monotonic seconds when it became ready, and its records
 
     def advance(self, records: int, worker: str | None = None, ready: float | None = None, new: bool = True) -> None:
-        """Count records, of a worker that is `ready` since then (monotonic seconds; None: the beginning), if named."""
+        """Count records, also for a named worker, which is `ready` since then (monotonic seconds; None: the start)."""
         self.records += records
         self.new += records if new else 0
         if worker is not None:
@@ -68,7 +68,7 @@ class Counter:
 
     @property
     def total(self) -> int | None:
-        """How many records there are, or None."""
+        """The number of records, None if unknown."""
         return None if self.source is None else self.source.total()
 
     @property
@@ -78,11 +78,11 @@ class Counter:
 
     @property
     def left(self) -> float | None:
-        """Seconds that are left, None where that cannot be known."""
+        """The remaining seconds, None if unknown."""
         return None if self.total is None or not self.new else (self.total - self.records) / self.pace
 
     def rate(self, worker: str) -> float:
-        """Return records per second of a worker since it is ready."""
+        """Return the records per second of a worker since it became ready."""
         since, records = self._workers[worker]
         return records / max(time.monotonic() - since, 1e-6)
 
@@ -91,7 +91,7 @@ class Counter:
         return {worker: self.rate(worker) for worker in self._workers}
 
     def words(self) -> str:
-        """Return pace and time left for people."""
+        """Return rate and remaining time in words."""
         left = "" if self.left is None else f", about {in_words(self.left)} left"
         return f"{self.pace:,.0f} {self.unit}/s{left}" if self.new else "reading"
 
@@ -113,7 +113,7 @@ class _Bars(Counter):
 
     def _show(self, worker: str | None) -> None:
         self._bars.update(self._lines[""], completed=self.records, total=self.total, words=self.words())
-        if worker is None or (worker not in self._lines and len(self._lines) > MOST_LINES):
+        if worker is None or (worker not in self._lines and len(self._lines) > MAX_LINES):
             return
         if worker not in self._lines:
             self._lines[worker] = self._bars.add_task(worker, total=None, words="")
@@ -123,7 +123,7 @@ class _Bars(Counter):
 
 @contextmanager
 def shown_progress(source: Source | None = None, unit: str = "records") -> Iterator[Counter]:
-    """Give a counter that shows itself: as bars on a terminal, in plain lines elsewhere."""
+    """Give a counter that shows its progress: as bars on a terminal, otherwise as plain lines."""
     if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
         yield Counter(source, unit)
         return
@@ -137,14 +137,14 @@ def shown_progress(source: Source | None = None, unit: str = "records") -> Itera
 
 
 def writes_json() -> bool:
-    """Return whether --json-log was asked for."""
+    """Return whether --json-log is set."""
     return any(getattr(handler.formatter, "json_lines", False) for handler in logging.getLogger().handlers)
 
 
 def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records") -> None:
-    """Say what came of a run of records or pairs; `repeated` of them repeat an id, `where` tells of the files.
+    """Print the summary of a run of records or pairs; `repeated` of them repeat an id, `where` names the files.
 
-    On a terminal it is a line for each thing, elsewhere one line.
+    On a terminal it has several lines, otherwise one.
     """
     if repeated:
         logger.warning("%d %s repeat an id; each has its own row, in input order", repeated, unit)

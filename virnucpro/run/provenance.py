@@ -1,4 +1,4 @@
-"""The inputs of a run as run.json describes them, and how two runs are compared."""
+"""Describe the inputs of a run for run.json, and compare two runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _END_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """An input: size, SHA-256 of its first and last 64 KiB, inode and times; None of what is no regular file.
+    """An input: size, SHA-256 of its first and last 64 KiB, inode and times; all None if it is not a regular file.
 
-    Size, inode and times tell, without reading a file, that nobody has written to it since.
+    Size, inode and times show, without reading the file, that it has not been written since.
     """
 
     path: str
@@ -34,7 +34,7 @@ class InputFile:
 
     @classmethod
     def describe(cls, path: str) -> InputFile:
-        """Look at an input."""
+        """Describe an input."""
         if not os.path.isfile(path):
             return cls(path)
         try:
@@ -52,9 +52,9 @@ class InputFile:
         return self.bytes, self.inode, self.modified_ns, self.changed_ns
 
     def after_reading(self) -> InputFile:
-        """Return the description for the end of a run; warn if the file has changed meanwhile.
+        """Return the description at the end of a run; warn if the file has changed since its beginning.
 
-        It then loses inode and times, so that no later run takes the file for what was read.
+        A changed file loses inode and times, so that no later run takes it for the file that was read.
         """
         if self.inode is None:
             return self
@@ -67,7 +67,7 @@ class InputFile:
             pass
         if now == self.identity:
             return self
-        logger.warning("%s changed while it was read; the results are of what was read", self.path)
+        logger.warning("%s changed while it was read; the results are of the content that was read", self.path)
         return replace(self, inode=None, modified_ns=None, changed_ns=None)
 
 
@@ -76,7 +76,7 @@ def _inode_and_times(found: os.stat_result) -> tuple[int, int, int]:
 
 
 def are_untouched(before: Sequence[InputFile] | None, now: Sequence[InputFile]) -> bool:
-    """Return whether the inputs are surely the files of an earlier run, by size, ends, inode and times."""
+    """Return whether the inputs are certainly the files of an earlier run, by size, ends, inode and times."""
     return (
         before is not None
         and len(before) == len(now)
@@ -88,7 +88,7 @@ def are_untouched(before: Sequence[InputFile] | None, now: Sequence[InputFile]) 
 
 
 def fingerprint_inputs(inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """Return number, sizes and ends of the inputs, by name."""
+    """Return the number of inputs and their sizes and ends, by name."""
     values: dict[str, Any] = {"number of inputs": len(inputs)}
     for number, found in enumerate(inputs, start=1):
         values[f"size of input {number} in bytes"] = found.bytes
@@ -100,14 +100,14 @@ def require_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Compare two fingerprints.
 
     Raises:
-        ConfigError: they differ; it names every difference with both values.
+        ConfigError: they differ; the message names every difference with both values.
     """
     if changes := differences(before, now):
-        raise ConfigError(f"this is not the run that was begun: {changes}; --restart begins anew")
+        raise ConfigError(f"the earlier run is another one: {changes}; use --restart to begin again")
 
 
 def require_same_content(before: Content, now: Content) -> None:
-    """Compare the records that a run has read with those that are given now.
+    """Compare the records of an earlier run with those that are given now.
 
     Raises:
         ConfigError: they differ.
@@ -116,6 +116,6 @@ def require_same_content(before: Content, now: Content) -> None:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return in words in what two fingerprints differ, empty where they do not."""
+    """Return the differences of two fingerprints in words, "" if they are equal."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in names)

@@ -1,4 +1,4 @@
-"""Files that replace those of an earlier command: never an input, and not before all of them are whole."""
+"""Replace the files of an earlier command: never an input, and only when all new files are complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.files import LOCK, leftovers, locked, sync, usable
 
-# Where new files lie until all of them are whole.
+# The directory of new files until all of them are complete.
 UNFINISHED = ".unfinished"
 
 Name = str | os.PathLike[str]
@@ -28,7 +28,7 @@ def _identities(inputs: Iterable[Name]) -> dict[_Identity, str]:
     """Return the inputs that are regular files, by device and inode; `-` is standard input."""
     found: dict[_Identity, str] = {}
     for name in inputs:
-        with suppress(OSError, ValueError):  # what cannot be looked at cannot be replaced; the reader says so
+        with suppress(OSError, ValueError):  # the reader reports a file that cannot be accessed
             status = os.fstat(0) if os.fspath(name) == "-" else os.stat(name)
             if stat.S_ISREG(status.st_mode):
                 found.setdefault(_identity(status), "standard input" if os.fspath(name) == "-" else os.fspath(name))
@@ -36,10 +36,10 @@ def _identities(inputs: Iterable[Name]) -> dict[_Identity, str]:
 
 
 def refuse_inputs(inputs: Iterable[Name], outputs: Iterable[Path]) -> None:
-    """Check that no output is an input, under whatever name: a link leads to the same file.
+    """Check that no output is an input, also by way of a link.
 
     Raises:
-        ConfigError: one is.
+        ConfigError: an output is an input.
     """
     given = _identities(inputs)
     for output in outputs if given else ():
@@ -52,7 +52,7 @@ def refuse_directory(source: Path, output: Path) -> None:
     """Check that the output directory is not the one whose files are read.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: they are the same.
     """
     with suppress(OSError):
         if output.samefile(source):
@@ -65,13 +65,13 @@ def refuse_stdout(inputs: Iterable[Name]) -> None:
     Raises:
         ConfigError: it does.
     """
-    with suppress(OSError):  # it is closed
+    with suppress(OSError):  # standard output is closed
         if (name := _identities(inputs).get(_identity(os.fstat(1)))) is not None:
             raise ConfigError(f"standard output goes into {name}, which is an input; send it to another file")
 
 
 def any_of(names: Iterable[str]) -> re.Pattern[str]:
-    """Return what matches these names of files."""
+    """Return a pattern that matches these file names."""
     return re.compile("|".join(map(re.escape, names)))
 
 
@@ -79,16 +79,16 @@ def any_of(names: Iterable[str]) -> re.Pattern[str]:
 def replaced_files(
     directory: Path, restart: bool, inputs: Iterable[Name], own: re.Pattern[str], remove: bool = True
 ) -> Iterator[Path]:
-    """Give an empty directory for new files, all of which move into `directory` when the block ends well.
+    """Give an empty directory for new files, all of which move into `directory` when the block succeeds.
 
-    Until then `directory` is as it was but for its lock; where the block fails, it stays so.
+    Until then `directory` stays as it was, except for its lock; if the block fails, nothing changes.
 
     Args:
-        directory: made if it is not there, and locked.
-        restart: take a directory that has files in it.
+        directory: created if it does not exist, and locked.
+        restart: accept a directory with files in it.
         inputs: files that must not be replaced.
         own: matches the name of each file that the command may write.
-        remove: also remove files of these names that were there before and were not written again.
+        remove: also remove earlier files of these names that were not written again.
 
     Raises:
         OutputError: the directory has files in it and `restart` is not set, another command works in it, or it
@@ -101,11 +101,11 @@ def replaced_files(
             present = sorted(path.name for path in directory.iterdir() if path.name not in (LOCK, UNFINISHED))
             if present and not restart:
                 raise OutputError(
-                    f"{directory} is not empty; use --restart to replace what is there, or another --output"
+                    f"{directory} is not empty; use --restart to replace its files, or choose another --output"
                 )
             replaced = [directory / name for name in present if own.fullmatch(name)]
             refuse_inputs(inputs, [*replaced, *leftovers(directory, own)])
-            _discard(unfinished)  # of a command that was killed
+            _discard(unfinished)  # left by a killed command
             unfinished.mkdir()
         try:
             yield unfinished
@@ -117,11 +117,11 @@ def replaced_files(
 def _move(source: Path, directory: Path, own: re.Pattern[str] | None) -> None:
     """Move all files of `source` into `directory`, and remove others that match `own`."""
     with usable(directory):
-        # Tables before what is named after records, which an earlier table says is ours: see `virnucpro scan`.
+        # Tables first: files named after records count as ours only beside a table, see `virnucpro scan`.
         names = sorted((path.name for path in source.iterdir()), reverse=True)
         for name in names:
             if (directory / name).is_dir():
-                raise OutputError(f"{directory / name} is a directory, where a file is to be; choose another --output")
+                raise OutputError(f"{directory / name} is a directory, but must be a file; choose another --output")
             sync(source / name)
         for name in names:
             (source / name).replace(directory / name)
@@ -137,5 +137,5 @@ def _move(source: Path, directory: Path, own: re.Pattern[str] | None) -> None:
 def _discard(directory: Path) -> None:
     """Remove a directory of unfinished files."""
     if directory.is_symlink():
-        directory.unlink()  # none of ours: what it leads to stays
+        directory.unlink()  # a link is not ours; its target stays
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a run of `predict` is asked to do."""
+"""The request for a run of `predict`: inputs, output, options and shard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from virnucpro.config import Options, number
 from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
-from virnucpro.pretrained.registry import DEFAULT_MODEL
+from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.task import PredictTask
 from virnucpro.run.units import Unit, number_units, unit_size
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Shard `number`, from 1, of `all`: the units whose number leaves the remainder `number` - 1."""
+    """Shard `number` of `all`, counted from 1: the units with number % all == `number` - 1."""
 
     number: int
     all: int
@@ -36,28 +36,28 @@ class Shard:
         """Read I/N.
 
         Raises:
-            ConfigError: it is something else, or I is not one of 1 to N.
+            ConfigError: it has another form, or I is not one of 1 to N.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
         if not 1 <= shard.number <= shard.all:
-            raise ConfigError(f"a shard is I/N with I from 1 to N, for example 2/4, got {text!r}")
+            raise ConfigError(f"a shard must be I/N with I from 1 to N, such as 2/4, got {text!r}")
         return shard
 
     def __str__(self) -> str:
         return f"{self.number}/{self.all}"
 
     def has(self, unit: int) -> bool:
-        """Return whether this shard does the unit of that number."""
+        """Return whether a unit belongs to this shard, by its number."""
         return unit % self.all == self.number - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run is to do: `output` is its directory, or None for records.tsv on standard output.
+    """A request for a run; `output` is its directory, or None for records.tsv on standard output.
 
     `paired` says that the inputs are two files of mates, `interleaved` that the input is one file in which mates follow
-    each other. With a `shard`, it does the units of that shard alone and leaves their files for `merge_shards`.
+    each other. With a `shard`, the run does only the units of that shard and leaves their files for `merge_shards`.
     """
 
     inputs: Sequence[str]
@@ -99,7 +99,7 @@ class Request:
             ConfigError: the request has no directory.
         """
         if self.output is None:
-            raise ConfigError("a run in units needs an output directory", "output")
+            raise ConfigError("a run in units needs an output directory, got none", "output")
         return PredictTask(
             model=self.model,
             options=self.options,
@@ -115,12 +115,13 @@ class Request:
 
     @property
     def unit(self) -> str:
-        """What a row of records.tsv stands for, in the plural."""
+        """The name of the rows of records.tsv: records or pairs."""
         return "pairs" if self.in_pairs else "records"
 
     def units(self, source: Source, device: str) -> Iterator[Unit]:
-        """Read the input in a background thread and yield units for a device; warn where records look like pairs."""
-        blocks = iter_blocks(source, self.in_pairs, *unit_size(device, self.unit_records))
+        """Read the input in a background thread and yield units for a device; warn if records look like pairs."""
+        # A unit that a fault of the input cuts short would be another one once the input is mended.
+        blocks = iter_blocks(source, self.in_pairs, *unit_size(device, self.unit_records), cut_short=False)
         if not self.in_pairs:
             for hint in hints(heads_of(source.files)):
                 logger.warning(hint)
@@ -129,7 +130,7 @@ class Request:
         return prefetch(number_units(blocks), depth=2)
 
     def fingerprint(self, device: str) -> dict[str, Any]:
-        """Return what of this the files of a run follow from, by name."""
+        """Return the parts of the request that determine the files of a run, by name."""
         named = {
             "--unit-records": unit_size(device, self.unit_records)[0], "--legacy-output": self.legacy_output,
             "--paired": self.in_pairs,

@@ -1,4 +1,4 @@
-"""The rows of a block's tables and the sequences of its hits, as bytes, made by array operations."""
+"""Make the rows of a block's tables and the sequences of its hits, as bytes, by array operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from virnucpro.seq.strings import Bytes, Ints, Strings, borders, gather, join_co
 
 FASTA_WIDTH = 60
 _TAB, _NEWLINE, _BLANK = b"\t\n "
-_WHOLE_BASES = 1 << 22  # hits of more bases are written record by record, without an index for each base
+_WHOLE_BASES = 1 << 22  # hits with more bases are written record by record, which needs no index for each base
 _NA = Strings.of([b"NA"])
 _VERDICTS = Strings.of([b"other", b"virus", b"NA"])
 _STATUS = Strings.of([str(status).encode() for status in STATUSES])
@@ -31,7 +31,7 @@ _STRANDS = Strings.of([b"+", b"-"])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitTables:
-    """What a unit adds to each table of a run, in their order, the evidence of its records (R,), and its counts."""
+    """The bytes that a unit adds to each table of a run, in order, the evidence of its records (R,), and its counts."""
 
     evidence: Evidence
     sections: tuple[bytes, ...]
@@ -40,19 +40,19 @@ class UnitTables:
     @classmethod
     def of(cls, calls: CallTable, legacy: bool = False) -> UnitTables:
         """Return the rows of a block; with `legacy` also the lines of the published tool."""
-        chunk_ids = _chunk_ids(calls)
-        frame_ids = _frame_ids(calls, chunk_ids)
+        of_chunks = _chunk_ids(calls)
+        of_frames = frame_ids(of_chunks, calls.frame.chunk, calls.frame.column)
         mates = range(calls.block.mates)
         hits = [np.flatnonzero(calls.record.is_virus) * len(mates) + mate for mate in mates]
         sections = (
-            record_rows(calls, BLANK_FDR, frame_ids),
-            _chunk_rows(calls, chunk_ids, frame_ids),
-            _frame_rows(calls, chunk_ids, frame_ids),
+            record_rows(calls, BLANK_FDR, of_frames),
+            _chunk_rows(calls, of_chunks, of_frames),
+            _frame_rows(calls, of_chunks, of_frames),
             *(b"".join(_fasta(calls.block, parts)) for parts in hits),
             *(_fastq(calls.block, parts) for parts in hits),
         )
         if legacy:
-            sections += (result_lines(frame_ids, calls.frame.scores),)
+            sections += (result_lines(of_frames, calls.frame.scores),)
         return cls(_evidence(calls), sections, Tally.of(calls))
 
     @classmethod
@@ -66,7 +66,7 @@ class UnitTables:
 
 
 def tab_rows(columns: Sequence[Strings]) -> bytes:
-    """Return lines of which each has a row of all columns, divided by tabs.
+    """Return the rows of a table as lines, with the columns separated by tabs.
 
     >>> tab_rows([Strings.of([b"a", b"bc"]), Strings.of([b"1", b""])])
     b'a\\t1\\nbc\\t\\n'
@@ -89,14 +89,14 @@ def whole_numbers(values: npt.NDArray[np.integer]) -> Strings:
 
 
 def four_digits(values: Floats) -> Strings:
-    """Return numbers within 0..1 (N,) as `f"{value:.4f}"` does, NaN as NA.
+    """Format numbers in 0..1 (N,) as `f"{value:.4f}"` does, and NaN as NA.
 
     >>> four_digits(np.array([0.5, 0.00005, np.nan, 1.0])).tolist()
     [b'0.5000', b'0.0001', b'NA', b'1.0000']
     """
     scaled = np.where(np.isnan(values), len(_four_digits()) - 1, values * 10_000)
     rows = np.rint(scaled).astype(np.int64)
-    # Near a tie the product may have been rounded across it: there the number itself decides.
+    # Near a tie, rounding of the product may cross it; format these numbers one by one.
     for row in np.flatnonzero(np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6).tolist():
         rows[row] = int(f"{values[row]:.4f}".replace(".", ""))
     return _four_digits().take(rows)
@@ -107,26 +107,30 @@ def _four_digits() -> Strings:
     return Strings.of([*(b"%.4f" % (step / 10_000) for step in range(10_001)), b"NA"])
 
 
+def chunk_ids(record_ids: Strings, index: Ints) -> Strings:
+    """Return the ids of chunks (C): that of its record, and the chunk's number in the record, from 1."""
+    return join_columns([record_ids, Strings.repeat(b"_chunk_", len(index)), whole_numbers(index)])
+
+
+def frame_ids(chunk_ids: Strings, chunk: Ints, column: npt.NDArray[np.int8]) -> Strings:
+    """Return the ids of frames (F): that of its chunk, and F1 to F3 or R1 to R3 by its column, 0 to 5."""
+    return join_columns([chunk_ids.take(chunk), _FRAMES.take(column)])
+
+
 def _chunk_ids(calls: CallTable) -> Strings:
-    chunks = calls.chunks
-    label = Strings.repeat(b"_chunk_", len(chunks))
-    return join_columns([calls.block.ids.take(chunks.record), label, whole_numbers(chunks.index)])
-
-
-def _frame_ids(calls: CallTable, chunk_ids: Strings) -> Strings:
-    return join_columns([chunk_ids.take(calls.frame.chunk), _FRAMES.take(calls.frame.column)])
+    return chunk_ids(calls.block.ids.take(calls.chunks.record), calls.chunks.index)
 
 
 def _prediction(of: Verdicts) -> Strings:
     return _VERDICTS.take(np.where(np.isnan(of.score), 2, of.is_virus))
 
 
-def _best(of: Verdicts, frame_ids: Strings) -> Strings:
-    return Strings.concat([frame_ids, _NA]).take(np.where(of.best_frame < 0, len(frame_ids), of.best_frame))
+def _best(of: Verdicts, of_frames: Strings) -> Strings:
+    return Strings.concat([of_frames, _NA]).take(np.where(of.best_frame < 0, len(of_frames), of.best_frame))
 
 
 def _texts(texts: dict[int, str], rows: int) -> Strings:
-    """Return the texts of some rows, and NA in all others."""
+    """Return a column with the texts of some rows, and NA in all others."""
     found = Strings.of([b"NA", *((text or "NA").encode(errors="surrogateescape") for text in texts.values())])
     places = np.zeros(rows, np.int64)
     places[list(texts)] = np.arange(1, len(texts) + 1)
@@ -138,36 +142,36 @@ def _evidence(calls: CallTable) -> Evidence:
     return np.where(np.isnan(ratios), NO_EVIDENCE, evidence_steps(ratios)).astype(EVIDENCE)
 
 
-def record_rows(calls: CallTable, fdr: bytes = b"NA", frame_ids: Strings | None = None) -> bytes:
-    """Return lines of records.tsv; in those with evidence, `fdr` stands for what follows from all of a run."""
+def record_rows(calls: CallTable, fdr: bytes = b"NA", of_frames: Strings | None = None) -> bytes:
+    """Return lines of records.tsv; in lines with evidence, `fdr` fills the column until the whole run is known."""
     record = calls.record
-    frame_ids = frame_ids or _frame_ids(calls, _chunk_ids(calls))
+    of_frames = of_frames or frame_ids(_chunk_ids(calls), calls.frame.chunk, calls.frame.column)
     reasons = {row: calls.record_reason(row) for row in np.flatnonzero(calls.has_reason).tolist()}
     columns = [
         calls.block.ids, whole_numbers(calls.block.lengths), whole_numbers(calls.n_chunks),
         whole_numbers(record.n_frames), _prediction(record), four_digits(record.score),
-        Strings.of([fdr, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64)), _best(record, frame_ids),
+        Strings.of([fdr, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64)), _best(record, of_frames),
         _STATUS.take(record.status), _texts(reasons, len(calls.block)),
     ]  # fmt: skip
     return tab_rows(columns)
 
 
-def _chunk_rows(calls: CallTable, chunk_ids: Strings, frame_ids: Strings) -> bytes:
+def _chunk_rows(calls: CallTable, of_chunks: Strings, of_frames: Strings) -> bytes:
     chunks, chunk = calls.chunks, calls.chunk
     reasons = {row: calls.chunk_reason(row) for row in np.flatnonzero(np.isnan(chunk.score)).tolist()}
     columns = [
-        chunk_ids, calls.block.ids.take(chunks.record), whole_numbers(chunks.start), whole_numbers(chunks.end),
-        whole_numbers(chunk.n_frames), _prediction(chunk), four_digits(chunk.score), _best(chunk, frame_ids),
+        of_chunks, calls.block.ids.take(chunks.record), whole_numbers(chunks.start), whole_numbers(chunks.end),
+        whole_numbers(chunk.n_frames), _prediction(chunk), four_digits(chunk.score), _best(chunk, of_frames),
         _STATUS.take(chunk.status), _texts(reasons, len(chunks)),
     ]  # fmt: skip
     return tab_rows(columns)
 
 
-def _frame_rows(calls: CallTable, chunk_ids: Strings, frame_ids: Strings) -> bytes:
+def _frame_rows(calls: CallTable, of_chunks: Strings, of_frames: Strings) -> bytes:
     frame = calls.frame
     strand, offset = np.divmod(frame.column, 3)
     columns = [
-        frame_ids, chunk_ids.take(frame.chunk), _STRANDS.take(strand), whole_numbers(offset),
+        of_frames, of_chunks.take(frame.chunk), _STRANDS.take(strand), whole_numbers(offset),
         whole_numbers(frame.aa_length), four_digits(frame.scores[:, 0]), four_digits(frame.scores[:, 1]),
         four_digits(frame.weight),
     ]  # fmt: skip
@@ -196,9 +200,9 @@ def _fasta(block: RecordBlock, parts: Ints) -> Iterator[bytes]:
 
 
 def wrap(sequences: Strings) -> Strings:
-    """Return sequences in lines of `FASTA_WIDTH`, each line with its end."""
+    """Return sequences in lines of `FASTA_WIDTH`, each with a line end."""
     lengths = sequences.lengths
-    lines = -(-lengths // FASTA_WIDTH)  # of each
+    lines = -(-lengths // FASTA_WIDTH)  # of each sequence
     starts = borders(lengths + lines)
     data = np.full(starts[-1], _NEWLINE, np.uint8)
     begins = np.repeat(starts[:-1], lines) + spread(np.zeros(len(lines), np.int64), lines) * (FASTA_WIDTH + 1)
@@ -208,17 +212,18 @@ def wrap(sequences: Strings) -> Strings:
 
 
 def wrap_one(sequence: Bytes) -> Bytes:
-    """Return a sequence in lines of `FASTA_WIDTH`, as `wrap` does, without an index for each base."""
+    """Return a sequence in lines of `FASTA_WIDTH`, as `wrap` does, but without an index for each base."""
     whole = len(sequence) // FASTA_WIDTH
     data = np.full(len(sequence) - (-len(sequence) // FASTA_WIDTH), _NEWLINE, np.uint8)
     body, rest = sequence[: whole * FASTA_WIDTH], sequence[whole * FASTA_WIDTH :]
-    data[: whole * (FASTA_WIDTH + 1)].reshape(whole, -1)[:, :FASTA_WIDTH] = body.reshape(whole, -1)
+    lines = data[: whole * (FASTA_WIDTH + 1)].reshape(whole, FASTA_WIDTH + 1)
+    lines[:, :FASTA_WIDTH] = body.reshape(whole, FASTA_WIDTH)
     data[whole * (FASTA_WIDTH + 1) :][: len(rest)] = rest
     return data
 
 
 def _fastq(block: RecordBlock, parts: Ints) -> bytes:
-    """Return those of these parts that have qualities as FASTQ."""
+    """Return the parts with qualities as FASTQ."""
     parts = parts[block.qualities.lengths[parts] > 0]
     ends = Strings.repeat(b"\n", len(parts))
     middles = Strings.repeat(b"\n+\n", len(parts))

@@ -1,7 +1,7 @@
-"""The main loop of a run: units of an input are kept or done, then the files of the run are finished.
+"""The main loop of a run: keep or do each unit of the input, then finish the files of the run.
 
-What is done with a unit is a task (`run/task.py`), where it is done a runner (`run/local.py`, `distributed/`), and what
-becomes of the units an output (`run/predictions.py`, `run/embeddings.py`).
+A task (`run/task.py`) says what is done with a unit, a runner (`run/local.py`, `distributed/`) where it is done, and an
+output (`run/predictions.py`, `run/embeddings.py`) makes files from the units.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from virnucpro.run.task import Task
 from virnucpro.run.units import Unit
 from virnucpro.seq.source import Source
 
-OpenRunner = Callable[[Any, Any], AbstractContextManager[Runner[C]]]  # of a task and its directory
+OpenRunner = Callable[[Any, Any], AbstractContextManager[Runner[C]]]  # called with a task and its directory
 
 
 class Output(Protocol[C]):
-    """The files that a run makes, and the input that it reads for them."""
+    """The files that a run makes, and the input that it reads."""
 
     @property
     def task(self) -> Task[C]: ...
@@ -37,38 +37,38 @@ class Output(Protocol[C]):
     def source(self) -> Source | None: ...
 
     def opened(self) -> AbstractContextManager[object]:
-        """Lock the directory and look for an earlier run in it; a run that fails before its first unit changes nothing.
+        """Lock the directory and look for an earlier run. A run that fails before its first unit changes nothing.
 
         Raises:
-            OutputError, ConfigError: the directory holds what must not be replaced, or cannot be used.
+            OutputError, ConfigError: the directory holds files that must not be replaced, or cannot be used.
         """
 
     def start(self, setup: Any) -> RunState[C] | None:
-        """Prepare a run that computes with `setup`; return None if it is complete.
+        """Prepare a run that computes with `setup`; return None if it is already complete.
 
         Raises:
-            ConfigError: the earlier run, which is to go on, is another one.
+            ConfigError: the run to resume has another setup or input.
         """
 
     def units(self, state: RunState[C]) -> Iterator[Unit]:
         """Read the input, count it and yield the units of this run."""
 
     def kept(self, unit: Unit) -> C | None:
-        """Return the counts of a unit that is done already.
+        """Return the counts of a unit that is already done, None if it is not.
 
         Raises:
-            ConfigError: it was done, but of another input.
+            ConfigError: it was done from another input.
         """
 
     def finish(self, state: RunState[C], report: RunnerReport) -> None:
-        """Make the files of the run, once the files of all its units are there, and complete its manifest."""
+        """Make the files of the run from the files of all its units, and complete its manifest."""
 
 
 def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[C] | None:
-    """Do the units of a run that are not done yet and finish its files; return its counts, None if it was complete.
+    """Do the missing units of a run and finish its files; return its counts, None if it was already complete.
 
     Raises:
-        VirnucproError: with what to do about it; what has been done is kept for `IfExists.RESUME`.
+        VirnucproError: the message says what to do; finished units are kept for `IfExists.RESUME`.
     """
     try:
         with output.opened():
@@ -89,8 +89,8 @@ def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[
             output.finish(state, report)
             return state
     except OutputError as error:
-        if os.path.isdir(output.directory.path / "units"):  # also of a name that is too long
-            raise OutputError(f"{error}; what is done is kept for --resume") from error
+        if os.path.isdir(output.directory.path / "units"):  # False also if the name is too long
+            raise OutputError(f"{error}; finished units are kept, so continue with --resume") from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""Where the units of a task are done: what every runner can do. See `run/local.py` and `virnucpro.distributed`."""
+"""The protocol of runners, which do the units of a task. See `run/local.py` and `virnucpro.distributed`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from virnucpro.run.units import Unit
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[C_co]):
-    """A unit that is done: its number of records, and its counts.
+    """A finished unit: its number of records, and its counts.
 
-    Where there are several workers, `worker` did it, which is `ready` since then, in monotonic seconds.
+    If there are several workers, `worker` did it; `ready` is when that worker became ready, in monotonic seconds.
     """
 
     records: int
@@ -25,15 +25,15 @@ class Done(Generic[C_co]):
 
 
 class Runner(Protocol[C_co]):
-    """Does the units of a task, here or elsewhere. A unit that is done has its file written."""
+    """Does the units of a task, on this machine or others. The file of a finished unit is written."""
 
     setup: Any
 
     def submit(self, unit: Unit) -> Sequence[Done[C_co]]:
-        """Hand a unit over as soon as there is room; return what was done meanwhile, in any order."""
+        """Take a unit as soon as there is room; return units finished meanwhile, in any order."""
 
     def finish(self) -> Iterator[Done[C_co]]:
-        """Yield the rest of what was handed over, as it is done."""
+        """Yield the remaining units as they are finished."""
 
     def report(self) -> RunnerReport:
-        """Return what the manifest says of the work at the end."""
+        """Return the report of the work for the manifest."""

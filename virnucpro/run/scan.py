@@ -1,4 +1,4 @@
-"""Scan long records: evidence of overlapping windows, smoothed into regions of virus."""
+"""Scan long records: score overlapping windows and smooth their evidence into regions of virus."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from virnucpro.config import Options, number
 from virnucpro.errors import ConfigError
 from virnucpro.files import atomic_writer
 from virnucpro.pipeline.predict import BLOCK_RECORDS, Predictor
-from virnucpro.pipeline.regions import Floats, Landscape, Region, posteriors, regions, strangeness
-from virnucpro.pretrained.registry import DEFAULT_MODEL, load_model
+from virnucpro.pipeline.regions import Floats, Landscape, Region, kmer_divergence, posteriors, regions
+from virnucpro.pretrained.locations import DEFAULT_MODEL
+from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import Counter
 from virnucpro.types import Call, Record, RecordResult
 
 REGION_COLUMNS = ("region", "seq_name", "start", "end", "length", "n_windows", "posterior", "virus_score")
 # The files of `virnucpro scan`: tables, and figures by the number of the record in the input.
 SCAN_FILES = re.compile(r"regions\.(tsv|bed|gff3)|scores\.bedgraph|record_(\d{5}|[1-9]\d{5,})\.(png|svg|pdf)")
-_CLIP = 1e-6  # a score nearer to 0 or 1 counts as this
+_CLIP = 1e-6  # scores are clipped to this distance from 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """`step` (nt) from window to window, None half a window; `min_posterior` and `min_length` (nt) of a region."""
+    """Settings of a scan: `step` between windows (nt; None: half a window), `min_posterior`, `min_length` (nt)."""
 
     model: str = DEFAULT_MODEL
     options: Options = field(default_factory=Options)
@@ -42,8 +43,8 @@ class ScanSettings:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A record's windows: `bounds` (n + 1) of the stretch that each stands for, nt; virus scores (n,), NaN where a
-    window has none; posteriors (n,); and the regions."""
+    """The windows of a record: `bounds` (n + 1,) of the stretches that they stand for, nt; virus scores (n,), NaN
+    without a score; posteriors (n,); and the regions."""
 
     seq_name: str
     length: int
@@ -57,7 +58,7 @@ class Scanner:
     """A model and how records are scanned with it.
 
     Raises:
-        ConfigError: the step is longer than a window, or `min_posterior` no probability.
+        ConfigError: the step is longer than a window, or `min_posterior` is not a probability.
     """
 
     def __init__(self, settings: ScanSettings) -> None:
@@ -78,7 +79,7 @@ class Scanner:
             )
 
     def windows(self, record: Record) -> int:
-        """Return in how many windows a record is read."""
+        """Return the number of windows of a record."""
         return len(window_starts(len(record.sequence), self.window, self.step))
 
     def scan(self, records: Iterable[Record], counter: Counter | None = None) -> Iterator[Track]:
@@ -94,7 +95,7 @@ class Scanner:
         scores, evidence = np.fromiter(numbers, np.dtype((float, 2))).T
         if settings.landscape.composition:
             middles = [start + self.window // 2 for start in starts]
-            evidence = evidence + settings.landscape.composition * strangeness(record.sequence, middles)
+            evidence = evidence + settings.landscape.composition * kmer_divergence(record.sequence, middles)
         found = posteriors(evidence, self.step, settings.landscape)
         bounds = window_bounds(starts, length, self.window)
         kept = list(regions(found, bounds, settings.min_posterior, settings.min_length))
@@ -102,7 +103,7 @@ class Scanner:
 
 
 def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[RecordResult]:
-    """Count the windows of a record when a slice is done, since its results come all at once."""
+    """Count the windows of each result as it comes."""
     done = 0
     for result in results:
         yield result
@@ -113,7 +114,7 @@ def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[Reco
 
 
 def _numbers(call: Call) -> tuple[float, float]:
-    """Return score and log likelihood ratio of a window; where no calibration gives one, it is the score's logit."""
+    """Return score and log likelihood ratio of a window; without a calibration, the ratio is the score's logit."""
     if call.virus_score is None:
         return np.nan, np.nan
     if call.log_ratio is not None:
@@ -123,7 +124,7 @@ def _numbers(call: Call) -> tuple[float, float]:
 
 
 def window_starts(length: int, window: int, step: int) -> list[int]:
-    """Return where windows begin, nt: every `step`, and one more at the end of the record.
+    """Return the starts of windows, nt: one every `step`, and one at the end of the record.
 
     >>> window_starts(1100, 500, 250)
     [0, 250, 500, 600]
@@ -135,7 +136,7 @@ def window_starts(length: int, window: int, step: int) -> list[int]:
 
 
 def window_bounds(starts: Sequence[int], length: int, window: int) -> list[int]:
-    """Return the borders of the stretches that windows stand for: half-way between the middles of neighbours.
+    """Return the borders of the stretches that windows stand for: half-way between neighbouring middles.
 
     >>> window_bounds([0, 250, 500, 600], 1100, 500)
     [0, 375, 625, 800, 1100]
@@ -146,7 +147,7 @@ def window_bounds(starts: Sequence[int], length: int, window: int) -> list[int]:
 
 
 class ScanFiles:
-    """The tables of a scan, written as the records come.
+    """The tables of a scan, written record by record.
 
     regions.tsv (0-based, half-open), regions.bed (BED6, score 1000 times the posterior), regions.gff3 (1-based) and
     scores.bedgraph (the posterior along each record).

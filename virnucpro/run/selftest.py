@@ -17,8 +17,11 @@ import numpy.typing as npt
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.weights import unpickle_tensors
+from virnucpro.run.frames import named_frames
 from virnucpro.run.legacy import HIGHEST_SCORES, RESULTS
-from virnucpro.seq import frames_of, iter_chunks, read_records
+from virnucpro.seq import read_records
+from virnucpro.seq.blocks import iter_blocks
+from virnucpro.seq.source import Source
 
 # In float32 two correct programs differ by the order of their sums; in half precision by rounding in each layer.
 LARGEST_ERROR = {"fp32": 1e-4, "bf16": 1e-2, "fp16": 1e-2, "fp8": 1e-2}
@@ -75,20 +78,23 @@ def _compare(predictor: Predictor, run: Path) -> Iterator[Comparison]:
             f"{run} was made with chunks of another length ({made}) than the model's, {description.chunk_length} nt; "
             f"use --model published-{made}"
         )
-    chunks = [
-        chunk for record in read_records([run / "input.fa"]) for chunk in iter_chunks(record, description.chunk_length)
+    parts = [
+        part
+        for block in iter_blocks(Source([str(run / "input.fa")]))
+        for part in named_frames(block, description.chunk_length, description.frame_rule)
     ]
-    frames = [frame for kept in frames_of(chunks, description.frame_rule) for frame in kept]
     golden = _read_golden(run)
     ids, expected = golden.ids, golden.vectors
-    different = _count_different([frame.id for frame in frames], ids)
+    different = _count_different(
+        [name.decode(errors="surrogateescape") for part in parts for name in part.frame_ids], ids
+    )
     yield Comparison(run.name, "frames", "different ids", different, 0)
     if different:
         return
     vectors = np.hstack(
         (
-            predictor.nucleotide.embed([frame.nucleotide for frame in frames]),
-            predictor.protein.embed([frame.protein for frame in frames]),
+            predictor.nucleotide.embed([letters for part in parts for letters in part.frames.own_nucleotides()]),
+            predictor.protein.embed([letters for part in parts for letters in part.frames.proteins]),
         )
     )
     if vectors.shape != expected.shape:

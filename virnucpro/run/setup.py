@@ -1,4 +1,4 @@
-"""What a run computes with, as its manifest says: the model, the options as they were chosen, the hardware."""
+"""The setup of a run for its manifest: the model, the chosen options, kernels and hardware."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from virnucpro.config import Options
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The model of a run: its name and directory, SHA-256 of its files, and from what it was imported."""
+    """The model of a run: name, directory, SHA-256 of its files, and origin of imported weights."""
 
     name: str
     directory: str = ""
@@ -21,7 +21,7 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class CallingModel(ModelFiles):
-    """Of a model that calls, also its chunk length (nt) and the SHA-256 of its description."""
+    """The model of a run of `predict`, with its chunk length (nt) and the SHA-256 of its description."""
 
     chunk_length: int | None = None
     sha256_of_description: str = ""
@@ -29,7 +29,7 @@ class CallingModel(ModelFiles):
 
 @dataclass(frozen=True, slots=True)
 class PredictSetup:
-    """What a run of `predict` computes with: the model, the options as they were chosen, kernels and hardware.
+    """The setup of a run of `predict`: the model, the chosen options, kernels and hardware.
 
     `attention` names the backend of each encoder; `versions` are those of Python and torch.
     """
@@ -41,9 +41,9 @@ class PredictSetup:
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return all that a score follows from, beside its record, by name.
+        """Return everything that determines the score of a record, by name.
 
-        Threads, token budget and which of several GPUs change nothing and are left out.
+        Threads, token budget and the number of the GPU do not change scores and are left out.
         """
         model, options = self.model, self.options
         return {
@@ -59,7 +59,7 @@ class PredictSetup:
 
 @dataclass(frozen=True, slots=True)
 class EmbedSetup:
-    """What a run of `embed` computes with; `width` is that of a vector, `max_length` (letters) that of a window."""
+    """The setup of a run of `embed`; `width` is the size of a vector, `max_length` (letters) that of a window."""
 
     kind: str
     layer: int | None
@@ -74,7 +74,7 @@ class EmbedSetup:
     versions: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return all that a vector follows from, beside its sequence, by name."""
+        """Return everything that determines the vector of a sequence, by name."""
         unnamed = ("width", "model", "versions")
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in unnamed}
         weights = self.model.checksums.get(f"{self.kind}.safetensors")

@@ -1,4 +1,4 @@
-"""Merge a run in shards: each did every Nth unit in a directory of its own."""
+"""Merge the shards of a run; each shard did every Nth unit in its own directory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from virnucpro.seq.strings import Strings
 T = TypeVar("T", int, float)
 
 _LINES = 4096  # read at a time
-_MOST_NAMED = 20  # shards that are missing
+_MAX_NAMED = 20  # missing shards in a message
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """The directory of a shard that is complete, and what its manifest says: `content` is all of the input."""
+    """The directory of a complete shard and the parts of its manifest; `content` describes the whole input."""
 
     path: Path
     shard: Shard
@@ -46,7 +46,7 @@ class _Done:
 
     @property
     def same(self) -> dict[str, Any]:
-        """What all shards of a run have in common."""
+        """The values that all shards of a run must share, by name."""
         units = {"number of units": self.outcome.units.all, "number of shards": self.shard.all}
         return {**self.manifest.fingerprint, **self.content.named(), **units, "--shard": None}
 
@@ -54,10 +54,10 @@ class _Done:
 def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, command: Sequence[str]) -> Tally:
     """Make the tables and the manifest of a run from the directories of all its shards, which stay as they are.
 
-    What is in `output` stays until the new tables are whole.
+    Old files in `output` stay until the new tables are complete.
 
     Raises:
-        ConfigError: a directory is no shard, or these are not all shards of one run, each once.
+        ConfigError: a directory is not a shard, or these are not all shards of one run, each once.
         OutputError: a shard is not complete or damaged, or the output cannot be written.
     """
     shards = _in_order([_read_shard(path) for path in paths])
@@ -71,7 +71,7 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
         directory.refuse_inputs([place.manifest_path for place in places])
         directory.remove_leftovers()
 
-        def units() -> Iterator[Path]:  # not a list: a damaged run.json may give any number
+        def units() -> Iterator[Path]:  # not a list, because a damaged run.json may give any number
             numbers = range(first.outcome.units.all)
             return (places[number % len(places)].unit_path(number) for number in numbers)
 
@@ -84,7 +84,7 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
             shards=tuple(str(done.path) for done in shards),
             outcome=None,
         )
-        directory.prepare(manifest, anew=True, keep_results=True)
+        directory.prepare(manifest, fresh=True, keep_results=True)
         directory.merge(units(), first.content, composition)
         tally = sum((done.outcome.tally for done in shards), Tally())
         outcome = PredictOutcome(
@@ -109,7 +109,7 @@ def _read_shard(path: Path) -> _Done:
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     if shard is None:
-        raise ConfigError(f"{path} holds a whole run, no shard; {advice}")
+        raise ConfigError(f"{path} holds a whole run, not a shard; {advice}")
     if manifest.status != COMPLETE:
         raise OutputError(
             f"{path} is shard {shard!s:.20} and its status is {manifest.status:.20}; run it again with --resume"
@@ -118,8 +118,8 @@ def _read_shard(path: Path) -> _Done:
         raise _damaged(path, "; ".join(f"{key}: {what}" for key, what in manifest.damaged.items()))
     if manifest.content is None:
         raise OutputError(
-            f"{path} is shard {shard!s:.20} of an earlier version, which did not take note of what it read; run it "
-            "again with --resume, which reads the input and keeps the units that are done"
+            f"{path} is shard {shard!s:.20} of an earlier version, which did not record what it read; run it "
+            "again with --resume, which reads the input and keeps finished units"
         )
     if not isinstance(manifest.outcome, PredictOutcome):
         raise _damaged(path, "counts are missing")
@@ -135,7 +135,7 @@ def _damaged(path: Path, what: str) -> OutputError:
 
 
 def _in_order(shards: Sequence[_Done]) -> list[_Done]:
-    """Return all shards of one run by their number."""
+    """Return all shards of one run, sorted by number."""
     found: dict[int, _Done] = {}
     for done in shards:
         if changes := differences(shards[0].same, done.same):
@@ -144,8 +144,8 @@ def _in_order(shards: Sequence[_Done]) -> list[_Done]:
             raise ConfigError(f"{other.path} and {done.path} are both shard {done.shard}; give each shard once")
     everything = range(1, shards[0].shard.all + 1)
     if missing := len(everything) - len(found):
-        names = islice((f"{number}/{len(everything)}" for number in everything if number not in found), _MOST_NAMED)
-        more = ", ..." if missing > _MOST_NAMED else ""
+        names = islice((f"{number}/{len(everything)}" for number in everything if number not in found), _MAX_NAMED)
+        more = ", ..." if missing > _MAX_NAMED else ""
         raise ConfigError(f"{missing} of {len(everything)} shards are missing: {', '.join(names)}{more}; give all")
     return [found[number] for number in everything]
 
@@ -160,7 +160,7 @@ def _repeated_ids(records: Path) -> RepeatedIds:
 
 
 def _added(parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
-    """Return the sum over the shards of each value."""
+    """Return the sum of each value over the shards."""
     total: Counter[str] = Counter()
     for part in parts:
         total.update(part)

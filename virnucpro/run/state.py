@@ -1,4 +1,4 @@
-"""RunState: the counts of a run so far."""
+"""The state of a run: its counts so far."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from virnucpro.run.units import ContentDigest, Unit
 
 
 class RunState(Generic[C]):
-    """The counts of a run so far: of records, and of units read, taken by this shard, and kept of an earlier run.
+    """The counts of a run so far: records, and units read, taken by this shard, and kept from an earlier run.
 
-    `digest` is of all that was read; `ids` are those of the records of the units taken; `seconds` are by stage.
+    `digest` covers all records read; `ids` are those of the records in units taken; `seconds` are by stage.
     """
 
     def __init__(self, tally: C, began: float | None = None) -> None:
@@ -24,7 +24,7 @@ class RunState(Generic[C]):
         self._stage_began = time.perf_counter() if began is None else began
 
     def read(self, unit: Unit) -> None:
-        """Count a unit that was read, of whatever shard."""
+        """Count a unit that was read, of any shard."""
         self.n_units += 1
         self.digest.add(unit.digest, len(unit.records))
 
@@ -34,20 +34,20 @@ class RunState(Generic[C]):
         self.ids.add(unit.records.ids)
 
     def keep(self, counts: C) -> None:
-        """Add a unit that was done before."""
+        """Add a unit that an earlier run did."""
         self.n_kept += 1
         self.tally = self.tally + counts
 
     def add(self, counts: C) -> None:
-        """Add a unit that is done now."""
+        """Add a unit that this run did."""
         self.tally = self.tally + counts
 
     def end_stage(self, name: str) -> None:
-        """Take the time since the last stage ended, in seconds, for a stage of this name."""
+        """Record the seconds since the last stage ended as the time of this stage."""
         now = time.perf_counter()
         self.seconds[name], self._stage_began = round(now - self._stage_began, 3), now
 
     @property
     def units(self) -> UnitCounts:
-        """Units read, and kept."""
+        """The numbers of units read and kept."""
         return UnitCounts(self.n_units, self.n_kept)

@@ -1,4 +1,4 @@
-"""A run to standard output: rows of records.tsv as they come, without files, so that nothing can be resumed."""
+"""A run to standard output: rows of records.tsv as they come, without files, so it cannot be resumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_to_stdout(request: Request) -> None:
     """Call all records of the input and write records.tsv to standard output.
 
     Raises:
-        VirnucproError: with what to do about it.
+        VirnucproError: the message says what to do.
     """
     begin = time.perf_counter()
     refuse_stdout(request.inputs)
@@ -28,7 +28,7 @@ def run_to_stdout(request: Request) -> None:
     tally, ids = Tally(), RepeatedIds()
     out = sys.stdout.buffer
     out.write(TABLES["records.tsv"].encode())
-    out.flush()  # whoever reads along sees each unit once it is done
+    out.flush()  # a reader of the pipe sees each unit at once
     source = Source(request.inputs)
     with shown_progress(source) as counter:
         for unit in request.units(source, "cpu"):

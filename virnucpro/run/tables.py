@@ -1,21 +1,15 @@
-"""The files of a run. A file appears whole or not at all: it is written under a temporary name and renamed."""
+"""The tables of a run, and the column `fdr`, which is filled in when all units are known."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.config import FrameRule
-from virnucpro.files import atomic_writer
 from virnucpro.scores.composition import Composition
-from virnucpro.seq import frames_of, iter_chunks
-from virnucpro.types import Record
 
 RECORD_COLUMNS = (
     "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "best_frame", "status", "reason",
@@ -31,39 +25,39 @@ _TABLES = {
     "chunks.tsv": "\t".join(CHUNK_COLUMNS) + "\n",
     "frames.tsv": "\t".join(FRAME_COLUMNS) + "\n",
 }
-# The files of `predict`, each with its first line: of single records, and of pairs.
+# The files of `predict`, each with its header line: for single records, and for pairs.
 TABLES = {**_TABLES, "viral.fasta": "", "viral.fastq": ""}
 PAIR_TABLES = {**_TABLES, "viral_1.fasta": "", "viral_2.fasta": "", "viral_1.fastq": "", "viral_2.fastq": ""}
-# Only of input that has FASTQ in it: all hits are in viral.fasta, those that came with qualities in viral.fastq too.
+# Only for input with FASTQ: viral.fasta has all hits, viral.fastq those with qualities.
 FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
-# What is made of the tables.
+# Files made from the tables.
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
 _FDR = RECORD_COLUMNS.index("fdr")
-# The evidence of a record in a unit, in steps of 0.01; what a record without any has in its place.
+# The evidence of a record in a unit, in steps of 0.01, and the value for a record without evidence.
 EVIDENCE = np.dtype("<i2")
 NO_EVIDENCE = -(1 << 15)
 Evidence = npt.NDArray[np.int16]
-# Stands for the `fdr` of a record with evidence until all of a run is known; a false discovery rate takes its place.
+# Placeholder for the `fdr` of a record with evidence, until the whole run is known.
 BLANK_FDR = b"0.0000"
 
 
 class FdrFiller:
-    """Writes rows of records.tsv on to a table, with the `fdr` of each that follows from its evidence.
+    """Copies rows of records.tsv to a table and fills in the `fdr` of each from its evidence.
 
-    A unit has its evidence before its rows: `evidence.write` and `write` take the bytes of either in any pieces. Rows
-    with evidence have `BLANK_FDR` where `fdr` is to stand.
+    A unit has its evidence before its rows; `evidence.write` and `write` take their bytes in pieces of any size. Rows
+    with evidence have `BLANK_FDR` in place of `fdr`.
     """
 
     def __init__(self, table: IO[bytes], composition: Composition) -> None:
         self._table, self._rest = table, b""
         largest = max(composition.fdr, default=0)
-        least = min(composition.fdr, default=0)
-        self._least = least
-        self._text = np.zeros((largest - least + 1, len(BLANK_FDR)), np.uint8)  # of each step of evidence
+        lowest = min(composition.fdr, default=0)
+        self._lowest = lowest
+        self._text = np.zeros((largest - lowest + 1, len(BLANK_FDR)), np.uint8)  # a row for each step of evidence
         for step, fdr in composition.fdr.items():
-            self._text[step - least] = list(b"%.4f" % fdr)
+            self._text[step - lowest] = list(b"%.4f" % fdr)
         self._evidence: list[Evidence] = []
         self.evidence = EvidenceReader(self._evidence.append)
 
@@ -78,7 +72,7 @@ class FdrFiller:
         known = np.flatnonzero(evidence != NO_EVIDENCE)
         tabs = np.flatnonzero(text == ord("\t")).reshape(len(ends), -1)
         places = tabs[known, _FDR - 1, None] + 1 + np.arange(len(BLANK_FDR))
-        text[places] = self._text[evidence[known].astype(np.int64) - self._least]
+        text[places] = self._text[evidence[known].astype(np.int64) - self._lowest]
         self._table.write(text.data)
 
     def _next(self, number: int) -> Evidence:
@@ -89,7 +83,7 @@ class FdrFiller:
 
 
 class EvidenceReader:
-    """Takes the bytes of the evidence of records in any pieces and hands it on as arrays of steps."""
+    """Takes the bytes of evidence in pieces of any size and passes arrays of steps to `take`."""
 
     def __init__(self, take: Callable[[Evidence], object]) -> None:
         self._take, self._rest = take, b""
@@ -103,29 +97,10 @@ class EvidenceReader:
 
 
 def count_evidence(histogram: Counter[int]) -> EvidenceReader:
-    """Return what counts the evidence of records."""
+    """Return an EvidenceReader that adds the evidence of records to a histogram."""
 
     def take(steps: Evidence) -> None:
         known, numbers = np.unique(steps[steps != NO_EVIDENCE], return_counts=True)
         histogram.update(dict(zip(known.tolist(), numbers.tolist(), strict=True)))
 
     return EvidenceReader(take)
-
-
-def write_frames(records: Iterable[Record], chunk_length: int, directory: Path) -> tuple[int, int]:
-    """Write chunks.fa, frames.fna and frames.faa by the published frame rule; return counts of chunks and frames."""
-    n_chunks = n_frames = 0
-    with ExitStack() as stack:
-        chunk_file, nucleotides, proteins = (
-            stack.enter_context(atomic_writer(directory / name)) for name in FRAME_FILES
-        )
-        for record in records:
-            chunks = list(iter_chunks(record, chunk_length))
-            for chunk, frames in zip(chunks, frames_of(chunks, FrameRule("stop_free")), strict=True):
-                n_chunks += 1
-                n_frames += len(frames)
-                chunk_file.write(f">{chunk.id}\n{chunk.sequence.decode('ascii')}\n")
-                for frame in frames:
-                    nucleotides.write(f">{frame.id}\n{frame.nucleotide.decode('ascii')}\n")
-                    proteins.write(f">{frame.id}\n{frame.protein.decode('ascii')}\n")
-    return n_chunks, n_frames

@@ -1,4 +1,4 @@
-"""Counts of a run, which add up over its units: its state so far."""
+"""The counts of units and runs, which add up."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.pipeline.calls import CallTable
-from virnucpro.scores.composition import evidence, evidence_steps
+from virnucpro.scores.composition import evidence_steps
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings
-from virnucpro.types import RecordResult, Status
+from virnucpro.types import Status
 
 
 class Counts(Protocol):
@@ -26,8 +26,8 @@ class Counts(Protocol):
 C = TypeVar("C", bound=Counts)
 C_co = TypeVar("C_co", bound=Counts, covariant=True)
 
-# Ids that are compared with each other: 8 bytes each are kept, 128 MB in all.
-MOST_IDS = 1 << 24
+# The maximum number of ids to compare: 8 bytes are kept of each, 128 MB in all.
+MAX_IDS = 1 << 24
 
 
 @dataclass(slots=True)
@@ -63,19 +63,6 @@ class Tally:
             Counter(dict(zip(steps.tolist(), seen.tolist(), strict=True))),
         )
 
-    def add(self, result: RecordResult) -> None:
-        """Count one record."""
-        call = result.call
-        self.status[str(call.status)] += 1
-        self.viral += bool(call.is_virus)
-        self.chunks += call.n_chunks
-        self.frames += call.n_frames
-        self.bases += call.length
-        self.ambiguous += result.letters.ambiguous > 0
-        self.trimmed += result.letters.trimmed > 0
-        if (steps := evidence(call)) is not None:
-            self.evidence[steps] += 1
-
     def __add__(self, other: Tally) -> Tally:
         histogram = self.evidence.copy()
         histogram.update(other.evidence)
@@ -95,7 +82,7 @@ class Tally:
         return sum(self.status.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as they stand in run.json, without the histogram."""
+        """Return the counts for run.json, without the histogram."""
         return {
             "records": self.records,
             "viral": self.viral,
@@ -109,15 +96,16 @@ class Tally:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Tally:
-        """Make a tally from what `to_json` gave."""
-        status = Counter({str(name): int(count) for name, count in values["status"].items() if count})
+        """Make a tally from the result of `to_json`."""
+        # Counts of 0 stay: they name the statuses that the writing version knew.
+        status = Counter({str(name): int(count) for name, count in values["status"].items()})
         viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
         return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedTally:
-    """Sequences that were embedded, and how many of them in windows."""
+    """The number of embedded sequences, and of those embedded in windows."""
 
     sequences: int = 0
     windowed: int = 0
@@ -127,7 +115,7 @@ class EmbedTally:
 
 
 def hashes(texts: Strings) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit hash of each byte string, (N,): the sum of its bytes, each mixed with its place, mixed again."""
+    """Return a 64-bit hash of each string, (N,): the sum of its bytes, each mixed with its position, mixed again."""
     places = np.arange(len(texts.data)) - np.repeat(texts.starts[:-1], texts.lengths)
     mixed = _mix(texts.data + (places.astype(np.uint64) << np.uint64(8)))
     sums = np.zeros(len(texts.data) + 1, np.uint64)
@@ -136,7 +124,7 @@ def hashes(texts: Strings) -> npt.NDArray[np.uint64]:
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return each number with its bits mixed (Steele et al. 2014, the finaliser of SplitMix64)."""
+    """Mix the bits of each number (Steele et al. 2014, the finaliser of SplitMix64)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
@@ -144,18 +132,18 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 class RepeatedIds:
-    """How many records repeat the id of an earlier one, among the first `MOST_IDS`, by a 64-bit hash of the id."""
+    """Counts records that repeat an earlier id, among the first `MAX_IDS`, by a 64-bit hash of the id."""
 
     def __init__(self) -> None:
         self._hashes = array("q")
 
     def add(self, ids: Strings) -> None:
-        """Take note of the ids of some records."""
-        if len(self._hashes) < MOST_IDS:
+        """Add the ids of some records."""
+        if len(self._hashes) < MAX_IDS:
             self._hashes.frombytes(hashes(ids).tobytes())
 
     def count(self) -> int:
         """Return the number of repetitions so far."""
         hashes = np.frombuffer(self._hashes, dtype=np.int64)
-        hashes.sort()  # in place: a copy of 10 million would be a third of the run's memory
+        hashes.sort()  # in place, because a copy of 10 million would take a third of the run's memory
         return int(np.count_nonzero(hashes[1:] == hashes[:-1]))

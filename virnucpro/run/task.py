@@ -1,6 +1,6 @@
-"""What is done with the units of a run, wherever it is done: calls and embeddings.
+"""The tasks of a run, which say what is done with its units: predict or embed.
 
-A task is a small value that can be sent to another machine. Opened there, it has a model on a device and does units.
+A task is a small value that can be sent to another machine. Opening it loads a model on a device, which does units.
 """
 
 from __future__ import annotations
@@ -22,28 +22,23 @@ from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.embed import Embedder, EmbedSettings
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.registry import (
-    check_encoder,
-    check_model,
-    find_directory,
-    find_model,
-    load_model,
-    read_description,
-)
+from virnucpro.pretrained.locations import find_directory, find_model, read_description
+from virnucpro.pretrained.registry import check_encoder, check_model, load_model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
 from virnucpro.run.tally import C_co, EmbedTally, Tally
-from virnucpro.run.unit_caller import MOST_PROCESSES, UnitCaller
+from virnucpro.run.text_pool import MAX_PROCESSES
+from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
 
 logger = logging.getLogger(__name__)
 
 
 class OpenTask(Protocol[C_co]):
-    """A task with its model on a device, ready to do units; threads may do several at a time.
+    """A task with its model on a device, ready to do units; several threads may do units at the same time.
 
-    `setup` is what the manifest says of it; `same` what must be the same wherever units of a run are done, by name.
+    `setup` goes into the manifest; `same` holds the values that all workers of a run must share, by name.
     """
 
     setup: Any
@@ -54,17 +49,17 @@ class OpenTask(Protocol[C_co]):
         """Do a unit, write its file and return its counts."""
 
     def recovered(self) -> dict[str, int]:
-        """Return what had to be recovered from so far, by name."""
+        """Return the number of recoveries so far, by name."""
 
     def stop(self) -> None:
-        """Ask the threads at work to stop after their current batch."""
+        """Ask running threads to stop after their current batch."""
 
 
 class Task(Protocol[C_co]):
-    """What is done with units, and with which model, as a value that can be sent to a worker.
+    """The work to do with units and the model for it, as a value that can be sent to a worker.
 
-    `options` say how to compute; `output` is the directory that units are written to; a GPU works on
-    `units_at_a_time`: the text stage and the writing of one go on while the device computes for another.
+    `options` say how to compute; `output` is the directory of the units. A GPU works on `units_at_a_time`, so that the
+    text stage and the writing of one unit overlap with the computation of another.
     """
 
     @property
@@ -78,7 +73,7 @@ class Task(Protocol[C_co]):
         """Return the directory that units are written to."""
 
     def checked(self) -> tuple[Task[C_co], dict[str, Any]]:
-        """Return the task for workers, and what they must have in common with this machine, by name.
+        """Return the task for workers, and the values that they must share with this machine, by name.
 
         Raises:
             ModelError: the model is missing or damaged here.
@@ -93,14 +88,14 @@ class Task(Protocol[C_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictTask:
-    """Call the records of units; see `Task`. With `legacy`, units hold the published tool's rows, too."""
+    """Call the records of units; see `Task`. With `legacy`, units also hold the published tool's rows."""
 
     model: str
     options: Options
     output: Path
     legacy: bool = False
     paired: bool = False
-    units_at_a_time: int = MOST_PROCESSES
+    units_at_a_time: int = MAX_PROCESSES
 
     def directory(self) -> RunDirectory:
         return RunDirectory(self.output, self.legacy, self.paired)
@@ -172,7 +167,7 @@ class OpenEmbedTask:
     def __init__(self, task: EmbedTask, directory: EmbedDirectory) -> None:
         self._directory = directory
         self._embedder = Embedder(task.settings, task.options)
-        self.at_a_time = 1  # of this process; a worker's threads may do more
+        self.at_a_time = 1  # in this process; a worker may use several threads
         self.setup = describe_embedder(self._embedder, task.options)
         self.same = {"torch": torch.__version__, **self.setup.fingerprint()}
         self._settings = fingerprint(self.setup.fingerprint())
@@ -190,7 +185,7 @@ class OpenEmbedTask:
 
 
 def load_predictor(model: str, options: Options, legacy: bool = False) -> Predictor:
-    """Load a model; with `legacy` it must have the scores that the published tool writes."""
+    """Load a model; with `legacy`, check that it has the scores that the published tool writes."""
     predictor = Predictor(load_model(model), options)
     if legacy:
         require_legacy(predictor.description, model)
@@ -204,18 +199,18 @@ def require_legacy(description: ModelDescription, name: str) -> None:
     """Check that a model has the scores that the published tool writes.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: it does not.
     """
     if description.vote != "max":
         raise ConfigError(
-            f"legacy_output is how the published models write; {name} weighs its frames and has no such "
-            "scores; use --model published-500",
+            f"legacy_output needs the scores of a published model, which {name} does not have; use "
+            "--model published-500",
             "legacy_output",
         )
 
 
 def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
-    """Return what the manifest says of a predictor, made of the model of that name or directory."""
+    """Return the setup of a predictor for the manifest; `model` is the name or directory of its model."""
     description, decision, device = predictor.description, predictor.decision, predictor.device
     named = asdict(replace(description, training={}, metrics={}, checksums={}))
     return PredictSetup(
@@ -242,7 +237,7 @@ def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
 
 
 def describe_embedder(embedder: Embedder, options: ComputeOptions) -> EmbedSetup:
-    """Return what the manifest says of a language model."""
+    """Return the setup of a language model for the manifest."""
     settings, model = embedder.settings, embedder.encoder.model
     directory = find_directory(settings.model)
     description = read_description(directory)
@@ -262,7 +257,7 @@ def describe_embedder(embedder: Embedder, options: ComputeOptions) -> EmbedSetup
 
 
 def embed_counts(unit: Unit, max_length: int) -> EmbedTally:
-    """Return the counts of a unit of which a sequence longer than `max_length` is embedded in windows."""
+    """Return the counts of a unit; sequences longer than `max_length` are embedded in windows."""
     return EmbedTally(len(unit.records), sum(len(record.sequence) > max_length for record in unit.records.records()))
 
 

@@ -1,10 +1,10 @@
-"""Processes that do the text half of units beside a GPU: frames and tokens before it, votes and rows after it.
+"""Worker processes for the text work beside a GPU: frames and tokens before the device, votes and rows after it.
 
-Who waits for whom: each unit has a thread of the runner. It takes a free process, sends it the block, and passes on
-what the two say to each other: tokens to the device, scores back, some thousand chunks at a time; at the end the
-process sends the rows. A process waits for the device while other processes prepare; the device waits for nothing as
-long as one process has tokens ready. No two units share a process or a batch. Nothing here imports torch, which would
-take each process a second and 300 MB.
+Who waits for whom: each unit has a thread of the runner. The thread takes a free process and sends it the block. It
+then passes tokens from the process to the device and scores back, some thousand chunks at a time. At the end the
+process sends the rows. A process waits for the device while other processes prepare tokens; the device never waits
+while a process has tokens ready. No two units share a process or a batch. Nothing here imports torch, which would cost
+each process a second and 300 MB.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
 
+from virnucpro.environment import default_threads
 from virnucpro.errors import VirnucproError
 from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
@@ -23,14 +24,20 @@ from virnucpro.pipeline.text import TextStage
 from virnucpro.run.rows import UnitTables
 from virnucpro.seq.block import RecordBlock
 
+MAX_PROCESSES = 8
+# Cores that a GPU can use at most: one for each process, one for the thread that launches kernels, one for reading.
+MAX_CORES = MAX_PROCESSES + 2
+
 Score = Callable[[FrameTokens], FrameScores]
 
 
 class TextPool(AbstractContextManager["TextPool"]):
-    """So many processes with a copy of the text stage, started once and used by any number of threads."""
+    """A pool of processes with copies of the text stage, started once and used by any number of threads."""
 
     def __init__(self, stage: TextStage, legacy: bool, processes: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a copy of a process with threads and a GPU would not work
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a forked copy of a process with threads and a GPU would not work
         self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._processes = []
         # Signals that the terminal or a batch system sends to all processes are for this one, which ends the others.
@@ -57,10 +64,10 @@ class TextPool(AbstractContextManager["TextPool"]):
             process.join()
 
     def tables(self, block: RecordBlock, score: Score) -> UnitTables:
-        """Return the tables of a block; `score` gives the scores of tokens.
+        """Return the tables of a block, with `score` to score its tokens.
 
         Raises:
-            VirnucproError: a process ended, such as for want of memory.
+            VirnucproError: a process ended, for example for lack of memory.
         """
         connection = self._free.get()
         try:
@@ -69,16 +76,16 @@ class TextPool(AbstractContextManager["TextPool"]):
                 connection.send(score(answer))
         except (EOFError, ConnectionError) as error:
             raise VirnucproError(
-                "a process that prepares text for the GPU was lost, perhaps killed for want of memory; run it again "
-                "with --resume, with more memory or fewer --threads"
+                "a process that prepares text for the GPU was lost, perhaps killed for lack of memory; run it again "
+                "with --resume, and with more memory or fewer --threads"
             ) from error
         except BaseException:
-            with suppress(OSError):  # it waits for scores that will not come
+            with suppress(OSError, EOFError):  # otherwise it would wait for scores forever
                 connection.send(None)
                 connection.recv()
-            self._free.put(connection)
             raise
-        self._free.put(connection)
+        finally:
+            self._free.put(connection)  # of a lost process too: a thread that waits for one must not wait forever
         if isinstance(answer, Exception):
             raise answer
         tables: UnitTables = answer
@@ -86,7 +93,7 @@ class TextPool(AbstractContextManager["TextPool"]):
 
 
 def _serve(connection: Connection, stage: TextStage, legacy: bool) -> None:
-    """Do blocks until the other end is closed."""
+    """Serve blocks until the other end of the connection is closed."""
     with suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
             connection.send(_answer(connection, stage, connection.recv(), legacy))
@@ -95,7 +102,7 @@ def _serve(connection: Connection, stage: TextStage, legacy: bool) -> None:
 def _answer(
     connection: Connection, stage: TextStage, block: RecordBlock, legacy: bool
 ) -> UnitTables | Exception | None:
-    """Return the tables of a block, or the error that a block leads to; None where its scores cannot be had."""
+    """Return the tables of a block, or the error that it raised; None if its scores could not be computed."""
     calling = stage.call(block)
     try:
         tokens = next(calling)
@@ -108,5 +115,10 @@ def _answer(
     except StopIteration as end:
         calls: CallTable = end.value
         return UnitTables.of(calls, legacy)
-    except (MemoryError, RuntimeError) as error:  # as in `pipeline.isolation`: the block is tried record by record
+    except Exception as error:
         return error
+
+
+def text_processes(threads: int | None) -> int:
+    """Return how many processes make text beside a GPU: two less than the threads asked for, or than the cores."""
+    return max(0, min(MAX_PROCESSES, (threads or default_threads()) - (MAX_CORES - MAX_PROCESSES)))

@@ -1,4 +1,4 @@
-"""What calls the units of a run: a predictor in this process, beside a GPU with processes for the text."""
+"""Call the units of a run with a predictor in this process, and beside a GPU with processes for the text."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ import sys
 from contextlib import AbstractContextManager
 from threading import Lock
 
-from virnucpro.environment import default_threads
 from virnucpro.pipeline.isolation import FAULTS, call_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.run.rows import UnitTables
-from virnucpro.run.text_pool import TextPool
+from virnucpro.run.text_pool import TextPool, text_processes
 from virnucpro.seq.block import RecordBlock
 
 logger = logging.getLogger(__name__)
 
-MOST_PROCESSES = 8  # for text beside a GPU
-
 
 class UnitCaller(AbstractContextManager["UnitCaller"]):
-    """A predictor that makes tables of units, for `at_a_time` threads at once.
+    """A predictor that makes the tables of units, for `at_a_time` threads at once.
 
-    On a CPU the predictor fills all cores, so all is done in the thread that asks. Beside a GPU the text of each unit
-    but the first has a process; they start with the second unit, so that a small input does not wait for them.
+    On a CPU the predictor uses all cores, so everything runs in the calling thread. Beside a GPU, processes do the text
+    work of all units but the first; they start with the second unit, so that a small input does not wait for them.
+    `processes` is their number; None chooses it by the device.
     """
 
-    def __init__(self, predictor: Predictor, legacy: bool) -> None:
+    def __init__(self, predictor: Predictor, legacy: bool, processes: int | None = None) -> None:
         self.predictor, self._legacy = predictor, legacy
-        processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
+        if processes is None:
+            processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
         if processes:
-            # The thread that launches kernels asks for the interpreter at each; by default others keep it for 5 ms.
+            # The thread that launches kernels needs the interpreter for each launch; by default others hold it 5 ms.
             sys.setswitchinterval(1e-4)
         self.at_a_time = max(1, processes)
         self._processes, self._n_units, self._lock = processes, 0, Lock()
@@ -40,13 +39,13 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
         self.close()
 
     def close(self) -> None:
-        """Stop what runs: threads after their batch, and the processes."""
+        """Stop running threads after their current batch, and the processes."""
         self.predictor.stop()
         if self._pool is not None:
             self._pool.close()
 
     def tables(self, block: RecordBlock) -> UnitTables:
-        """Return what a block adds to the tables; a record that makes the model fail has a row that says so."""
+        """Return the tables of a block; a record on which the model fails gets a row with the reason."""
         with self._lock:
             self._n_units += 1
             if self._n_units == 2 and self._processes:
@@ -56,11 +55,8 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
             try:
                 return pool.tables(block, self.predictor.score)
             except FAULTS as error:
-                logger.info("%d records failed, which are now tried here: %s", len(block), error)
+                logger.info(
+                    "%d records failed in a text process and are tried again in this one: %s", len(block), error
+                )
         parts = call_isolated(self.predictor.call, block)
         return UnitTables.concat([UnitTables.of(calls, self._legacy) for calls in parts])
-
-
-def text_processes(threads: int | None) -> int:
-    """Return how many processes for text go beside a GPU: the threads asked for, or all cores, but two."""
-    return min(MOST_PROCESSES, (threads or default_threads()) - 2)

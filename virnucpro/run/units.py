@@ -1,8 +1,8 @@
-"""Units: runs of whole records that are done as one piece, and the one file that holds the result of each.
+"""Units: consecutive records that are done as one piece of resumable work, and the file with the result of each.
 
 A unit file is a line of JSON, filled up with blanks to `HEADER_BYTES`, then sections: the evidence of its records, and
-the bytes that the unit adds to each of the tables. Merging the tables is concatenation; the evidence of all records
-gives the column `fdr`.
+the bytes that the unit adds to each table. Tables are merged by concatenation; the evidence of all records gives the
+column `fdr`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from virnucpro.run.tally import Tally
 from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.types import Record
 
-# The records and nt after which a unit is closed, by the kind of the device: on a CPU a unit takes some seconds; a GPU
-# needs as many at a time that computing them takes longer than launching.
+# The records and nt after which a unit is closed, by type of device. On a CPU a unit takes some seconds; a GPU needs
+# more records, so that computing takes longer than launching.
 UNIT_SIZES = {"cpu": (1024, 1 << 20), "cuda": (8192, 1 << 22)}
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
 
 
 class Sink(Protocol):
-    """What the bytes of a section can be written to."""
+    """A destination for the bytes of a section."""
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
@@ -42,7 +42,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Consecutive records of the input; `number` counts from 0 and `digest` is a SHA-256 of all they say."""
+    """Consecutive records of the input; `number` counts from 0 and `digest` is a SHA-256 of their content."""
 
     number: int
     records: RecordBlock
@@ -51,11 +51,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class UnitHeader:
-    """What a unit file says about itself.
+    """The header of a unit file.
 
-    `first` is the index of the unit's first record, `input_sha256` its digest, `sections` the sizes in bytes of the
-    evidence and of what is added to each table, `counts` a `Tally`, `sha256` the checksum of all sections and of the
-    other fields.
+    `first` is the index of the unit's first record, `input_sha256` the digest of its records, `sections` the sizes in
+    bytes of the evidence and of the rows for each table, `counts` a `Tally`, `sha256` the checksum of all sections and
+    of the other fields.
     """
 
     unit: int
@@ -67,12 +67,12 @@ class UnitHeader:
     sha256: str = ""
 
     def fits(self, unit: Unit) -> bool:
-        """Tell whether this is the result of `unit`."""
+        """Return whether this is the header of `unit`."""
         mine = (self.unit, self.first, self.records, self.input_sha256)
         return mine == (unit.number, unit.records.first, len(unit.records), unit.digest)
 
     def checksum(self, body: hashlib._Hash) -> str:
-        """Return what `sha256` must be after sections with the hash `body`."""
+        """Return the correct value of `sha256` for sections with the hash `body`."""
         return fingerprint([body.hexdigest(), asdict(replace(self, sha256=""))])
 
 
@@ -82,7 +82,7 @@ def number_units(blocks: Iterable[RecordBlock]) -> Iterator[Unit]:
 
 
 def unit_size(device: str, n_records: int | None = None) -> tuple[int, int]:
-    """Return the records and nt of a unit for a device, by name; `n_records` are those that the user asked for."""
+    """Return the records and nt of a unit for a device, given by name; `n_records` is the user's choice."""
     records, bases = UNIT_SIZES[device.partition(":")[0]]
     return n_records or records, bases
 
@@ -90,45 +90,45 @@ def unit_size(device: str, n_records: int | None = None) -> tuple[int, int]:
 def iter_units(records: Iterable[Record], n_records: int, n_bases: int) -> Iterator[Unit]:
     """Cut a stream of records into units: each is closed once it holds `n_records` or `n_bases`.
 
-    Which records a unit holds follows from the input alone. A record is never divided.
+    The records of a unit depend only on the input. A record is never divided.
     """
     return number_units(RecordBlock.of(group) for group in group_records(records, n_records, n_bases))
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a run read: the number of records, a SHA-256 of all of them in order, and whether some input was FASTQ."""
+    """The content of an input: number of records, a SHA-256 of all of them in order, and whether any was FASTQ."""
 
     records: int
     sha256: str
     fastq: bool = False
 
     def named(self) -> dict[str, Any]:
-        """Return what two runs of the same input have in common, by name."""
+        """Return the values that two runs of the same input share, by name."""
         return {"number of records": self.records, "SHA-256 of all records": self.sha256}
 
 
 class ContentDigest:
-    """Adds up the digests of consecutive units to the digest of all their records."""
+    """Combines the digests of consecutive units into the digest of all their records."""
 
     def __init__(self) -> None:
         self._chain, self._records = hashlib.sha256(), 0
 
     def add(self, digest: str, records: int) -> None:
-        """Take the digest of the next unit and its number of records."""
+        """Add the digest of the next unit and its number of records."""
         self._chain.update(bytes.fromhex(digest))
         self._records += records
 
     def content(self, fastq: bool = False) -> Content:
-        """Return what has been added so far."""
+        """Return the content added so far."""
         return Content(self._records, self._chain.hexdigest(), fastq)
 
 
 def write_unit(path: Path, unit: Unit, tables: UnitTables) -> Tally:
-    """Write the evidence of a unit and what it adds to the tables; return its counts.
+    """Write the evidence of a unit and its rows for the tables; return its counts.
 
     Raises:
-        OutputError: the file cannot be written; it is then not there at all.
+        OutputError: the file cannot be written; nothing of it is left.
     """
     sections = (tables.evidence.tobytes(), *tables.sections)
     body = hashlib.sha256()
@@ -145,7 +145,7 @@ def write_unit(path: Path, unit: Unit, tables: UnitTables) -> Tally:
 
 
 def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | None:
-    """Return the counts of a unit that is done, None where its file is absent, damaged or another unit's."""
+    """Return the counts of a finished unit, None if its file is absent, damaged or of another unit."""
     try:
         with path.open("rb") as file:
             header = _read_header(file, n_tables)
@@ -154,16 +154,15 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
             if header.fits(unit) and _copy(file, header, sinks):
                 return tally
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        pass  # whatever a file leads to that no run of ours wrote
+        pass  # a file that is not a unit of ours can raise any of these
     return None
 
 
 def append_units(paths: Iterable[Path], sinks: Sequence[Sink | None], expected: Content) -> None:
-    """Append the sections of consecutive units, from the first: evidence, then the tables, to the sinks that are given.
+    """Append the sections of all units, in order, to the sinks: evidence, then tables; a sink None skips its section.
 
     Raises:
-        OutputError: a file is not there, or is not the one that had been written or checked; or the records of all
-            units are not those that are expected.
+        OutputError: a file is missing or was changed, or the records of all units differ from the expected content.
     """
     n_records, digest = 0, ContentDigest()
     for number, path in enumerate(paths):
@@ -172,7 +171,7 @@ def append_units(paths: Iterable[Path], sinks: Sequence[Sink | None], expected: 
         digest.add(header.input_sha256, header.records)
     if digest.content(expected.fastq) != expected:
         raise OutputError(
-            "the units are not of the input that was read: some are of other records; run it again with --resume, "
+            "some units are of other records than the input that was read; run it again with --resume, "
             "which does these units again"
         )
 
@@ -181,7 +180,7 @@ def _append_unit(path: Path, sinks: Sequence[Sink | None], number: int, first: i
     """Append the sections of unit `number`, whose first record is `first`, to the sinks; return its header.
 
     Raises:
-        OutputError: the file is not there, or is not the one that had been written or checked.
+        OutputError: the file is missing or was changed.
     """
     again = "run it again with --resume, which does this unit again"
     try:
@@ -200,7 +199,7 @@ def _append_unit(path: Path, sinks: Sequence[Sink | None], number: int, first: i
 
 
 def unit_digest(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> str | None:
-    """Return the digest of the records of a whole unit file, None where it is absent, damaged or of another number."""
+    """Return the digest of the records of a unit file, None if it is absent, damaged or of another number."""
     try:
         with path.open("rb") as file:
             header = _read_header(file, n_tables)
@@ -215,14 +214,16 @@ def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
     values = json.loads(file.read(HEADER_BYTES))
     header = UnitHeader(**{**values, "sections": tuple(values["sections"])})
     if len(header.sections) != 1 + n_tables:
-        raise ValueError(f"a unit has {1 + n_tables} sections, got {len(header.sections)}")
+        raise ValueError(f"a unit must have {1 + n_tables} sections, got {len(header.sections)}")
     if header.sections[0] != EVIDENCE.itemsize * header.records:
-        raise ValueError(f"a unit has evidence for each record, got {header.sections[0]} bytes of {header.records}")
+        raise ValueError(
+            f"a unit must have evidence for each of {header.records} records, got {header.sections[0]} bytes"
+        )
     return header
 
 
 def _copy(file: IO[bytes], header: UnitHeader, sinks: Sequence[Sink | None]) -> bool:
-    """Copy the sections to the sinks; return whether they are those that the header describes."""
+    """Copy the sections to the sinks; return whether they match the header."""
     body = hashlib.sha256()
     for size, sink in zip(header.sections, sinks, strict=True):
         while size > 0 and (data := file.read(min(size, _BLOCK_BYTES))):

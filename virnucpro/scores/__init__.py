@@ -1,1 +1,1 @@
-"""What a score means: calibration by length, the decision of a run, the composition of a sample. No torch here."""
+"""Scores: calibration by length, the decision of a run, the composition of a sample. No torch here."""

@@ -1,7 +1,7 @@
-"""What a model's margins are worth: log likelihood ratios by length, their sum over a record, operating points.
+"""Calibration: from margins to log likelihood ratios by length, their pooling over a record, operating points.
 
-A log likelihood ratio is the natural logarithm of P(margin | virus) / P(margin | host). Lengths are in nt; between two
-lengths that were measured everything is linear in their logarithm, beyond the first and the last it is constant.
+A log likelihood ratio is the natural logarithm of P(margin | virus) / P(margin | host). Lengths are in nt. Between two
+measured lengths, values are linear in the logarithm of the length; beyond the first and the last they are constant.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import numpy.typing as npt
 from virnucpro.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
-# The false positive rate, the mean over host classes, that each preset is set to.
+# The false positive rate of each preset, as the mean over host classes.
 PRESETS = {"sensitive": 0.10, "balanced": 0.05, "strict": 0.01}
 
 
 def log_odds(probability: float) -> float:
-    """Return the logarithm of the odds of a probability within 0..1, both excluded."""
+    """Return the log odds of a probability between 0 and 1, both excluded."""
     return math.log(probability) - math.log1p(-probability)
 
 
 def probability(log_ratio: Floats | float, prevalence: float) -> Floats:
-    """Return the probability of virus by Bayes' rule: evidence is a log likelihood ratio, the prior a prevalence."""
+    """Return the probability of virus by Bayes' rule, from a log likelihood ratio and a prevalence as the prior."""
     posterior = np.asarray(log_ratio, dtype=np.float64) + log_odds(prevalence)
-    largest = np.maximum(0.0, posterior)  # with it, neither power overflows
+    largest = np.maximum(0.0, posterior)  # keeps both exponentials from overflowing
     virus, other = np.exp(posterior - largest), np.exp(-largest)
     return np.asarray(virus / (other + virus))
 
 
 @dataclass(frozen=True, slots=True)
 class Knot:
-    """The log likelihood ratio of a chunk of `length` nt is slope * margin + intercept (Platt 1999).
+    """The calibration at one length: log likelihood ratio = slope * margin + intercept (Platt 1999).
 
-    `pooling` is the exponent of `Calibration.pool` for such chunks.
+    `length` is that of a chunk (nt), `pooling` the exponent of `Calibration.pool` for such chunks.
     """
 
     length: int
@@ -49,10 +49,10 @@ class Knot:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What a threshold on the log likelihood ratio does to records of `length` nt: the shares that are called virus.
+    """A threshold on the log likelihood ratio for records of `length` nt, and the shares it calls virus.
 
-    `false_positive_rate` is the mean over host classes; `shuffled` is of windows of virus and hosts, half each, whose
-    dinucleotides were shuffled.
+    `recall` is the share of viruses, `false_positive_rate` that of hosts as the mean over host classes, and `shuffled`
+    that of windows with shuffled dinucleotides, half from viruses and half from hosts.
     """
 
     length: int
@@ -66,8 +66,7 @@ class OperatingPoint:
 class Calibration:
     """How margins become scores and calls.
 
-    `prevalence` is the prior at which scores are stated unless the user gives another; `knots` and each of `presets`
-    ascend in length.
+    `prevalence` is the default prior of scores; `knots` and the points of each preset ascend in length.
     """
 
     prevalence: float
@@ -93,9 +92,9 @@ class Calibration:
 
         `lengths` (C,) are in nt; the chunks of record r begin at `starts[r]`, and every record has at least one.
 
-        It is their mean, weighted by length, times n ** pooling, where n is the effective number of chunks (Kish
-        1965): 1 would add up chunks that err independently, 0 takes their mean as if they all erred alike. The
-        exponent is that of the chunks' mean length, likewise weighted by length.
+        The result is the mean, weighted by length, times n ** pooling, where n is the effective number of chunks (Kish
+        1965). The exponent would be 1 if the errors of chunks were independent, and 0 if they were all equal. It is
+        read at the mean length of the chunks, also weighted by length.
         """
         total, squares = np.add.reduceat(lengths, starts), np.add.reduceat(lengths**2, starts)
         mean = np.add.reduceat(log_ratios * lengths, starts) / total
@@ -104,7 +103,7 @@ class Calibration:
         return np.where(alone, log_ratios[starts], pooled)
 
     def thresholds(self, preset: str) -> list[float]:
-        """Return the least log likelihood ratio of a virus of 0, 1, 2, ... nt; a longer record has the last one."""
+        """Return the minimum log likelihood ratio of a virus of 0, 1, 2, ... nt; longer records use the last value."""
         points = self.presets[preset]
         values: list[float] = _at(np.maximum(np.arange(points[-1].length + 1), 1), points, "log_ratio").tolist()
         return values

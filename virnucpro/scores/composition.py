@@ -1,7 +1,7 @@
-"""What a run consists of, from its own evidence: the share of virus in it, and the false discovery rate at each score.
+"""The composition of a run from its evidence: the share of virus, and the false discovery rate at each score.
 
-Evidence is a log likelihood ratio in steps of 0.01, at most 30 either way: a histogram of it is all that is kept of a
-run, however many records it has.
+Evidence is a log likelihood ratio in steps of 0.01, between -30 and 30. A run keeps only a histogram of it, whose size
+does not depend on the number of records.
 """
 
 from __future__ import annotations
@@ -13,42 +13,36 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.scores.calibration import Floats, probability
-from virnucpro.types import Call
 
 _STEPS = 100  # in a unit of the log likelihood ratio
 _LARGEST = 30 * _STEPS
 
 
 def evidence_steps(log_ratios: Floats) -> npt.NDArray[np.int64]:
-    """Return the evidence of records with these log likelihood ratios (N,) in steps; where it is NaN, 0."""
+    """Return the evidence, in steps, for log likelihood ratios (N,); 0 for NaN."""
     return np.clip(np.rint(np.nan_to_num(log_ratios) * _STEPS), -_LARGEST, _LARGEST).astype(np.int64)
-
-
-def evidence(call: Call) -> int | None:
-    """Return the evidence of a call in steps, None where it has none."""
-    return None if call.log_ratio is None else max(-_LARGEST, min(_LARGEST, round(call.log_ratio * _STEPS)))
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """`prevalence` is the share of virus among the records with a score; `fdr` maps evidence, in steps, to the share
-    of others that is expected among the records with as much evidence or more."""
+    """`prevalence` is the share of virus among the records with a score; `fdr` maps evidence, in steps, to the
+    expected share of others among the records with at least that evidence."""
 
     prevalence: float
     fdr: dict[int, float]
 
     @property
     def rounded_prevalence(self) -> float:
-        """The share of virus as it stands in run.json."""
+        """The share of virus with the digits of run.json."""
         return round(self.prevalence, 6)
 
     @classmethod
     def of(cls, histogram: Mapping[int, int]) -> Composition | None:
-        """Estimate the composition from evidence and how often it was seen; None where none was seen.
+        """Estimate the composition from a histogram of evidence; None if it is empty.
 
-        The prevalence is the one to which the algorithm of Saerens et al. (2002, doi:10.1162/089976602753284446)
-        converges, under which the mean posterior is the prior, with one virus and one other seen besides, so that a
-        few records do not make it 0 or 1. The likelihood is concave, hence found by bisection.
+        The prevalence is the fixed point of Saerens et al. (2002, doi:10.1162/089976602753284446), at which the mean
+        posterior equals the prior. One virus and one other are added, so that a few records never give 0 or 1. The
+        likelihood is concave, so bisection finds it.
         """
         if not histogram:
             return None

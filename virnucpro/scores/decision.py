@@ -1,4 +1,4 @@
-"""What makes a score and a call of the evidence: the prevalence, and a preset or a least score."""
+"""Decision: turn evidence into a score by the prevalence, and into a call by a preset or a minimum score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_PRESET = "balanced"
 
 
 class DescribedModel(Protocol):
-    """What of a model's description a decision follows from."""
+    """The part of a model's description that a decision needs."""
 
     @property
     def name(self) -> str: ...
@@ -28,10 +28,10 @@ class DescribedModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How a run decides. Without a `calibration` there are scores, but no evidence, and `min_score` decides.
+    """How a run decides. Without a `calibration` there are scores but no evidence, and `min_score` decides.
 
-    `min_score` is the least `virus_score` of a virus; where it is None, `preset` decides by evidence and length:
-    `thresholds` are its least log likelihood ratios by length, see `Calibration.thresholds`.
+    `min_score` is the minimum `virus_score` of a virus. If it is None, `preset` decides by evidence and length:
+    `thresholds` are its minimum log likelihood ratios by length, see `Calibration.thresholds`.
     """
 
     calibration: Calibration | None
@@ -48,10 +48,10 @@ class Decision:
         preset: str | None = None,
         min_score: float | None = None,
     ) -> Decision:
-        """Return how to decide with a model, given what the user asked for.
+        """Return the decision for a model and the user's options.
 
         Raises:
-            ConfigError: it is out of range or contradicts itself, or the model is not calibrated.
+            ConfigError: an option is out of range, contradicts another, or needs a calibrated model.
         """
         if prevalence is not None and not 0 < prevalence < 1:
             raise ConfigError(
@@ -62,7 +62,8 @@ class Decision:
             raise ConfigError(f"preset must be {', '.join(PRESETS)}, got {preset!r}", "preset")
         if preset is not None and min_score is not None:
             raise ConfigError(
-                "preset and min_score exclude each other: the one is a least score for each length, the other for all",
+                "preset and min_score exclude each other: a preset sets a minimum for each length, min_score one for "
+                "all lengths; give only one of them",
                 "preset",
                 "min_score",
             )
@@ -81,13 +82,13 @@ class Decision:
         return cls(model.calibration, prevalence or model.calibration.prevalence, preset, min_score, thresholds)
 
     def scores(self, margins: Floats | float) -> Floats:
-        """Return scores (C,): of log likelihood ratios if there is a calibration, else of margins as they are."""
+        """Return scores (C,) from log likelihood ratios, or from margins if there is no calibration."""
         return probability(margins, 0.5 if self.prevalence is None else self.prevalence)
 
     def are_virus(
         self, scores: npt.ArrayLike, log_ratios: npt.ArrayLike, lengths: npt.ArrayLike
     ) -> npt.NDArray[np.bool_]:
-        """Tell which chunks or records of these lengths (N,), nt, are called virus; without a score, NaN, none is."""
+        """Return which chunks or records of these lengths (N,), nt, are called virus; NaN is never virus."""
         if self.min_score is not None:
             return np.asarray(np.asarray(scores) >= self.min_score)
         thresholds = np.array(self.thresholds)

@@ -1,23 +1,7 @@
-"""Bytes and strings: files to records, records to chunks, chunks to frames. Nothing here imports torch."""
+"""Bytes and arrays: files to records, records to chunks, chunks to frames. Nothing here imports torch."""
 
-from virnucpro.seq.chunk import chunk_spans, iter_chunks
-from virnucpro.seq.letters import letters_of
 from virnucpro.seq.pairs import read_pairs
 from virnucpro.seq.reader import read_records
-from virnucpro.seq.screen import Limits, repetition, screened_chunks
-from virnucpro.seq.translate import frames_of, reverse_complement
-from virnucpro.types import Letters
+from virnucpro.seq.screen import Limits
 
-__all__ = [
-    "Letters",
-    "Limits",
-    "chunk_spans",
-    "frames_of",
-    "iter_chunks",
-    "letters_of",
-    "read_pairs",
-    "read_records",
-    "repetition",
-    "reverse_complement",
-    "screened_chunks",
-]
+__all__ = ["Limits", "read_pairs", "read_records"]

@@ -15,11 +15,11 @@ from virnucpro.types import Record
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordBlock:
-    """R consecutive records, each of one part, or all of two: the mates of pairs. P = R or 2 R parts, mate after mate.
+    """R consecutive records, all of one part (single) or all of two (pairs of mates); P = R or 2 R parts in order.
 
-    `names` (P), `descriptions` (P), `sequences` (P, upper case) and `qualities` (P, empty of FASTA) are those of the
-    parts; `pair_ids` (R) are the ids of pairs, None where records are single. `first` is the index of the first
-    record over all inputs; part p was read from `sources[source[p]]`, `source` (P,) int32.
+    `names` (P), `descriptions` (P), `sequences` (P, upper case) and `qualities` (P, empty for FASTA) are those of the
+    parts; `pair_ids` (R) are the ids of pairs, None for single records. `first` is the index of the first record over
+    all inputs; part p was read from `sources[source[p]]`, `source` (P,) int32.
     """
 
     names: Strings
@@ -33,7 +33,7 @@ class RecordBlock:
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> RecordBlock:
-        """Return consecutive records as a block: at least one, all single or all pairs."""
+        """Make a block of consecutive records: at least one, all single or all pairs."""
         parts = [part for record in records for part in record.parts]
         sources = tuple(dict.fromkeys(part.source for part in parts))
         place = {name: number for number, name in enumerate(sources)}
@@ -50,7 +50,7 @@ class RecordBlock:
 
     @classmethod
     def concat(cls, blocks: Sequence[RecordBlock]) -> RecordBlock:
-        """Return blocks that follow each other as one: at least one, all of single records or all of pairs."""
+        """Join consecutive blocks: at least one, all of single records or all of pairs."""
         if len(blocks) == 1:
             return blocks[0]
         sources = tuple(dict.fromkeys(name for block in blocks for name in block.sources))
@@ -78,18 +78,18 @@ class RecordBlock:
 
     @property
     def mates(self) -> int:
-        """How many parts a record has: 1, or 2 of pairs."""
+        """The number of parts of a record: 1, or 2 for pairs."""
         return 1 if self.pair_ids is None else 2
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Nucleotides of each record, of a pair of both mates, (R,)."""
+        """The nucleotides of each record, (R,); a pair counts both mates."""
         lengths: npt.NDArray[np.int64] = self.sequences.lengths.reshape(-1, self.mates).sum(axis=1)
         return lengths
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all that the records say: no two inputs run together, however they were read."""
+        """The SHA-256 of the content of the records, in an encoding that is different for different records."""
         whole = hashlib.sha256(b"%d %d\n" % (self.mates, len(self)))
         for column in (self.names, self.descriptions, self.sequences, self.qualities):
             whole.update(column.lengths.astype("<i8").data)
@@ -108,7 +108,7 @@ class RecordBlock:
         return (self.record(row) for row in range(len(self)))
 
     def slice(self, begin: int, end: int) -> RecordBlock:
-        """Return the records `begin` to `end`, half-open, as a block of their own."""
+        """Return the records `begin` to `end`, half-open, as a block."""
         first, last = begin * self.mates, end * self.mates
         return replace(
             self,
@@ -141,10 +141,10 @@ def _decoded(text: bytes) -> str:
 
 
 def group_records(records: Iterable[Record], n_records: int, n_bases: int) -> Iterator[list[Record]]:
-    """Gather records in groups that can be a block: each is closed once it holds so many records or so many nt.
+    """Group records for blocks; a group is closed once it has `n_records` or `n_bases` nt.
 
-    Which records a group holds follows from the input alone. A record is never divided; single records and pairs are
-    not mixed. An error of `records` comes after the records before it.
+    The groups depend only on the input. A record is never divided; single records and pairs are not mixed. An error of
+    `records` is raised after the records before it are yielded.
     """
     held: list[Record] = []
     bases = 0

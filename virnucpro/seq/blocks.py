@@ -1,4 +1,4 @@
-"""Read input files as blocks of records, or of pairs: without an object a record."""
+"""Read input files as blocks of records or pairs, without an object for each record."""
 
 from __future__ import annotations
 
@@ -22,39 +22,46 @@ BLOCK_BASES = 1 << 21
 
 
 def iter_blocks(
-    source: Source, paired: bool = False, n_records: int = BLOCK_RECORDS, n_bases: int = BLOCK_BASES
+    source: Source,
+    paired: bool = False,
+    n_records: int = BLOCK_RECORDS,
+    n_bases: int = BLOCK_BASES,
+    cut_short: bool = True,
 ) -> Iterator[RecordBlock]:
-    """Yield the records of input files as blocks: each is closed once it holds `n_records` or `n_bases`.
+    """Yield the records of input files as blocks; a block is closed once it has `n_records` or `n_bases`.
 
-    Which records a block holds follows from the input alone; a record is never divided. Of a slow stream a block comes
-    once its records are there.
+    The blocks depend only on the input; a record is never divided. From a slow stream, a block comes as soon as its
+    records have been read.
 
     Args:
         source: the input files; it counts the records of each block before the block is yielded.
-        paired: whether records are pairs, of two files or of one in which mates follow each other.
-        n_records: records, or pairs, of a block.
-        n_bases: nucleotides after which a block is closed; of pairs both mates count.
+        paired: whether records are pairs, from two files or from one in which mates follow each other.
+        n_records: records, or pairs, after which a block is closed.
+        n_bases: nucleotides after which a block is closed; both mates of a pair count.
+        cut_short: whether the last records before a fault are yielded, as a shorter block.
 
     Raises:
-        ConfigError, MissingInputError, InputError: those of `read_records` and `read_pairs`. Records before the fault
-            have been yielded by then, the last of them as a shorter block.
+        ConfigError, MissingInputError, InputError: as `read_records` and `read_pairs`. The blocks before the
+            fault are yielded first.
     """
     parts = _pairs(source.files) if paired else _singles(source.files)
     with closing(parts):
-        for block in cut_blocks(parts, n_records, n_bases):
+        for block in cut_blocks(parts, n_records, n_bases, cut_short):
             source.advance_by(block)
             yield block
-            del block  # not held while the next one is read
+            del block  # free its memory before the next one is read
     source.at_end = True
 
 
-def cut_blocks(parts: Iterable[RecordBlock], n_records: int, n_bases: int) -> Iterator[RecordBlock]:
-    """Cut consecutive records, which come as blocks of any size, into blocks by the rule of `iter_blocks`."""
+def cut_blocks(
+    parts: Iterable[RecordBlock], n_records: int, n_bases: int, cut_short: bool = True
+) -> Iterator[RecordBlock]:
+    """Divide consecutive records, given as blocks of any size, into blocks by the rule of `iter_blocks`."""
     held: list[RecordBlock] = []
     records = bases = 0
     try:
         for part in parts:
-            through = np.cumsum(part.lengths)  # nt of this part through each of its records
+            through = np.cumsum(part.lengths)  # nt of this part up to and including each record
             begin = before = 0
             while begin < len(part):
                 full = int(np.searchsorted(through, before + n_bases - bases)) + 1
@@ -71,7 +78,7 @@ def cut_blocks(parts: Iterable[RecordBlock], n_records: int, n_bases: int) -> It
                     del block
             del part, through
     except VirnucproError:
-        if held:
+        if held and cut_short:
             yield RecordBlock.concat(held)
         raise
     if held:
@@ -144,7 +151,7 @@ def _interleaved(file: SequenceFile) -> Generator[RecordBlock, None, None]:
 
 
 def _in_turn(ones: RecordBlock, twos: RecordBlock) -> RecordBlock:
-    """Return as many records of two files in turn."""
+    """Interleave two blocks of the same number of records."""
     return RecordBlock(
         interleave(ones.names, twos.names),
         interleave(ones.descriptions, twos.descriptions),
@@ -159,10 +166,10 @@ def _in_turn(ones: RecordBlock, twos: RecordBlock) -> RecordBlock:
 def _paired(
     mates: RecordBlock, index: int, fault: Callable[[Record, Record, int], InputError]
 ) -> Iterator[RecordBlock]:
-    """Yield single records as pairs, the first of which is number `index`, up to the first two that are no mates.
+    """Join single records to pairs, the first of which has number `index`, up to the first two that are not mates.
 
     Raises:
-        InputError: there are two that are not, as `fault` says.
+        InputError: two records are not mates; `fault` makes the error.
     """
     ids = pair_ids(mates.names, mates.descriptions)
     n = len(ids)

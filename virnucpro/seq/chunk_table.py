@@ -1,4 +1,4 @@
-"""ChunkTable: the chunks of a block of records as flat arrays, and why some records and chunks are not scored."""
+"""ChunkTable: the chunks of a block of records as flat arrays, with the reasons why some are not scored."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ STATUSES = tuple(Status)
 _CODE = {status: np.uint8(code) for code, status in enumerate(STATUSES)}
 _OK, _EMPTY, _TOO_SHORT = _CODE[Status.OK], _CODE[Status.EMPTY], _CODE[Status.TOO_SHORT]
 _AMBIGUOUS, _REPETITIVE = _CODE[Status.TOO_AMBIGUOUS], _CODE[Status.LOW_COMPLEXITY]
-_SLICE_NT = 1 << 17  # bases looked at together, so that a chromosome takes no arrays of its own length
+_SLICE_NT = 1 << 17  # bases examined together, so that a chromosome needs no arrays of its own length
 
 Codes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkTable:
-    """C chunks of a block of R records, in order, and what is known of records without a chunk.
+    """C chunks of a block of R records, in order, and the statuses of the records.
 
-    All of (C,): `record`, the row of its record in the block; `part`, that of its sequence in `block.sequences`;
-    `index`, from 1 within the record; `start` and `end` in the part, 0-based and half-open, nt; `length`, the letters
-    that are read of it; `status`, an index into `STATUSES`; `detail`, the number that the reason names (nt or a share);
-    `whole`, whether it is a mate that is too short to be cut; `fill`, whether it has letters that are filled or left
-    out when it is read.
+    For each chunk (C,): `record`, the row of its record in the block; `part`, the row of its sequence in
+    `block.sequences`; `index`, from 1 within the record; `start` and `end` in the part, 0-based and half-open, nt;
+    `length`, the number of letters that are read; `status`, an index into `STATUSES`; `detail`, the number in its
+    reason (nt or a share); `whole`, whether it is a mate that is too short to be cut; `fill`, whether some of its
+    letters are filled or left out.
 
-    Of records: `record_status` (R,), ok of those with chunks; `longest` (R,), nt of the longest part; `letters` (R, 4),
-    how many were ambiguous, resolved, gaps and trimmed, see `virnucpro.types.Letters`.
+    For each record: `record_status` (R,), ok if it has chunks; `longest` (R,), nt of the longest part; `letters`
+    (R, 4), the numbers ambiguous, resolved, gaps and trimmed of `virnucpro.types.Letters`.
     """
 
     limits: Limits
@@ -77,7 +77,7 @@ class ChunkTable:
             return f"{detail:.0%} of the pairs of triplets are equal"
         if self.whole[row]:
             return f"the mate has {int(detail)} nt, needs {self.limits.min_length}"
-        return f"{int(detail)} nt without N and homopolymer ends, needs {_least(self.limits)}"
+        return f"{int(detail)} nt without N and homopolymer ends, needs {_min_nt(self.limits)}"
 
     def record_reason(self, row: int) -> str:
         """Return why a record has no chunks, "" if it has."""
@@ -88,10 +88,22 @@ class ChunkTable:
             return "the record has no sequence"
         return f"{self.longest[row]} nt, needs {self.limits.min_length}"
 
+    def outcome(self, row: int) -> tuple[Status, str]:
+        """Return the status and reason of a record before its frames are known.
+
+        It is ok if one of its chunks is; if none is, the first says why.
+        """
+        begin, end = np.searchsorted(self.record, (row, row + 1)).tolist()
+        if begin == end:
+            return STATUSES[self.record_status[row]], self.record_reason(row)
+        if (self.status[begin:end] == _OK).any():
+            return Status.OK, ""
+        return STATUSES[self.status[begin]], self.reason(begin)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pieces:
-    """Parts of sequences that are read in one go: all of (N,), `nt` is how many letters are read."""
+    """Pieces of sequences (see `virnucpro.seq.letters`), all (N,); `nt` is the number of letters that are read."""
 
     part: Ints
     begin: Ints
@@ -100,11 +112,11 @@ class _Pieces:
 
 
 def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
-    """Return every chunk of the records, with its status, `ok` if it can be scored, and the reason if it cannot.
+    """Cut records into chunks with a status: `ok` if the chunk can be scored, else the reason.
 
-    Of a pair each mate is cut by itself, and one that is too short or empty is a chunk of its own; the second mate's
-    chunks follow the first's, counted on. With `limits.pieces`, the chunks are those of the pieces that are long
-    enough, and what is read of them is `read_letters`.
+    Each mate of a pair is cut by itself, and a mate that is too short or empty is one chunk. The second mate's chunks
+    follow the first's and continue their numbers. With `limits.pieces`, only pieces that are long enough are cut, and
+    `read_letters` returns the letters that are read.
 
     Raises:
         ConfigError: `limits.chunk_length` is below 3.
@@ -123,14 +135,14 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
     record_status = np.where(longest < limits.min_length, _TOO_SHORT, _OK)
     record_status[longest == 0] = _EMPTY
 
-    begun = np.repeat(record_status == _OK, mates)  # parts of records that have chunks, (P,)
-    whole, cut = begun & (sizes < limits.min_length), begun & (sizes >= limits.min_length)
+    has_chunks = np.repeat(record_status == _OK, mates)  # whether the record of each part has chunks, (P,)
+    whole, cut = has_chunks & (sizes < limits.min_length), has_chunks & (sizes >= limits.min_length)
     part, start, end, failed = _cut(pieces, sizes, cut, whole, limits)
     status, detail, fill, out = _judge(sequences, ambiguous, part, start, end, limits)
     short, whole = failed[part] & (status == _OK), whole[part]
     status[short] = _TOO_SHORT
     status[whole] = np.where(sizes[part[whole]] == 0, _EMPTY, _TOO_SHORT)
-    nt = np.zeros(len(sizes), np.int64)  # read of the longest piece of each part
+    nt = np.zeros(len(sizes), np.int64)  # letters read from the longest piece of each part
     np.maximum.at(nt, pieces.part, pieces.nt)
     detail[short], detail[whole] = nt[part[short]], sizes[part[whole]]
     fill &= status == _OK
@@ -154,12 +166,12 @@ def cut_chunks(block: RecordBlock, limits: Limits) -> ChunkTable:
 
 
 def read_letters(block: RecordBlock, table: ChunkTable, rows: npt.ArrayLike) -> Strings:
-    """Return the letters that are read of these chunks, in their order.
+    """Return the letters that are read from these chunks, in the order of `rows`.
 
     Args:
         block: the records.
-        table: what `cut_chunks` returned of them.
-        rows: of the table; as many as fit into memory with some 10 bytes a letter.
+        table: the result of `cut_chunks` for them.
+        rows: rows of the table; this needs about 10 bytes of memory per letter.
     """
     index = np.asarray(rows, np.int64)
     letters = _take(block.sequences, table.part[index], table.start[index], table.end[index])
@@ -170,13 +182,13 @@ def _take(sequences: Strings, part: Ints, start: Ints, end: Ints) -> Strings:
     return join_spans(sequences.data, sequences.starts[part] + start, end - start)
 
 
-def _least(limits: Limits) -> int:
-    """Return how many nt of a piece must be read."""
+def _min_nt(limits: Limits) -> int:
+    """Return the minimum number of letters that must be read from a piece."""
     return limits.min_length - min(SLACK_NT, limits.min_length // 5) if limits.pieces else limits.min_length
 
 
 def _count_ambiguous(sequences: Strings) -> Ints:
-    """Return the letters other than A, C, G, T and U of each sequence, (P,)."""
+    """Return the number of letters other than A, C, G, T and U in each sequence, (P,)."""
     counts = np.zeros(len(sequences), np.int64)
     for begin in range(0, len(sequences.data), _SLICE_NT):
         places = begin + ambiguous_places(sequences.data[begin : begin + _SLICE_NT])
@@ -187,7 +199,7 @@ def _count_ambiguous(sequences: Strings) -> Ints:
 
 
 def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_Pieces, Ints]:
-    """Return the pieces of all sequences, those of each in order, and what was done to its letters, (P, 4)."""
+    """Return the pieces of all sequences, in order, and the columns of `letters` of each sequence, (P, 4)."""
     letters = np.zeros((len(sequences), 4), np.int64)
     letters[:, 0] = ambiguous
     everywhere, sizes = np.arange(len(sequences)), sequences.lengths
@@ -196,7 +208,7 @@ def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_
     unclear = may_end_in_homopolymer(sequences) | (ambiguous > 0)
     clean = np.flatnonzero(~unclear)
     found: list[tuple[int, int, int, int]] = []
-    for row in np.flatnonzero(unclear).tolist():  # few: the functions for one sequence look closely
+    for row in np.flatnonzero(unclear).tolist():  # few sequences: use the functions for a single one
         sequence = sequences.data[sequences.starts[row] : sequences.starts[row + 1]].data
         pieces, done = find_pieces(sequence)
         letters[row] = done.ambiguous, done.resolved, done.gaps, done.trimmed
@@ -207,12 +219,12 @@ def _find_pieces(sequences: Strings, ambiguous: Ints, limits: Limits) -> tuple[_
 
 
 def _cut(pieces: _Pieces, sizes: Ints, cut: Bools, whole: Bools, limits: Limits) -> tuple[Ints, Ints, Ints, Bools]:
-    """Return part, start and end of each chunk (C,), and of which parts no piece is long enough (P,).
+    """Return part, start and end of each chunk (C,), and whether no piece of a part is long enough (P,).
 
-    Pieces of parts that are `cut` (P,) are cut if they are long enough. Where none is, the part is cut as it is. Parts
-    in `whole` (P,) are one chunk.
+    Pieces of parts in `cut` (P,) are cut if they are long enough; if none is, the part itself is cut. Parts in `whole`
+    (P,) are one chunk.
     """
-    chosen = cut[pieces.part] & (pieces.nt >= _least(limits))
+    chosen = cut[pieces.part] & (pieces.nt >= _min_nt(limits))
     failed = cut.copy()
     failed[pieces.part[chosen]] = False
     uncut, alone = np.flatnonzero(failed), np.flatnonzero(whole)
@@ -223,14 +235,14 @@ def _cut(pieces: _Pieces, sizes: Ints, cut: Bools, whole: Bools, limits: Limits)
     part = np.concatenate((part[owner], alone))
     start = np.concatenate((begin[owner] + first, np.zeros_like(alone)))
     end = np.concatenate((begin[owner] + last, sizes[alone]))
-    order = np.argsort(part, kind="stable")  # the pieces of a part are in order, and so are the chunks of a piece
+    order = np.argsort(part, kind="stable")  # pieces of a part, and chunks of a piece, are already in order
     return part[order], start[order], end[order], failed
 
 
 def _judge(
     sequences: Strings, ambiguous: Ints, part: Ints, start: Ints, end: Ints, limits: Limits
 ) -> tuple[Codes, npt.NDArray[np.float64], Bools, Ints]:
-    """Return status, detail, whether letters are ambiguous and how many would be left out, each (C,), by letters alone.
+    """Screen chunks by their letters: return status, detail, whether any is ambiguous, how many are left out, all (C,).
 
     `ambiguous` (P,) counts these letters in each sequence.
     """

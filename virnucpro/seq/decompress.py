@@ -1,4 +1,4 @@
-"""Decompress gzip, bzip2, xz and zstd; damage in any of the streams of a file is an error."""
+"""Decompress gzip, bzip2, xz and zstd; damage in any stream of a file is an error."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import IO, Protocol
 from xopen import xopen
 
 _BLOCK_BYTES = 1 << 16
-# How the first frame or stream begins. A shorter file that begins like one is a truncated one.
+# The first bytes of a frame or stream. A file that ends within them is truncated.
 _MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
-_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a zstd frame of other data, which pzstd and others write first
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a skippable zstd frame, which pzstd and others write first
 
 
 def compression_of(head: bytes) -> str:
-    """Return gz, bz2, xz or zst for the first bytes of a file, "plain" for those of anything else."""
+    """Return the compression of a file by its first bytes: gz, bz2, xz, zst or plain."""
     if _SKIPPABLE.match(head):
         return "zst"
     return next((name for name, magic in _MAGIC.items() if head and magic.startswith(head[: len(magic)])), "plain")
@@ -27,8 +27,8 @@ def compression_of(head: bytes) -> str:
 class Decompressed(io.RawIOBase):
     """The content of a compressed file; a fault in it is an OSError.
 
-    xopen takes the fastest decoder that is installed, and each has an error class of its own with no common
-    base but Exception: hence the broad catch, around that one call.
+    xopen uses the fastest installed decoder. Each has its own error class, with no common base but Exception, so that
+    one call has a broad catch.
     """
 
     def __init__(self, raw: IO[bytes], compression: str) -> None:
@@ -60,7 +60,7 @@ class _Readable(Protocol):
 
 
 class _Decoder(Protocol):
-    """What `bz2.BZ2Decompressor` and `lzma.LZMADecompressor` have in common: it decodes one stream."""
+    """A decoder of one stream: the common interface of `bz2.BZ2Decompressor` and `lzma.LZMADecompressor`."""
 
     @property
     def eof(self) -> bool: ...
@@ -79,15 +79,15 @@ def _decoder(raw: IO[bytes], compression: str) -> _Readable:
         return _Streams(raw, bz2.BZ2Decompressor, 0)
     if compression == "xz":
         return _Streams(raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4)
-    # threads=0: no helper process or thread; a thread speeds up FASTQ.gz only, which is fast enough without.
+    # threads=0: no helper process or thread; it would speed up only FASTQ.gz, which is fast enough.
     return xopen(raw, "rb", threads=0, format=compression)
 
 
 class _Streams:
     """The content of bzip2 or xz streams that lie end to end.
 
-    Python's own file objects end in silence where a stream after the first cannot be decoded. Between and after xz
-    streams there may be zeros, as many as a multiple of `padding` bytes; 0 allows none.
+    Python's own file objects end without an error if a stream after the first cannot be decoded. Zeros may follow an xz
+    stream, their number a multiple of `padding` bytes; 0 allows none.
     """
 
     def __init__(self, raw: IO[bytes], new_decoder: Callable[[], _Decoder], padding: int) -> None:
@@ -120,8 +120,8 @@ class _Streams:
                 break
             data = self._raw.read(_BLOCK_BYTES)
         if self._padding and zeros % self._padding:
-            raise EOFError(f"{zeros} zero bytes after a stream, which is no multiple of {self._padding}")
+            raise EOFError(f"{zeros} zero bytes after a stream, not a multiple of {self._padding}")
         return data
 
     def close(self) -> None:
-        """Do nothing: whoever opened the file closes it."""
+        """Do nothing; the caller that opened the file closes it."""

@@ -1,7 +1,7 @@
-"""Parse FASTA and FASTQ one entry at a time, as bytes: what arrays do not read, and what an entry's fault is.
+"""Parse FASTA and FASTQ one entry at a time, as bytes, and find the faults of entries.
 
-A header comes back as it was, whatever its encoding. Reading goes on after an entry that is no record, so that
-`virnucpro check` finds all of them by the rules of `predict`.
+This serves entries that `virnucpro.seq.entry_table` does not parse. Headers keep their bytes, whatever their encoding.
+Reading continues after a faulty entry, so that `virnucpro check` finds all faults by the rules of `predict`.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import reprlib
 from collections.abc import Iterator
 from itertools import chain, islice
 
-LONG_BYTES = 1 << 20  # of a record of which no copy is made without need
+LONG_BYTES = 1 << 20  # longer records are not copied without need
 
 _short = reprlib.Repr()
 _short.maxstring = 80
 
-# What lies between one header and the next: number of its first line from 1; header without its mark, None where there
-# is none; sequence as it stands in the file, lines joined; why it is no record, "" if it is one; quality, of FASTQ.
+# An entry, from one header to the next: number of its first line, from 1; header without its mark, None if it has none;
+# sequence as in the file, lines joined; its fault, "" if it has none; quality, for FASTQ.
 Entry = tuple[int, bytes | None, bytes, str, bytes]
 
 
 def lines_of(held: bytes, stream: io.BufferedReader) -> Iterator[bytes]:
-    """Return the lines of bytes that have been read already and of the stream behind them; no line is held here."""
+    """Yield the lines of bytes that were already read and of the rest of the stream, without keeping a line here."""
     return chain((text if text.endswith(b"\n") else text + stream.readline() for text in io.BytesIO(held)), stream)
 
 
 def fasta_entry(lines: Iterator[bytes], number: int) -> tuple[Entry, bytes, int]:
-    """Read the entry whose header is the next line; return it, the next header (b"" at the end) and that line's number.
+    """Read an entry; return it, the next header (b"" at the end) and the number of the next header's line.
 
-    Of a sequence of hundreds of megabytes, also in one line, there are two copies at most. `number` is that of the
-    first line.
+    The next line must be its header, and `number` is the number of that line. At most two copies of the sequence exist,
+    because it may have hundreds of megabytes.
     """
     begin, header, following = number, next(lines), b""
     sequence = bytearray()
@@ -57,7 +57,7 @@ def _strip_end(sequence: bytearray) -> None:
 
 
 def fastq_entries(stream: Iterator[bytes], line: int, header: bytes = b"") -> Iterator[Entry]:
-    """Yield the entries of four lines each; after a fault, go on at the next line that may begin one.
+    """Yield entries of four lines each; after a fault, continue at the next line that may begin an entry.
 
     `line` is the number of the next line and `header` that of the record before it.
     """
@@ -90,7 +90,7 @@ def fastq_entries(stream: Iterator[bytes], line: int, header: bytes = b"") -> It
 
 
 def _fastq_fault(lines: list[bytes]) -> str:
-    """Return why four lines, or fewer at the end of the file, are no record; "" if they are one."""
+    """Return the fault of four lines, or fewer at the end of the file, as a record; "" if they have none."""
     header, sequence, plus, quality = lines if len(lines) == 4 else (*lines, b"", b"", b"")[:4]
     if not header.startswith(b"@"):
         return f"expected '@' to begin a record, found {chr(header[0])!a}; a file holds either FASTA or FASTQ"
@@ -99,18 +99,18 @@ def _fastq_fault(lines: list[bytes]) -> str:
         return f"expected '+' on its third line, {found}; a record has four lines, none of them wrapped"
     if len(sequence) != len(quality) and len(sequence.rstrip()) != len(quality.rstrip()):
         found = f"{len(sequence.rstrip())} bases but {len(quality.rstrip())} qualities"
-        return f"{found}; make or fetch the file again"
+        return f"{found}; create or download the file again"
     if not quality:
-        return "no bases and no line of qualities, the file ends; make or fetch the file again"
+        return "no bases and no line of qualities, the file ends; create or download the file again"
     return ""
 
 
 def _may_begin(lines: list[bytes]) -> bool:
-    """Tell a header from qualities that begin with '@': what follows these is a header or nothing."""
+    """Return whether lines that begin with '@' begin an entry; after a line of qualities comes a header or nothing."""
     return lines[0].startswith(b"@") and len(lines) > 1 and not lines[1].startswith(b"@")
 
 
 def named(header: bytes | None) -> str:
-    """Return how messages name a record: its id, shortened if it is long."""
+    """Return the name of a record for messages: its id, shortened if it is long."""
     words = (header or b"").split(None, 1) or [b""]
     return f"record {_short.repr(words[0].decode('utf-8', 'surrogateescape'))}"

@@ -1,7 +1,7 @@
-"""Parse FASTA and FASTQ by arrays: some thousands of entries of a stream at a time.
+"""Parse FASTA and FASTQ by array operations, some thousands of entries of a stream at a time.
 
-What arrays do not read goes through `virnucpro.seq.entry`, one entry at a time, from that place on: FASTQ that is not
-four lines a record, and records that are longer than `LONG_BYTES`. Both ways give the same entries.
+FASTQ that does not have four lines per record, and records longer than `LONG_BYTES`, are parsed by
+`virnucpro.seq.entry` instead, one entry at a time. Both give the same entries.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ Flags = npt.NDArray[np.bool_]
 _NEWLINE, _CR, _BLANK, _TAB = b"\n\r \t"
 _FASTQ_MARKS = b"@+"
 _LOWEST_QUALITY, _HIGHEST_QUALITY = b"!~"
-# So many bytes are read at a time. At first few, so that the first records come soon and `SequenceFile.position` is
-# not far ahead of them; then up to 1/32 of what has been read.
+# The number of bytes to read at a time. It is small at first, so that the first records come soon and
+# `SequenceFile.position` is not far ahead of them, and grows to 1/32 of what has been read.
 _FIRST_READ, _LARGEST_READ, _SHARE_BITS = 1 << 14, 1 << 20, 5
-_TRIM_ROUNDS = 3  # CR and two blanks at the ends of all lines are taken away by arrays, longer runs line by line
+_TRIM_ROUNDS = (
+    3  # white space at line ends to remove by arrays (CR and two blanks); longer runs are removed line by line
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EntryTable:
-    """N consecutive entries that are records.
+    """N consecutive entries without a fault.
 
-    `lines` (N,) are the numbers of their first lines, from 1. `headers` (N) are without mark and white space at the
-    end, `sequences` (N) as in the file without line ends, `upper` (N) the same in upper case, `qualities` (N) as long
-    as the sequences, empty of FASTA.
+    `lines` (N,) are the numbers of their first lines, from 1. `headers` (N) have no mark and no white space at the end;
+    `sequences` (N) are as in the file, without line ends; `upper` (N) are the same in upper case; `qualities` (N) are
+    as long as the sequences, empty for FASTA.
     """
 
     lines: Ints
@@ -61,14 +63,14 @@ class EntryTable:
         return EntryTable(self.lines[begin:end], *(column.slice(begin, end) for column in columns))
 
     def titles(self) -> tuple[Strings, Strings]:
-        """Return names and descriptions: the headers up to the first white space, and what follows it."""
+        """Return names and descriptions: the headers up to the first white space, and the rest."""
         data, begins, ends = self.headers.data, self.headers.starts[:-1].copy(), self.headers.starts[1:]
         blank = _is_space(data)
         places = np.append(np.flatnonzero(blank), len(data))
         name_ends = np.minimum(places[np.searchsorted(places, begins)], ends)
         following = np.minimum(name_ends + 1, ends)
         blank = np.append(blank, False)
-        # White space before the name, or more than one between name and description, is rare.
+        # White space before the name, or several between name and description, are rare.
         for row in np.flatnonzero((blank[begins] & (begins < ends)) | (blank[following] & (following < ends))).tolist():
             header = self.headers[row]
             begins[row] += len(header) - len(header.lstrip())
@@ -82,9 +84,9 @@ def fasta_tables(stream: io.BufferedReader, line: int, letters: bytes) -> Iterat
     """Yield the entries of a stream whose next line, number `line`, is a header.
 
     Args:
-        stream: FASTA; of a slow stream entries come as soon as it has given them.
+        stream: FASTA; entries of a slow stream come as soon as they are read.
         line: the number of the next line.
-        letters: what sequences may consist of; entries with others come as tuples.
+        letters: the letters that sequences may have; entries with other letters come as tuples.
     """
     held: list[bytes] = []
     for more in _reads(stream):
@@ -129,24 +131,24 @@ def fastq_tables(stream: io.BufferedReader, line: int, letters: bytes) -> Iterat
             line, header = line + 4 * len(table), table.headers[len(table) - 1]
             yield from _divided(table, faulty)
         wanted = 4 - _count_lines(held[0], 4)
-        if not wanted:  # what is left begins with something else than a record of four lines
+        if not wanted:  # the rest does not begin with a record of four lines
             break
     rest = b"".join(held)
     held.clear()
     yield from fastq_entries(lines_of(rest, stream), line, header)
 
 
-def _count_lines(text: bytes, most: int) -> int:
-    """Return how many line ends there are, counted up to `most`."""
+def _count_lines(text: bytes, maximum: int) -> int:
+    """Return the number of line ends, or `maximum` if there are more."""
     place = -1
-    for number in range(most):
+    for number in range(maximum):
         if (place := text.find(b"\n", place + 1)) < 0:
             return number
-    return most
+    return maximum
 
 
 def _reads(stream: io.BufferedReader) -> Iterator[bytes]:
-    """Yield what a stream gives, without waiting for more than it has."""
+    """Yield the content of a stream as it comes, without waiting to fill a buffer."""
     size = 0
     while more := stream.read1(min(max(size >> _SHARE_BITS, _FIRST_READ), _LARGEST_READ)):
         size += len(more)
@@ -171,9 +173,9 @@ def _fasta_table(text: bytes, line: int, letters: bytes) -> Iterator[EntryTable 
 
 
 def _fastq_table(text: bytes, line: int, letters: bytes) -> tuple[EntryTable, Flags, int]:
-    """Return the entries that FASTQ begins with, which of them are no records, and how many bytes they take.
+    """Return the first entries of FASTQ, which of them are faulty, and their size in bytes.
 
-    They end before the first whose marks or lengths are not those of a record of four lines.
+    They end before the first entry whose marks or lengths are not those of a record of four lines.
     """
     data = np.frombuffer(text, np.uint8)
     newlines = np.flatnonzero(data == _NEWLINE)
@@ -195,7 +197,7 @@ def _fastq_table(text: bytes, line: int, letters: bytes) -> tuple[EntryTable, Fl
 def _checked(
     lines: Ints, headers: Strings, sequences: Strings, qualities: Strings, letters: bytes
 ) -> tuple[EntryTable, Flags]:
-    """Return a table of entries and which of them are no records, by the rules of `SequenceFile.record`."""
+    """Return a table of entries, and which of them are faulty by the rules of `SequenceFile.record`."""
     upper = sequences.data.tobytes().translate(_upper_case(letters))
     table = EntryTable(lines, headers, sequences, Strings(np.frombuffer(upper, np.uint8), sequences.starts), qualities)
     faulty = np.zeros(len(table), np.bool_)
@@ -211,12 +213,12 @@ def _checked(
 
 @cache
 def _upper_case(letters: bytes) -> bytes:
-    """Return a table for `bytes.translate`: these letters in upper case, 0 for all others."""
+    """Return a table for `bytes.translate` that maps these letters to upper case and all others to 0."""
     return bytes(byte if byte in letters else 0 for byte in range(256)).upper()
 
 
 def _divided(table: EntryTable, faulty: Flags) -> Iterator[EntryTable | Entry]:
-    """Yield the entries in their order: runs of records as tables, those that are none as tuples."""
+    """Yield the entries in order: runs of good entries as tables, faulty ones as tuples."""
     begin = 0
     for row in [*np.flatnonzero(faulty).tolist(), len(table)]:
         if begin < row:
@@ -227,17 +229,17 @@ def _divided(table: EntryTable, faulty: Flags) -> Iterator[EntryTable | Entry]:
 
 
 def _rows(strings: Strings, places: Flags) -> Ints:
-    """Return which strings the marked places of their `data` belong to."""
+    """Return the rows of the strings that have marked positions in their `data`."""
     return np.searchsorted(strings.starts, np.flatnonzero(places), "right") - 1
 
 
 def _is_space(data: Bytes) -> Flags:
-    """Tell what `bytes.strip` takes away: blank, tab, LF, VT, FF and CR."""
+    """Return which bytes are white space as in `bytes.strip`: blank, tab, LF, VT, FF and CR."""
     return np.asarray((data == _BLANK) | (data - _TAB <= _CR - _TAB))
 
 
 def _trimmed(data: Bytes, begins: Ints, ends: Ints) -> Ints:
-    """Return where lines end without white space at their ends."""
+    """Return the ends of lines without trailing white space."""
     ends = ends.copy()
     rows = np.flatnonzero(begins < ends)
     for _ in range(_TRIM_ROUNDS):

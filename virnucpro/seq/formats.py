@@ -1,10 +1,10 @@
-"""Recognise files of other formats that are given in place of FASTA or FASTQ, and say how to convert them."""
+"""Recognise files of other formats that are given instead of FASTA or FASTQ, and say how to convert them."""
 
 from __future__ import annotations
 
 import re
 
-HEAD_BYTES = 512  # of a file are enough to recognise it; a tar archive has its mark at 257
+HEAD_BYTES = 512  # enough bytes to recognise a file; the mark of a tar archive is at 257
 
 _SRA_TOOLS = "`fasterq-dump FILE` (SRA Toolkit)"
 _SAMTOOLS = "`samtools fastq FILE > reads.fq`"
@@ -16,8 +16,8 @@ _ALIGNED = "`seqret FILE aligned.fa` (EMBOSS)"
 _TABLE = "if it has a column of sequences, `seqkit tab2fx FILE > reads.fa` makes FASTA of ids and sequences"
 
 _CELL = rb"[^\x00-\x1f]+"
-# How the file begins, as a regular expression in which CELL is a cell of a table; what it is; how to make FASTA or
-# FASTQ of it. The first that fits counts.
+# The beginning of a file as a regular expression, in which CELL is a cell of a table; its format; how to convert it to
+# FASTA or FASTQ. The first match counts.
 _SIGNATURES = [
     # Sequences and alignments, binary
     (rb"BAM\x01", "BAM (alignments)", _SAMTOOLS),
@@ -86,7 +86,7 @@ _COLOURS = "these are colours (CSFASTA of SOLiD), no bases: map them with a colo
 
 
 def recognise(head: bytes) -> tuple[str, str] | None:
-    """Return what a file with these first bytes is, and how to make FASTA or FASTQ of it; None if it is not known.
+    """Return the format of a file with these first bytes and how to convert it; None if it is unknown.
 
     >>> recognise(b"CLUSTAL W (1.83) multiple sequence alignment")
     ('a Clustal alignment', '`seqret FILE aligned.fa` (EMBOSS)')
@@ -95,7 +95,7 @@ def recognise(head: bytes) -> tuple[str, str] | None:
 
 
 def no_sequence(text: bytes) -> str:
-    """Return what an entry is that has a foreign character in its sequence, and what to do; "" if it is not known.
+    """Return what the text of an entry with a foreign character is, and what to do; "" if it is unknown.
 
     >>> no_sequence(b"40 40 38 2")
     'these are qualities (a .qual file): give the FASTA that it belongs to'

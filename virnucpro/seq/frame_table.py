@@ -1,8 +1,9 @@
 """FrameTable: the kept reading frames of many chunks as flat arrays.
 
-C chunks are scanned together, as one text in which each is padded to a multiple of 3. A codon begins at every place of
-this text. The codons are sorted by place modulo 3 and translated twice: as they stand, and as codons of the other
-strand, last first. This gives 6 K residues, in which each frame of each chunk is one span that ends with a break.
+C chunks are scanned together, as one text in which each is padded to a multiple of 3. A codon begins at every position
+of this text. The codons are sorted by position modulo 3 and translated twice: as they are, and in reverse order as
+codons of the other strand. This gives 6 K residues, in which each frame of each chunk is one span that ends with a
+break.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _OTHER_STRAND = bytes(
     for codon in range(256)
 )
 _LETTER = ord("A")  # `*` and PAD, which end a run, sort before the letters
-COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 _BLOCK_NT = 1 << 17  # bases scanned at a time: the working set (about 20 bytes a base) stays in the cache
 
 
@@ -37,8 +38,8 @@ _BLOCK_NT = 1 << 17  # bases scanned at a time: the working set (about 20 bytes 
 class FrameTable:
     """F kept frames of chunks, chunk after chunk, each chunk's in the order F1 F2 F3 R1 R2 R3.
 
-    `chunk` (F,) is the row of the chunk, `column` (F,) the place of the frame in that order, 0 to 5. `proteins` (F) are
-    the residues that the rule keeps. Frame f is read beside row `nucleotide[f]`, (F,), of `nucleotides` (S): one a
+    `chunk` (F,) is the row of the chunk, `column` (F,) the index of the frame in that order, 0 to 5. `proteins` (F) are
+    the residues that the rule keeps. Frame f goes with row `nucleotide[f]`, (F,), of `nucleotides` (S): one for each
     frame, or with `rule.nucleotide` "longest" one for all frames of a chunk.
     """
 
@@ -58,16 +59,20 @@ class FrameTable:
 
     @property
     def offset(self) -> npt.NDArray[np.int8]:
-        """Where each frame begins on its strand, 0, 1 or 2 nt from the 5' end, (F,)."""
+        """The start of each frame on its strand, 0, 1 or 2 nt from the 5' end, (F,)."""
         return (self.column % 3).astype(np.int8)
+
+    def own_nucleotides(self) -> Strings:
+        """Return the nucleotides beside each frame, (F)."""
+        return self.nucleotides.take(self.nucleotide)
 
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """The longest run of residues without a stop of each frame, the leftmost on its own strand if several.
+    """The longest stop-free run of residues of each frame; of several, the leftmost on its own strand.
 
-    `residues` holds those of all frames; the run of a frame begins at `starts` and has `lengths` residues, both (C, 6)
-    in the order F1 F2 F3 R1 R2 R3.
+    `residues` holds the residues of all frames; the run of a frame begins at `starts` and has `lengths` residues, both
+    (C, 6) in the order F1 F2 F3 R1 R2 R3.
     """
 
     residues: npt.NDArray[np.uint8]
@@ -79,23 +84,34 @@ class _Runs:
         return gather(self.residues, self.starts[kept], self.lengths[kept])
 
 
+def reverse_complement(sequence: bytes) -> bytes:
+    """Return the other strand, 5' to 3'; only A, C, G and T are complemented, other letters stay as they are.
+
+    Args:
+        sequence: upper-case nt.
+
+    >>> reverse_complement(b"AACGTN")
+    b'NACGTT'
+    """
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
 def find_frames(letters: Strings, rule: FrameRule) -> FrameTable:
     """Return the kept frames of chunks.
 
     `stop_free` is the rule of the published VirNucPro (Li et al. 2025, bbaf224) with its quirks: a codon
     not made only of A, C, G and T (U is not T) is left out of the protein; a frame is kept when its protein
-    has at least one residue and no stop; its nucleotides are the strand from the offset on, 3 nt a residue and,
-    where the strand goes on, one base more.
+    has at least one residue and no stop; its nucleotides are the strand from the offset, 3 nt per residue and, if the
+    strand is longer, one base more.
 
-    `longest_segments` reads U as T and an ambiguous codon as X. Of each frame it takes the longest run of
-    residues without a stop (the leftmost on its own strand), and of these six the `rule.segments` longest
-    with at least `rule.min_aa` residues and `rule.min_share` of the longest, equal lengths by the order of
-    their bytes, so that a chunk and its reverse complement choose the same; the longest is kept however
-    short. The nucleotides are the whole strand from the offset on; with `rule.nucleotide` "longest", those of the
-    frame first in this order.
+    `longest_segments` reads U as T and an ambiguous codon as X. It takes the longest stop-free run of residues of each
+    frame (the leftmost on its own strand). Of these six it keeps the `rule.segments` longest with at least
+    `rule.min_aa` residues and `rule.min_share` of the longest; the longest is always kept. Runs of equal length are
+    ordered by their bytes, so that a chunk and its reverse complement give the same choice. The nucleotides are the
+    whole strand from the offset; with `rule.nucleotide` "longest", those of the first frame in this order.
 
     Args:
-        letters: upper-case chunks (C) of any lengths, as they are read.
+        letters: upper-case chunks (C) of any lengths.
         rule: which frames are kept.
 
     >>> table = find_frames(Strings.of([b"ATGGCATAG", b"GATTACA"]), FrameRule("longest_segments", 1, 1))
@@ -145,8 +161,8 @@ def _stop_free(letters: Strings, rule: FrameRule) -> FrameTable:
 def _longest_segments(letters: Strings, rule: FrameRule) -> FrameTable:
     letters = Strings(translate(letters.data, U_AS_T), letters.starts)
     runs = _longest_runs(letters)
-    least = np.maximum(rule.min_aa, rule.min_share * runs.lengths.max(axis=1, keepdims=True, initial=0))
-    wanted = np.clip((runs.lengths >= least).sum(axis=1), 1, rule.segments)  # (C,)
+    minimum = np.maximum(rule.min_aa, rule.min_share * runs.lengths.max(axis=1, keepdims=True, initial=0))
+    wanted = np.clip((runs.lengths >= minimum).sum(axis=1), 1, rule.segments)  # (C,)
     ranks = _ranks(runs, wanted)
     kept = (ranks < wanted[:, None]) & (runs.lengths > 0)
     chunk, column = np.nonzero(kept)
@@ -159,13 +175,13 @@ def _longest_segments(letters: Strings, rule: FrameRule) -> FrameTable:
     return FrameTable(chunk, column.astype(np.int8), runs.take(kept), nucleotides, nucleotide)
 
 
-def _on_strands(letters: Strings, chunk: Ints, column: Ints, most: Ints) -> Strings:
-    """Return the nucleotides (S) of chunks read in a frame, `most` nt of each or what there is, all (S,)."""
+def _on_strands(letters: Strings, chunk: Ints, column: Ints, max_nt: Ints) -> Strings:
+    """Return the nucleotides (S) of chunks from the start of a frame, at most `max_nt` each; arguments are (S,)."""
     size = len(letters.data)
-    both = np.concatenate((letters.data, translate(letters.data, COMPLEMENT)[::-1]))
+    both = np.concatenate((letters.data, translate(letters.data, _COMPLEMENT)[::-1]))
     begins = np.where(column < 3, letters.starts[chunk], 2 * size - letters.starts[chunk + 1])
     offset = column % 3
-    return join_spans(both, begins + offset, np.minimum(letters.lengths[chunk] - offset, most))
+    return join_spans(both, begins + offset, np.minimum(letters.lengths[chunk] - offset, max_nt))
 
 
 def _longest_runs(letters: Strings) -> _Runs:
@@ -184,14 +200,14 @@ def _longest_runs(letters: Strings) -> _Runs:
     span = len(residues)
     breaks = np.append(np.flatnonzero(residues < _LETTER), span)
     run_starts = np.concatenate(([0], breaks[:-1] + 1))
-    # One number orders runs by length, then from right to left, and gives both back.
+    # One number encodes length and position of a run and sorts by length, then from right to left.
     keys = (breaks - run_starts) * span + (span - 1 - run_starts)
     offsets = np.arange(3)[:, None] * (span // 6)
     forward, backward = offsets + (ends - widths) // 3, span + 1 - offsets - ends // 3  # (3, C): begins
     in_order = np.concatenate((forward.ravel(), backward.ravel()[::-1]))
     best = np.maximum.reduceat(keys, np.searchsorted(breaks, in_order)) if len(letters) else keys[:0]
     forward, backward = best[: forward.size].reshape(3, -1), best[forward.size :][::-1].reshape(3, -1)
-    # On the other strand, offset o is the column of codons at places (length - o) % 3.
+    # On the other strand, offset o is the column of codons at positions (length - o) % 3.
     turned = (letters.lengths[:, None] - np.arange(3)) % 3  # (C, 3)
     keys = np.concatenate((forward.T, np.take_along_axis(backward.T, turned, axis=1)), axis=1)
     lengths, from_right = np.divmod(keys, span)  # (C, 6)
@@ -199,9 +215,9 @@ def _longest_runs(letters: Strings) -> _Runs:
 
 
 def _ranks(runs: _Runs, wanted: Ints) -> Ints:
-    """Return the rank of each run (C, 6) in its chunk, the longest 0, equal lengths by their bytes, then by column.
+    """Return the rank of each run (C, 6) in its chunk: the longest has 0, ties are ordered by bytes, then by column.
 
-    Bytes are compared only where the first run, or the last of the first `wanted` (C,), depends on them.
+    Bytes are compared only if they decide which run is first, or which are the first `wanted` (C,).
     """
     order = np.argsort(-runs.lengths, axis=1, kind="stable")  # (C, 6)
     ranked = np.take_along_axis(runs.lengths, order, axis=1)
@@ -210,7 +226,7 @@ def _ranks(runs: _Runs, wanted: Ints) -> Ints:
     tied = (ranked[:, 0] == ranked[:, 1]) | ((last == following) & (wanted < 6))
     rows = np.flatnonzero(tied & (ranked[:, 0] > 0))
     sizes = np.frexp(ranked[rows, 0])[1]
-    for size in np.unique(sizes):  # chunks of similar lengths together: short runs are filled up to the longest
+    for size in np.unique(sizes):  # chunks of similar lengths together, because runs are padded to the longest
         some = rows[sizes == size]
         order[some] = _by_bytes(runs, some)
     ranks = np.empty_like(order)
@@ -219,7 +235,7 @@ def _ranks(runs: _Runs, wanted: Ints) -> Ints:
 
 
 def _by_bytes(runs: _Runs, rows: Ints) -> Ints:
-    """Return the columns of these chunks' runs in order, (rows, 6)."""
+    """Return the columns of the runs of these chunks, sorted by bytes, (rows, 6)."""
     lengths = runs.lengths[rows]
     longest = int(lengths.max())
     filled = np.zeros((len(rows) * 6, longest), np.uint8)  # no residue is 0

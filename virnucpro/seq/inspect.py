@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from virnucpro.errors import InputError
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.chunk_table import cut_chunks
 from virnucpro.seq.entry import Entry, named
-from virnucpro.seq.letters import letters_of
 from virnucpro.seq.pairs import Head
 from virnucpro.seq.reader import SequenceFile
-from virnucpro.seq.screen import Limits, screened_chunks
+from virnucpro.seq.screen import Limits
 from virnucpro.types import Record, Status
 
 # Ids that later ones are compared with, by 64-bit hashes: a set of so many takes 1.5 GB.
 _MOST_IDS = 1 << 24
+BLOCK_RECORDS, BLOCK_BASES = 1024, 1 << 20  # that are looked at together
 
 
 @dataclass(slots=True)
@@ -33,15 +35,24 @@ class Inspection:
     def faults(self) -> Iterator[InputError]:
         """Yield everything that would stop `predict`, in the order of the file."""
         entries = self.file.entries()
+        held: list[tuple[Entry, Record]] = []
+        bases = 0
         while True:
             try:
                 entry = next(entries)
-                self._look_at(entry, self.file.record(entry))
+                held.append((entry, record := self.file.record(entry)))
             except InputError as fault:
                 self.errors += 1
                 yield fault  # a fault of the whole file has ended `entries`
             except StopIteration:
-                return
+                break
+            else:
+                bases += len(record.sequence)
+            if len(held) >= BLOCK_RECORDS or bases >= BLOCK_BASES:
+                self._look_at(held)
+                held, bases = [], 0
+        if held:
+            self._look_at(held)
 
     def remarks(self) -> list[str]:
         """Return, once the faults are through, what is worth knowing about records that can be read."""
@@ -55,7 +66,20 @@ class Inspection:
         found = f"{file.path}: {file.format}, {file.compression}; records: {self.records}; nt: {self.bases}"
         return f"{found}; errors: {self.errors}; warnings: {len(self.remarks())}"
 
-    def _look_at(self, entry: Entry, record: Record) -> None:
+    def _look_at(self, held: list[tuple[Entry, Record]]) -> None:
+        chunks = cut_chunks(RecordBlock.of([record for _, record in held]), self.limits)
+        ambiguous, _, _, trimmed = chunks.letters.T.tolist()
+        for row, (entry, record) in enumerate(held):
+            self._look_at_record(entry, record)
+            if ambiguous[row]:
+                self._remark(entry, "has N or other ambiguous letters")
+            if trimmed[row]:
+                self._remark(entry, "has a homopolymer at an end, which is left out")
+            status, reason = chunks.outcome(row)
+            if status is not Status.OK:
+                self._remark(entry, f"will have no score, {status}: {reason}", str(status))
+
+    def _look_at_record(self, entry: Entry, record: Record) -> None:
         self.records += 1
         self.bases += len(record.sequence)
         self.head.add(record)
@@ -72,19 +96,6 @@ class Inspection:
             self._remark(entry, "has U, which is read as T")
         if b"-" in record.sequence or b"." in record.sequence:
             self._remark(entry, "has gaps, which are read as unknown bases")
-        letters = letters_of(record, self.limits.pieces)
-        if letters.ambiguous:
-            self._remark(entry, "has N or other ambiguous letters")
-        if letters.trimmed:
-            self._remark(entry, "has a homopolymer at an end, which is left out")
-        # As in `predict`, a record has a score if one chunk has; if none has, the first tells why.
-        first: tuple[Status, str] | None = None
-        for _, status, reason in screened_chunks(record, self.limits):
-            if status is Status.OK:
-                return
-            first = first or (status, reason)
-        if first:
-            self._remark(entry, f"will have no score, {first[0]}: {first[1]}", str(first[0]))
 
     def _remark(self, entry: Entry, text: str, kind: str = "") -> None:
         n, first = self._remarks.get(kind or text, (0, ""))

@@ -1,10 +1,10 @@
-"""Letters and ends that real reads have and genomes have not: N, other ambiguous letters, homopolymer ends.
+"""Clean the letters of records: N, other ambiguous letters, and homopolymer ends, which real reads have.
 
-A *piece* is a part of a record that is read in one go. A record is cut at every run of `GAP_NT` or more ambiguous
-letters. Homopolymers and ambiguous letters are trimmed from the ends of each piece, such as the poly-G tail that
-two-colour instruments write past the end of a fragment. Within a piece, the whole codons of a run of ambiguous letters
-are left out, so that reading frames continue behind it. Each ambiguous letter that remains is filled with one of the
-bases that it may be. All of it follows from the sequence alone; a sequence and its reverse complement give the same.
+A record is cut into *pieces* at every run of `GAP_NT` or more ambiguous letters. Homopolymers and ambiguous letters are
+trimmed from the ends of each piece, such as the poly-G tail that two-colour instruments write past the end of a
+fragment. Within a piece, the whole codons of a run of ambiguous letters are left out, so that reading frames continue
+after it. Each remaining ambiguous letter is filled with one of the bases that it may stand for. The result depends only
+on the sequence, and is the same for a sequence and its reverse complement.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.seq.strings import U_AS_T, Bytes, Ints, Strings, borders, translate
-from virnucpro.types import Letters, Record
+from virnucpro.types import Letters
 
 Bools = npt.NDArray[np.bool_]
 
-# So many ambiguous letters in a row cut a record: the gap of a scaffold, whose length in codons is not known. A shorter
-# run stands for as many bases as it has letters, as where a read or a consensus was masked.
+# A run of this many ambiguous letters cuts a record: it is the gap of a scaffold, of unknown length. A shorter run is
+# assumed to have the right length, as in a masked read or consensus.
 GAP_NT = 50
-# The end of a piece is a homopolymer if its base makes at least this score: 1 for each letter of the base, -3 for each
-# other base. It goes on until the score has fallen by more than 6, and ends where it was best.
+# The end of a piece is a homopolymer if it reaches at least this score: 1 for each letter of its base, -3 for each
+# other base. It extends until the score has fallen by more than 6, and ends at the best score.
 HOMOPOLYMER_SCORE = 8
 _OTHER_BASE, _LARGEST_FALL = 3, 6
-_CONTEXT_NT = 4  # letters on either side that the choice of a base follows from
-# Trimming may take bases that belong to the sequence: a piece may be so much shorter than a record must be.
+_CONTEXT_NT = 4  # letters on either side that determine the choice of a base
+# Trimming may remove bases of the sequence itself, so a piece may be this much shorter than the minimum of a record.
 SLACK_NT = 15
 
 _KNOWN = b"ACGTU"
@@ -35,18 +35,18 @@ _AMBIGUOUS_FLAG = bytes(letter not in _KNOWN for letter in range(256))
 _GAP = re.compile(rb"[^ACGTU]{%d,}" % GAP_NT)
 _AMBIGUOUS = re.compile(rb"[^ACGTU]*")
 _CODONS = re.compile(rb"[^ACGTU]{3,}")
-# Letters of one base, of other bases, or ambiguous ones, which change no score.
+# Runs of one base, of other bases, or of ambiguous letters, which do not change the score.
 _RUNS = {
     base: re.compile(rb"([%b]+)|([%b]+)|[^ACGTU]+" % (letters, bytes(set(_KNOWN) - set(letters))))
     for base, letters in ((b"A", b"A"), (b"C", b"C"), (b"G", b"G"), (b"T", b"TU"))
 }
 _BLOCK_NT = 1 << 20
 _GLANCE_NT = 16
-_END_NT = 1 << 10  # looked at first for a homopolymer at an end
-_LOOK_NT = 24  # at either end, to tell where there is none
+_END_NT = 1 << 10  # examined first for a homopolymer at an end
+_LOOK_NT = 24  # examined at either end to rule a homopolymer out
 _ACGT = np.frombuffer(b"ACGT", np.uint8)[:, None]
 
-# Each letter as a set of bases, one bit each, A 1, C 2, G 4, T 8: what is no IUPAC code may be any of them.
+# Each letter as a set of bases, one bit each: A 1, C 2, G 4, T 8. A letter that is not an IUPAC code may be any base.
 _IUPAC = {
     "A": "A", "C": "C", "G": "G", "T": "T", "U": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC",
     "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG",
@@ -55,7 +55,7 @@ _SETS = np.full(256, 15, np.uint8)
 _SETS[[ord(letter) for letter in _IUPAC]] = [sum(1 << "ACGT".index(b) for b in bases) for bases in _IUPAC.values()]
 _COMPLEMENT = np.array([int(f"{bases:04b}"[::-1], 2) for bases in range(16)], np.uint8)
 _SIZE = np.array([bases.bit_count() for bases in range(16)])
-_CHOICES = np.zeros((16, 4), np.uint8)  # the bases of a set, as sets of one
+_CHOICES = np.zeros((16, 4), np.uint8)  # the bases of each set, as sets of one base
 for _set in range(16):
     _members = [1 << bit for bit in range(4) if _set >> bit & 1]
     _CHOICES[_set, : len(_members)] = _members
@@ -63,22 +63,15 @@ _BASE = np.zeros(16, np.uint8)
 _BASE[[1, 2, 4, 8]] = list(b"ACGT")
 
 
-def letters_of(record: Record, pieces: bool = True) -> Letters:
-    """Return what is done to the letters of a record or of both mates; without `pieces` they are counted alone."""
-    if not pieces:
-        return Letters(sum(count_ambiguous(part.sequence) for part in record.parts))
-    return sum((find_pieces(part.sequence)[1] for part in record.parts), Letters())
-
-
 def count_ambiguous(sequence: bytes | memoryview, begin: int = 0, end: int | None = None) -> int:
     """Return the number of letters other than A, C, G, T and U in sequence[begin:end]."""
     end = len(sequence) if end is None else end
-    starts = range(begin, end, _BLOCK_NT)  # a chromosome is not copied whole
+    starts = range(begin, end, _BLOCK_NT)  # in blocks, so that a chromosome is not copied whole
     return sum(len(bytes(sequence[start : min(start + _BLOCK_NT, end)]).translate(None, _KNOWN)) for start in starts)
 
 
 def find_pieces(sequence: bytes | memoryview) -> tuple[list[tuple[int, int]], Letters]:
-    """Return the pieces of an upper-case sequence as (start, end), 0-based and half-open, and what was done to it.
+    """Return the pieces of an upper-case sequence as (start, end), 0-based and half-open, and its counts.
 
     >>> find_pieces(b"NNGATTACANNTTGCAACCCGGGGGGGGGGGG")[0]
     [(2, 20)]
@@ -102,7 +95,7 @@ def find_pieces(sequence: bytes | memoryview) -> tuple[list[tuple[int, int]], Le
 
 
 def _trim(sequence: bytes | memoryview, begin: int, end: int) -> tuple[int, int, int]:
-    """Take ambiguous letters and homopolymers from both ends; return what is left and the nt of homopolymer."""
+    """Trim ambiguous letters and homopolymers from both ends; return begin, end and the nt of homopolymer."""
     trimmed = 0
     while begin < end:
         first = _AMBIGUOUS.match(sequence, begin, end).end()  # type: ignore[union-attr]
@@ -118,7 +111,7 @@ def _trim(sequence: bytes | memoryview, begin: int, end: int) -> tuple[int, int,
 
 
 def _homopolymer(sequence: bytes | memoryview, begin: int, end: int, backwards: bool = False) -> int:
-    """Return the length of the homopolymer that sequence[begin:end] begins with, or read backwards begins with."""
+    """Return the length of the homopolymer at the beginning, or `backwards` at the end, of sequence[begin:end]."""
 
     def take(size: int) -> bytes:
         if backwards:
@@ -128,7 +121,7 @@ def _homopolymer(sequence: bytes | memoryview, begin: int, end: int, backwards: 
     start, longest = take(_GLANCE_NT), 0
     for base, runs in _RUNS.items():
         if start.count(base) + (start.count(b"U") if base == b"T" else 0) < HOMOPOLYMER_SCORE:
-            continue  # within the largest fall, at most two other letters stand before or among so many
+            continue  # a homopolymer has at most two other letters before or among this many
         size = _END_NT
         letters = take(size)
         while not (scored := _score(runs, letters))[1] and len(letters) == size:
@@ -154,29 +147,20 @@ def _score(runs: re.Pattern[bytes], letters: bytes) -> tuple[int, bool]:
 
 
 def count_read(sequence: bytes | memoryview, begin: int, end: int) -> int:
-    """Return how many letters `resolve` would return of a piece."""
+    """Return how many letters `resolve_rows` would return of a piece."""
     if not count_ambiguous(sequence, begin, end):
         return end - begin
     runs = (run.end() - run.start() for run in _CODONS.finditer(sequence, begin, end))
     return end - begin - sum(nt - nt % 3 for nt in runs)
 
 
-def resolve(letters: bytes) -> bytes:
-    """Return a part of a piece as `resolve_rows` does.
-
-    >>> resolve(b"GATTNCARGGA")
-    b'GATTTCAAGGA'
-    """
-    return resolve_rows(Strings.of([letters]), np.array([True]))[0]
-
-
 def resolve_rows(letters: Strings, wanted: Bools) -> Strings:
-    """Return parts of pieces (N) in A, C, G, T and U alone, those that are `wanted` (N,); the others as they are.
+    """Return parts of pieces (N) with only A, C, G, T and U if they are `wanted` (N,), and others unchanged.
 
-    Of a run of ambiguous letters the whole codons are left out, and what is left of it is read as N. Each letter that
-    remains is filled with one of the bases that it may stand for, chosen by a hash of the `_CONTEXT_NT` letters on
-    either side. They are read on the strand on which the neighbourhood, going outwards, sorts first, so that the
-    reverse complement of a sequence is filled with the complements of its bases.
+    The whole codons of a run of ambiguous letters are left out, and its rest is read as N. Each remaining ambiguous
+    letter is filled with one of the bases that it may stand for, chosen by a hash of the `_CONTEXT_NT` letters on
+    either side. The hash reads them on the strand on which the neighbourhood, from the inside out, sorts first, so that
+    the reverse complement of a sequence is filled with the complements of its bases.
 
     >>> resolve_rows(Strings.of([b"GATTNCARGGA", b"GATTANNNNCA", b"NNN"]), np.array([True, True, False])).tolist()
     [b'GATTTCAAGGA', b'GATTAACA', b'NNN']
@@ -201,34 +185,34 @@ def resolve_rows(letters: Strings, wanted: Bools) -> Strings:
 
 
 def left_out(places: Ints, rows: Ints) -> Ints:
-    """Return the rows of those of the ambiguous letters that `resolve_rows` leaves out; see `find_ambiguous`."""
+    """Return the rows of the ambiguous letters that `resolve_rows` leaves out; see `find_ambiguous`."""
     size, number = _runs(places, rows)
     return rows[(size >= 3) & (number >= size % 3)]
 
 
 def find_ambiguous(letters: Strings) -> tuple[Ints, Ints]:
-    """Return the places in `letters.data` of letters other than A, C, G, T, U, and the rows they are in, both (P,)."""
+    """Return the positions in `letters.data` of letters other than A, C, G, T, U, and their rows, both (P,)."""
     places = ambiguous_places(letters.data)
     return places, np.searchsorted(letters.starts, places, side="right") - 1
 
 
 def ambiguous_places(data: Bytes) -> Ints:
-    """Return the places of letters other than A, C, G, T and U, (P,)."""
+    """Return the positions of letters other than A, C, G, T and U, (P,)."""
     return np.flatnonzero(translate(data, _AMBIGUOUS_FLAG))
 
 
 def _runs(places: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """Return, for each of these places (P,), the length of the run of letters it is in and its number there from 0."""
+    """Return for each of these positions (P,) the length of its run and its index in the run."""
     first = np.flatnonzero((np.diff(places, prepend=-2) != 1) | (np.diff(rows, prepend=-1) != 0))
     sizes = np.diff(np.append(first, len(places)))
     return np.repeat(sizes, sizes), np.arange(len(places)) - np.repeat(first, sizes)
 
 
 def _choose(data: Bytes, places: Ints, begins: Ints, ends: Ints) -> Bytes:
-    """Return a base, as a set of one, for each of these places (P,) of strings from `begins` to `ends` (P,)."""
+    """Return a base, as a set of one, for each position (P,) in strings from `begins` to `ends` (P,)."""
 
     def around(distance: int, of: Ints) -> tuple[Bytes, Bytes]:
-        """Return the letters, as sets, at a distance before and after, the latter complemented; 0 beyond the ends."""
+        """Return the letters at a distance before and after, as sets, the latter complemented; 0 beyond the ends."""
         before, after = places[of] - distance, places[of] + distance
         left = np.where(before >= begins[of], _SETS[data[np.maximum(before, 0)]], 0)
         right = np.where(after < ends[of], _COMPLEMENT[_SETS[data[np.minimum(after, len(data) - 1)]]], 0)
@@ -254,10 +238,10 @@ def _choose(data: Bytes, places: Ints, begins: Ints, ends: Ints) -> Bytes:
 
 
 def may_end_in_homopolymer(sequences: Strings) -> Bools:
-    """Tell of which sequences (N,) an end may be a homopolymer, if there is no ambiguous letter in them.
+    """Return which sequences (N,), if they have no ambiguous letters, may end in a homopolymer.
 
-    It is one where the score of a base over the first `_LOOK_NT` letters reaches `HOMOPOLYMER_SCORE`, or has not fallen
-    by more than `_LARGEST_FALL` at the last of them. About one random sequence in 5 000 is such.
+    They are those in which the score of a base over the first `_LOOK_NT` letters reaches `HOMOPOLYMER_SCORE`, or has
+    not fallen by more than `_LARGEST_FALL` at the last letter: about one random sequence in 5 000.
     """
     found = np.zeros(len(sequences), np.bool_)
     if not len(sequences.data):

@@ -1,4 +1,4 @@
-"""Read pairs from two files, one mate in each, or from one file in which the mates follow each other."""
+"""Read pairs from two files with one mate each, or from one file in which mates follow each other."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from virnucpro.seq.reader import AnyPath, SequenceFile, as_path, read_records
 from virnucpro.seq.strings import Bytes, Ints, Strings, borders, gather
 from virnucpro.types import Record
 
-# How Illumina software begins the rest of a header, for example "1:N:0:ATCACG": the mate, and whether it was filtered.
+# The beginning of a description by Illumina software, such as "1:N:0:ATCACG": the mate, and whether it was filtered.
 _MATE = re.compile(r"([12]):[YN]:")
-# What stands at the end of the ids of mates besides "/1" and "/2": `fastq-dump -I` and others write these.
+# Marks at the end of the ids of mates; `fastq-dump -I` and others write those besides "/1" and "/2".
 _MARKS = (".", "_")
 _SLASH = ord("/")
-# Mates are looked for among so many records of a file, and of so many files; longer records (nt) are none.
+# The number of records per file, and of files, among which mates are searched; longer records (nt) are not mates.
 _HEAD_RECORDS = 200
 _HEAD_FILES = 32
 _LONGEST_MATE = 1000
 
 
 def read_pairs(first: AnyPath, second: AnyPath | None = None) -> Iterator[Record]:
-    """Yield pairs as records with two mates: the n-th records of two files, or each two records of one.
+    """Yield pairs as records with two mates: the n-th records of two files, or each two records of one file.
 
-    Mates have the same id, but for "/1", ".1" or "_1" at the end of the first one's and "/2", ".2" or "_2" of the
-    second's; the pair's id is without them.
+    Mates have the same id except for "/1", ".1" or "_1" at the end of the first and "/2", ".2" or "_2" at the end of
+    the second; the pair's id has no such mark.
 
     Args:
         first: the file of reads 1 or, without `second`, a file of interleaved pairs; `-` is standard input.
@@ -40,8 +40,7 @@ def read_pairs(first: AnyPath, second: AnyPath | None = None) -> Iterator[Record
 
     Raises:
         ConfigError: both files are the same one.
-        InputError: the names of two mates differ, a file ends before the other or within a pair, besides what
-            `read_records` raises.
+        InputError: the names of two mates differ, a file ends before the other or within a pair, or as `read_records`.
     """
     if second is None:
         return _interleaved(first)
@@ -53,7 +52,7 @@ def refuse_same(first: AnyPath, second: AnyPath) -> None:
     """Check that the files of two mates are not the same one.
 
     Raises:
-        ConfigError: they are.
+        ConfigError: they are the same.
     """
     if as_path(first) == as_path(second):
         raise ConfigError(
@@ -84,39 +83,39 @@ def _interleaved(source: AnyPath) -> Iterator[Record]:
 
 
 def ends_before(path: str, index: int, left: Record) -> InputError:
-    """Return the error of a file that has `index` records where the other goes on with `left`."""
+    """Return the error for a file that ends after `index` records while the other continues with `left`."""
     return InputError(
-        f"{path} ends after {index} records, but {left.source} goes on with {_shown(left)}; "
-        "give the two files of one run, both whole"
+        f"{path} ends after {index} records, but {left.source} continues with {_shown(left)}; "
+        "give the two complete files of one run"
     )
 
 
 def out_of_step(one: Record, two: Record, index: int) -> InputError:
-    """Return the error of two records number `index` of two files that are no mates."""
+    """Return the error for records number `index` of two files that are not mates."""
     return InputError(
-        f"{one.source} and {two.source} are not in step: pair {index + 1} is {_shown(one)} and "
-        f"{_shown(two)}; sort both alike, read 1 in the first file and read 2 in the second"
+        f"{one.source} and {two.source} do not match: pair {index + 1} is {_shown(one)} and "
+        f"{_shown(two)}; sort both files in the same order, read 1 in the first and read 2 in the second"
     )
 
 
 def ends_within(one: Record, index: int) -> InputError:
-    """Return the error of a file that ends with the first record of pair number `index`."""
+    """Return the error for a file that ends with the first record of pair number `index`."""
     return InputError(
-        f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give all of "
-        "the file, or leave out --interleaved"
+        f"{one.source} ends within a pair: {_shown(one)}, record {2 * index + 1}, has no mate; give the "
+        "complete file, or leave out --interleaved"
     )
 
 
 def not_interleaved(one: Record, two: Record, index: int) -> InputError:
-    """Return the error of two records that follow each other, as pair number `index`, and are no mates."""
+    """Return the error for successive records, pair number `index`, that are not mates."""
     return InputError(
         f"{one.source} does not hold interleaved pairs: records {2 * index + 1} and {2 * index + 2} are "
-        f"{_shown(one)} and {_shown(two)}; each read 1 must stand before its read 2"
+        f"{_shown(one)} and {_shown(two)}; each read 1 must be followed by its read 2"
     )
 
 
 def pair_name(one: Record, two: Record) -> str | None:
-    """Return the id that two mates have in common, None if they are no mates by their names."""
+    """Return the common id of two mates, None if their names are not those of mates."""
     said = [match and match[1] for match in (_MATE.match(mate.description) for mate in (one, two))]
     if said[0] == "2" or said[1] == "1":
         return None
@@ -126,7 +125,7 @@ def pair_name(one: Record, two: Record) -> str | None:
 
 
 def _marked_name(one: Record, two: Record) -> str | None:
-    """Return the id without the marks of mates that stand at its end."""
+    """Return the common id without the marks of mates at its end, None if there are no such marks."""
     for mark in _MARKS:
         if one.id.endswith(f"{mark}1") and two.id == f"{one.id[:-1]}2":
             return one.id[:-2]
@@ -134,7 +133,7 @@ def _marked_name(one: Record, two: Record) -> str | None:
 
 
 def pair_ids(names: Strings, descriptions: Strings) -> Strings:
-    """Return what `pair_name` gives of 2 R mates in turn: R ids, or those up to the first two that are no mates."""
+    """Return the `pair_name` of 2 R mates in turn: R ids, or fewer if two records are not mates."""
     one, middle, two = names.starts[:-1:2], names.starts[1::2], names.starts[2::2]
     first, second = names.lengths[::2], names.lengths[1::2]
     mark, digit = _before(names, middle, first, 2), _before(names, middle, first, 1)
@@ -154,13 +153,13 @@ def pair_ids(names: Strings, descriptions: Strings) -> Strings:
 
 
 def _before(names: Strings, ends: Ints, lengths: Ints, distance: int) -> Bytes:
-    """Return the byte at a distance before the end of each name, 0 where the name is shorter."""
+    """Return the byte at a distance before the end of each name, 0 if the name is shorter."""
     data = np.append(names.data, np.uint8(0))
     return np.where(lengths >= distance, data[np.maximum(ends - distance, 0)], np.uint8(0))
 
 
 def _said_mates(descriptions: Strings) -> Bytes:
-    """Return the number that `_MATE` finds in each description, as a digit; 0 where it finds none."""
+    """Return the number of the mate that `_MATE` finds in each description, as a digit; 0 without a match."""
     data, begins = np.append(descriptions.data, np.zeros(4, np.uint8)), descriptions.starts[:-1]
     digit, colon, filtered, end = (data[begins + place] for place in range(4))
     colons = (descriptions.lengths >= 4) & (colon == ord(":")) & (end == ord(":"))
@@ -168,14 +167,14 @@ def _said_mates(descriptions: Strings) -> Bytes:
 
 
 class Head:
-    """The first records of an input, none of them where they are too long to be mates."""
+    """The first records of an input, or none if they are too long to be mates."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.closed = False
 
     def add(self, record: Record) -> None:
-        """Take a record until there are enough."""
+        """Add a record, unless there are enough."""
         if self.closed:
             return
         if len(record.sequence) > _LONGEST_MATE:
@@ -186,7 +185,7 @@ class Head:
             self.closed = len(self.records) == _HEAD_RECORDS
 
     def interleaved(self) -> str:
-        """Return a hint that the mates of pairs follow each other here; "" if they do not."""
+        """Return a hint that the input is interleaved pairs, "" if it is not."""
         pairs = list(zip(self.records[::2], self.records[1::2], strict=False))
         if len(self.records) % 2 or not _are_mates(pairs):
             return ""
@@ -197,7 +196,7 @@ class Head:
 
 
 def hints(heads: Sequence[Head]) -> Iterator[str]:
-    """Yield hints that the records of several inputs, which were given as single ones, are pairs."""
+    """Yield hints that inputs given as single records are pairs."""
     for head in heads:
         if hint := head.interleaved():
             yield hint
@@ -212,12 +211,15 @@ def hints(heads: Sequence[Head]) -> Iterator[str]:
 
 
 def heads_of(files: Sequence[SequenceFile]) -> list[Head]:
-    """Return the first records of those files that can be read again."""
+    """Return the first records of the files that can be read again."""
     heads = []
     for file in files[:_HEAD_FILES]:
         if os.path.isfile(file.path):
             heads.append(head := Head())
-            with suppress(InputError), closing(read_records(file.path)) as records:  # reading will report what is wrong
+            with (
+                suppress(InputError),
+                closing(read_records(file.path)) as records,
+            ):  # the main reader will report the error
                 for record in records:
                     head.add(record)
                     if head.closed:
@@ -225,21 +227,8 @@ def heads_of(files: Sequence[SequenceFile]) -> list[Head]:
     return heads
 
 
-def watched(records: Iterator[Record], say: Callable[[str], object]) -> Iterator[Record]:
-    """Yield records of a stream; `say` hints once that they are interleaved pairs."""
-    head = Head()
-    for record in records:
-        head.add(record)
-        yield record
-        if head.closed:
-            break
-    if hint := head.interleaved():
-        say(hint)
-    yield from records
-
-
 def watched_blocks(blocks: Iterator[RecordBlock], say: Callable[[str], object]) -> Iterator[RecordBlock]:
-    """Yield blocks of single records of a stream; `say` hints once that they are interleaved pairs."""
+    """Yield the blocks of single records of a stream; call `say` with a hint if they are interleaved pairs."""
     head = Head()
     for block in blocks:
         for record in takewhile(lambda _: not head.closed, block.records()):
@@ -253,7 +242,7 @@ def watched_blocks(blocks: Iterator[RecordBlock], say: Callable[[str], object]) 
 
 
 def _are_mates(pairs: Sequence[tuple[Record, Record]]) -> bool:
-    """Tell whether these are pairs without doubt: contigs of two samples may have the same names by chance."""
+    """Return whether these are certainly pairs; contigs of two samples may have the same names by chance."""
     names = [pair_name(one, two) for one, two in pairs]
     if not pairs or None in names or all(one.sequence == two.sequence for one, two in pairs):
         return False
@@ -269,7 +258,7 @@ def _are_mates(pairs: Sequence[tuple[Record, Record]]) -> bool:
 
 
 def _name_their_mates(one: Record, two: Record) -> bool:
-    """Return whether both headers say which mate they are."""
+    """Return whether both headers name their mate."""
     if one.id.endswith("/1") and two.id.endswith("/2"):
         return True
     return all(_MATE.match(mate.description) for mate in (one, two))

@@ -1,7 +1,7 @@
-"""Read records from FASTA and FASTQ files, plain or compressed, whatever their names say.
+"""Read records from FASTA and FASTQ files, plain or compressed, whatever their names.
 
-Here files are opened, decompressed and recognised; `virnucpro.seq.entry_table` parses them by arrays, and what arrays
-do not read `virnucpro.seq.entry`.
+This module opens, decompresses and recognises files; `virnucpro.seq.entry_table` parses them by arrays, and
+`virnucpro.seq.entry` parses what arrays cannot.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _LETTERS: dict[Kind, bytes] = {
     "protein": b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-.*",
 }
 _QUALITIES = bytes(range(33, 127))
-# Where a character that is no code may come from, and what to do about it.
+# Characters that are not codes: where they may come from, and what to do.
 _REMEDIES = {
-    b"EFIJLOPQZefijlopqz": "DNA has no such letter: if these are proteins, `virnucpro embed` takes them",
+    b"EFIJLOPQZefijlopqz": "DNA has no such letter: if these are proteins, use `virnucpro embed`",
     b"@+": "a file holds either FASTA or FASTQ: divide it",
     b" \t0123456789": "remove numbers and blanks from the sequence",
-    b"\r": "convert line ends of CR alone to LF",
+    b"\r": "convert CR line ends to LF",
 }
 
 
 class SequenceFile:
     """An input file, `-` for standard input.
 
-    `compression` (plain, gz, bz2, xz, zst) and `format` (FASTA, FASTQ, empty, unknown) are those of the content,
-    and known once the first of `entries` has been asked for.
+    `compression` (plain, gz, bz2, xz, zst) and `format` (FASTA, FASTQ, empty, unknown) are found from the content when
+    the first of `entries` is read.
     """
 
     def __init__(self, path: AnyPath, kind: Kind = "nucleotide") -> None:
@@ -61,12 +61,12 @@ class SequenceFile:
 
     @property
     def size(self) -> int | None:
-        """Bytes of a regular file, None of anything else."""
+        """The bytes of a regular file, None for anything else."""
         return os.path.getsize(self.path) if os.path.isfile(self.path) else None
 
     @property
     def pipe(self) -> object:
-        """What tells standard input or a named pipe from others, None of a file that can be read again."""
+        """The identity of standard input or a named pipe, None for a file that can be read again."""
         if self.path == "-":
             return self.path
         with suppress(OSError):
@@ -76,11 +76,11 @@ class SequenceFile:
 
     @property
     def position(self) -> int:
-        """How many bytes of a regular file have been read, before they are decompressed."""
+        """The bytes of a regular file that have been read, before decompression."""
         return self._position()
 
     def entries(self) -> Iterator[Entry]:
-        """Yield all entries, one at a time; errors are those of `tables`."""
+        """Yield all entries, one at a time; raises as `tables`."""
         for found in self.tables():
             if isinstance(found, EntryTable):
                 yield from found.entries()
@@ -88,11 +88,11 @@ class SequenceFile:
                 yield found
 
     def tables(self) -> Iterator[EntryTable | Entry]:
-        """Yield all entries: those that are records some hundreds at a time, others one at a time.
+        """Yield all entries: records in tables of some hundreds, faulty entries one at a time.
 
         Raises:
             MissingInputError: the file does not exist.
-            InputError: it cannot be opened, is damaged from here on, or is neither FASTA nor FASTQ.
+            InputError: it cannot be opened, the rest is damaged, or it is neither FASTA nor FASTQ.
         """
         found: EntryTable | Entry | None = None
         try:
@@ -106,20 +106,20 @@ class SequenceFile:
         except OSError as error:
             last = found.entry(len(found) - 1) if isinstance(found, EntryTable) else found
             after = f"after line {last[0]}, {named(last[1])}" if last else "before the first record"
-            advice = "check that the file is whole and that you may read it"
+            advice = "check that the file is complete and that you may read it"
             raise InputError(f"{self.path}: {error.strerror or error} ({after}); {advice}") from error
 
     def record(self, entry: Entry, index: int = 0) -> Record:
         """Return an entry as a record, its sequence upper-case.
 
         Raises:
-            InputError: it is none; the error names file, line and record.
+            InputError: the entry is faulty; the error names file, line and record.
         """
         line, header, sequence, fault, quality = entry
         if header is None:
             raise InputError(f"{self.path}: line {line}: {fault}")
-        if ord("\r") in header:  # what follows it may be sequence
-            fault = "a CR in its header; convert line ends of CR alone to LF"
+        if ord("\r") in header:  # the rest of the line may be sequence
+            fault = "a CR in its header; convert CR line ends to LF"
         if not fault and (foreign := sequence.translate(None, self._letters)[:1]):
             remedy = no_sequence(sequence) or next(
                 (text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it"
@@ -127,8 +127,8 @@ class SequenceFile:
             fault = f"{chr(foreign[0])!a} at position {sequence.index(foreign) + 1} of its sequence; {remedy}"
         if not fault and (foreign := quality.translate(None, _QUALITIES)[:1]):
             fault = (
-                f"{chr(foreign[0])!a} at position {quality.index(foreign) + 1} of its qualities, which are printable "
-                "ASCII ('!' to '~'); make or fetch the file again"
+                f"{chr(foreign[0])!a} at position {quality.index(foreign) + 1} of its qualities, which must be "
+                "printable ASCII ('!' to '~'); create or download the file again"
             )
         if fault:
             raise InputError(f"{self.path}: line {line}: {named(header)}: {fault}")
@@ -140,7 +140,7 @@ class SequenceFile:
 
     @contextmanager
     def _open(self) -> Iterator[io.BufferedReader]:
-        """Open the file, which need not be seekable, and decompress it if its content says so."""
+        """Open the file, which need not be seekable, and decompress it if its content is compressed."""
         with open(0 if self.path == "-" else self.path, "rb", closefd=self.path != "-") as raw:
             self._position = raw.tell
             try:
@@ -148,13 +148,13 @@ class SequenceFile:
                     yield raw
                 else:
                     yield from self._open_other(raw)
-            finally:  # a block of the records before a fault is counted after it
+            finally:  # the position is needed after a fault, too, for the block of the records before it
                 end = self.size or 0
                 self._position = lambda: end
 
     def _open_other(self, raw: io.BufferedReader) -> Iterator[io.BufferedReader]:
-        """Yield the content of a file that does not begin with a record: it may be compressed."""
-        head = raw.read(HEAD_BYTES)  # a pipe may give its first bytes one by one
+        """Yield the content of a file that does not begin with a record, decompressed if necessary."""
+        head = raw.read(HEAD_BYTES)  # a buffered read, because a pipe may give its first bytes one by one
         whole: io.BufferedReader = io.BufferedReader(_Joined(head, raw), _BUFFER_BYTES)
         self.compression = compression_of(head)
         if self.compression == "plain":
@@ -165,7 +165,7 @@ class SequenceFile:
                 yield stream
 
     def _parse(self, stream: io.BufferedReader) -> Iterator[EntryTable | Entry]:
-        """Yield the entries of a stream in the format that its first character names."""
+        """Yield the entries of a stream in the format given by its first character."""
         line = 1
         if stream.peek(1).startswith(_BYTE_ORDER_MARK[:1]) and (mark := stream.read(3)) != _BYTE_ORDER_MARK:
             raise self._unknown(line, mark, stream)
@@ -183,7 +183,7 @@ class SequenceFile:
             raise self._unknown(line, b"", stream)
 
     def _fastq(self, stream: io.BufferedReader, line: int) -> Iterator[EntryTable | Entry]:
-        """Yield the entries of a stream that begins with '@', as SAM does."""
+        """Yield the entries of a stream that begins with '@'; raise if it is SAM."""
         tables = fastq_tables(stream, line, self._letters)
         for first in tables:
             if isinstance(first, tuple) and first[3] and (found := recognise(b"@" + (first[1] or b""))):
@@ -203,7 +203,7 @@ class SequenceFile:
 
 
 class _Joined(io.RawIOBase):
-    """A stream of which the first bytes have been read."""
+    """A stream whose first bytes have already been read."""
 
     def __init__(self, head: bytes, rest: io.BufferedReader) -> None:
         self._head, self._rest = head, rest
@@ -223,7 +223,7 @@ def as_path(given: AnyPath) -> str:
     """Return a path as text.
 
     Raises:
-        InputError: it is no path, or one that no file can have.
+        InputError: it is not a path, or not a valid one.
     """
     try:
         path = os.fsdecode(given)
@@ -231,27 +231,27 @@ def as_path(given: AnyPath) -> str:
     except (TypeError, UnicodeError) as error:
         raise InputError(f"an input must be a path (text, bytes or a path object), got {given!a}") from error
     if "\0" in path:
-        raise InputError(f"{path!a} is no path: it has a NUL character; check how it was made")
+        raise InputError(f"{path!a} is not a path: it has a NUL character; check how it was made")
     return path
 
 
 def read_records(sources: AnyPath | Iterable[AnyPath], kind: Kind = "nucleotide") -> Generator[Record, None, None]:
-    """Yield every record of a file or of several, in order, one at a time in memory.
+    """Yield every record of one or several files, in order, with one at a time in memory.
 
-    FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are
-    upper-cased. Ids are kept byte for byte: bytes that are not UTF-8 become surrogate escapes, which
+    FASTA or FASTQ, and gzip, bzip2, xz or zstd compression, are recognised by content. Sequences are converted to upper
+    case. Ids are kept byte for byte: bytes that are not UTF-8 become surrogate escapes, which
     `errors="surrogateescape"` writes back. A file without records (empty, or only blank lines) yields none.
 
     Args:
         sources: a path or several (text, bytes, path objects, `SequenceFile`s); `-` is standard input. `index`
             counts records over all of them from 0.
-        kind: which letters a sequence may have: the IUPAC codes of nucleotides (and U and X), or any for a
-            protein; `-`, `.` and `*` in both. What they mean is decided later.
+        kind: nucleotide: sequences may have the IUPAC codes of nucleotides, and U and X; protein: any letters. Both may
+            have `-`, `.` and `*`.
 
     Raises:
         MissingInputError: a file does not exist.
-        InputError: a source is no path, a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or holds an
-            entry that is no record; or a pipe is named twice. Records before the fault have been yielded by then.
+        InputError: a source is not a path; a file cannot be opened, is damaged, is neither FASTA nor FASTQ, or has a
+            faulty entry; or a pipe is named twice. Records before the fault are yielded first.
     """
     index = 0
     files = [source if isinstance(source, SequenceFile) else SequenceFile(source, kind) for source in several(sources)]
@@ -263,7 +263,7 @@ def read_records(sources: AnyPath | Iterable[AnyPath], kind: Kind = "nucleotide"
 
 
 def several(sources: AnyPath | Iterable[AnyPath]) -> Iterable[AnyPath]:
-    """Return sources as several, also where there is one."""
+    """Return sources as an iterable, also if there is only one."""
     if isinstance(sources, (str, bytes, os.PathLike)):
         return [sources]
     if not isinstance(sources, Iterable):
@@ -272,13 +272,13 @@ def several(sources: AnyPath | Iterable[AnyPath]) -> Iterable[AnyPath]:
 
 
 def refuse_repeated_pipes(files: Iterable[SequenceFile]) -> None:
-    """Check that no pipe is named twice: whoever reads it again finds it empty, or waits for ever.
+    """Check that no pipe is named twice, because a second reader would find it empty or wait forever.
 
     Raises:
-        InputError: one is, or standard input.
+        InputError: a pipe or standard input is named twice.
     """
     pipes: set[object] = set()
     for file in files:
         if (pipe := file.pipe) in pipes:
-            raise InputError(f"{file.path}: is named twice and can be read once; name it once, or a file")
+            raise InputError(f"{file.path}: is named twice and can be read once; name it once, or use a file")
         pipes |= {pipe} - {None}

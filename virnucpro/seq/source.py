@@ -1,4 +1,4 @@
-"""The front door: the records of input files, read once, and how far reading has come."""
+"""Source: the records of input files, read once, with the progress of reading."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _NAMED_FASTQ = re.compile(r"\.(fastq|fq)(\.(gz|bz2|xz|zst))?\Z", re.IGNORECASE)
 
 
 class Source:
-    """The records of input files, read once, and how many there may be. Any thread may ask while one reads.
+    """The records of input files, read once, and an estimate of their number.
 
-    `size` says how many a record counts as, such as its windows.
+    One thread reads; any thread may ask for the estimate. `size` returns the weight of a record, such as its number of
+    windows.
     """
 
     def __init__(self, names: Sequence[str], size: Callable[[Record], int] | None = None) -> None:
@@ -31,14 +32,14 @@ class Source:
 
     @property
     def fastq(self) -> bool:
-        """Whether a file that has been read was FASTQ; of an empty one nothing but its name tells."""
+        """Whether a file that has been read was FASTQ; for an empty file, its name decides."""
         return any(
             file.format == "FASTQ" or (file.format == "empty" and _NAMED_FASTQ.search(file.path) is not None)
             for file in self.files
         )
 
     def count(self, records: Iterator[Record]) -> Iterator[Record]:
-        """Yield records that are read from the files, and take note of how far reading has come."""
+        """Yield records that are read from the files, and record the progress of reading."""
         for record in records:
             self.records += self._size(record) if self._size else 1
             if self._size or self.records % _RECORDS_A_LOOK == 0:
@@ -47,7 +48,7 @@ class Source:
         self.at_end = True
 
     def advance_by(self, block: RecordBlock) -> None:
-        """Count the records of a block that is read from the files, and take note of how far reading has come."""
+        """Count the records of a block that was read from the files, and record the progress of reading."""
         self.records += sum(map(self._size, block.records())) if self._size else len(block)
         self._look()
 
@@ -56,7 +57,7 @@ class Source:
             self.position = sum(file.position for file in self.files)
 
     def total(self) -> int | None:
-        """Return how many records there are: counted at the end, before it estimated, None of a stream."""
+        """Return the number of records: counted at the end, estimated before it, None for a stream."""
         if self.at_end:
             return self.records
         if not self.bytes or not self.position:

@@ -1,4 +1,4 @@
-"""Strings: many byte strings held as one array of bytes and the places where each begins."""
+"""Strings: many byte strings in one array of bytes, with the start of each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ U_AS_T = bytes.maketrans(b"U", b"T")  # a table for `translate`
 class Strings:
     """N byte strings end to end: string i is `data[starts[i]:starts[i + 1]]`.
 
-    `data` is (B,) uint8; `starts` (N + 1,) int64 begins with 0, never falls and ends with B. Both are read, never
-    written.
+    `data` is (B,) uint8; `starts` (N + 1,) int64 begins with 0, never decreases and ends with B. Neither may be
+    written to.
     """
 
     data: Bytes
@@ -29,7 +29,7 @@ class Strings:
 
     @classmethod
     def of(cls, items: Sequence[bytes]) -> Strings:
-        """Return these byte strings.
+        """Make Strings of byte strings.
 
         >>> Strings.of([b"GATT", b"", b"ACA"]).take([2, 0]).tolist()
         [b'ACA', b'GATT']
@@ -39,7 +39,7 @@ class Strings:
 
     @classmethod
     def repeat(cls, item: bytes, times: int) -> Strings:
-        """Return one byte string so many times."""
+        """Return one byte string `times` times."""
         return cls(np.tile(np.frombuffer(item, np.uint8), times), np.arange(times + 1, dtype=np.int64) * len(item))
 
     @classmethod
@@ -75,7 +75,7 @@ class Strings:
         return Strings(self.data[starts[0] : starts[-1]], starts - starts[0])
 
     def take(self, rows: npt.ArrayLike) -> Strings:
-        """Return the strings of these rows, in their order."""
+        """Return the strings of these rows, in the order of `rows`."""
         index = np.asarray(rows, np.int64)
         return gather(self.data, self.starts[:-1][index], self.starts[1:][index] - self.starts[:-1][index])
 
@@ -98,9 +98,9 @@ def spread(begins: Ints, lengths: Ints) -> Ints:
 
 
 def gather(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
-    """Return parts of `data`, each from `begins` (N,) on with so many `lengths` (N,) bytes.
+    """Return parts of `data`, which start at `begins` (N,) and have `lengths` (N,) bytes.
 
-    Parts of one length, and parts that follow each other in `data`, need no index of each byte.
+    Parts of one length, and consecutive parts, need no index of each byte.
     """
     starts = borders(lengths)
     if not starts[-1]:
@@ -118,7 +118,7 @@ def gather(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
 
 
 def interleave(ones: Strings, twos: Strings) -> Strings:
-    """Return the strings of two columns of as many rows in turn.
+    """Return the strings of two columns with the same number of rows in turn.
 
     >>> interleave(Strings.of([b"a", b"bc"]), Strings.of([b"", b"x"])).tolist()
     [b'a', b'', b'bc', b'x']
@@ -135,9 +135,9 @@ def interleave(ones: Strings, twos: Strings) -> Strings:
 
 
 def join_spans(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
-    """Return what `gather` returns; faster where the parts are long, or many lie end to end.
+    """Return the same as `gather`; this is faster if the parts are long or many are consecutive.
 
-    Where all of them lie end to end, their bytes are not copied.
+    If all parts are consecutive, their bytes are not copied.
     """
     ends = begins + lengths
     joints = np.flatnonzero(begins[1:] != ends[:-1]) + 1
@@ -150,12 +150,12 @@ def join_spans(data: Bytes, begins: Ints, lengths: Ints) -> Strings:
 
 
 def translate(data: Bytes, table: bytes) -> Bytes:
-    """Return table[data], several times as fast as by an index; `table` has 256 bytes."""
+    """Return table[data], but several times as fast as by indexing; `table` has 256 bytes."""
     return np.frombuffer(data.tobytes().translate(table), np.uint8)
 
 
 def join_columns(columns: Sequence[Strings]) -> Strings:
-    """Return one string a row: those of all columns, which have as many rows, end to end.
+    """Return one string per row: the strings of all columns end to end; columns have the same number of rows.
 
     >>> join_columns([Strings.of([b"a", b"bc"]), Strings.repeat(b";", 2)]).tolist()
     [b'a;', b'bc;']

@@ -1,1 +1,1 @@
-"""Making models: labelled genomes, batches of windows, fitting, evaluation."""
+"""Training: mixtures of labelled genomes, batches of windows, fitting, calibration."""

@@ -1,7 +1,7 @@
-"""What training adds to windows of genomes: errors of instruments, artefact ends, repeats, letters of no organism.
+"""Augment windows of genomes for training: sequencing errors, artefact ends, repeats, random sequence.
 
-W windows lie in a matrix of letters (W, L), uint8 ASCII; of row i the first `lengths[i]` letters count, what follows
-is unspecified. Every function draws from `rng` alone, so that the same seed gives the same windows.
+W windows are a matrix of letters (W, L), uint8 ASCII; row i has `lengths[i]` letters, and the rest is unspecified.
+Every function draws only from `rng`, so that the same seed gives the same windows.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
 _UNKNOWN = np.ones(256, dtype=bool)
 _UNKNOWN[_ACGT] = False
 _UNITS = (20, 200)  # nt, of tandem repeats
-_MUTATED = 0.2  # the largest share of letters in which copies of a unit differ
+_MUTATED = 0.2  # the maximum share of letters in which copies of a unit differ
 _TAILS = (10, 150)  # nt
-_IMPURE = 0.1  # the largest share of other letters in a tail
-_AT_END = 0.75  # of the tails; the others are at the start
+_IMPURE = 0.1  # the maximum share of other letters in a tail
+_AT_END = 0.75  # share of tails; the others are at the start
 
 
 def gather(text: Letters, begins: Ints, lengths: Ints) -> Letters:
-    """Return pieces of a text as rows (W, L), L the longest of `lengths` (W,); `begins` (W,) is where they start."""
+    """Return pieces of a text as rows (W, L); L is the longest of `lengths` (W,), `begins` (W,) are the starts."""
     places = begins[:, None] + np.arange(lengths.max(initial=0))
     return text[np.minimum(places, len(text) - 1)]
 
 
 def without_origin(letters: Letters, lengths: Ints, settings: DataSettings, rng: np.random.Generator) -> Bools:
-    """Shuffle a share of the rows and replace a share by simple sequence, in place; return which rows (W,)."""
+    """Shuffle a share of the rows and replace a share by simple sequence, in place; return these rows (W,) bool."""
     lots = rng.random(len(letters))
     made: Bools = lots < settings.shuffled + settings.simple
     for row in np.flatnonzero(made).tolist():
@@ -44,7 +44,7 @@ def without_origin(letters: Letters, lengths: Ints, settings: DataSettings, rng:
 
 
 def repeat_units(letters: Letters, lengths: Ints, chosen: Bools, rng: np.random.Generator) -> None:
-    """Make the chosen rows tandem repeats of their first 20 to 200 nt, in place; copies differ by mutations."""
+    """Turn the chosen rows into tandem repeats of their first 20 to 200 nt, in place, with mutated copies."""
     rows = np.flatnonzero(chosen)
     longest = np.maximum(_UNITS[0], np.minimum(_UNITS[1], lengths[rows] // 2))
     units = np.exp(rng.uniform(np.log(_UNITS[0]), np.log(longest + 1))).astype(np.int64)
@@ -57,9 +57,9 @@ def repeat_units(letters: Letters, lengths: Ints, chosen: Bools, rng: np.random.
 def with_errors(
     letters: Letters, lengths: Ints, settings: DataSettings, rng: np.random.Generator
 ) -> tuple[Letters, Ints]:
-    """Return windows (W, L) with errors of sequencing at rates drawn for each window, and their lengths (W,).
+    """Return windows (W, L) with sequencing errors at rates drawn for each window, and their lengths (W,).
 
-    No window is longer than before; one that lost more letters than it gained is shorter.
+    No window becomes longer; a window with more deletions than insertions becomes shorter.
     """
     letters = letters.copy()
     if settings.fill_unknown:
@@ -84,7 +84,7 @@ def _random_letters(n: int, rng: np.random.Generator) -> Letters:
 
 
 def _substituted(letters: Letters, largest: float, rng: np.random.Generator) -> Letters:
-    """Replace letters by random ones, which may be the same, at a rate of up to `largest` drawn for each row."""
+    """Replace letters by random ones, which may be the same, at a rate up to `largest`, drawn for each row."""
     rates = rng.random(len(letters), dtype=np.float32) * np.float32(largest)
     replaced = rng.random(letters.shape, dtype=np.float32) < rates[:, None]
     letters = letters.copy()
@@ -95,12 +95,12 @@ def _substituted(letters: Letters, largest: float, rng: np.random.Generator) -> 
 def _with_indels(
     letters: Letters, lengths: Ints, settings: DataSettings, rng: np.random.Generator
 ) -> tuple[Letters, Ints]:
-    """Leave out or double letters of rows (R, L) at rates of up to `max_indel`; half of the doubled become others."""
+    """Delete or double letters of rows (R, L) at rates up to `max_indel`; half of the copies become other letters."""
     n_rows, width = letters.shape
     repeated = np.zeros(letters.shape, dtype=bool)
     repeated[:, 1:] = letters[:, 1:] == letters[:, :-1]
     inside = np.arange(width) < lengths[:, None]
-    # Weights of a mean of 1, so that the rate is that of the window whatever its homopolymers.
+    # The weights have a mean of 1, so that homopolymers do not change the rate of a window.
     weights = np.where(repeated, settings.homopolymer, 1.0).astype(np.float32)
     weights /= (weights * inside).sum(axis=1, keepdims=True) / lengths[:, None].astype(np.float32)
     rates = settings.max_indel * rng.random((n_rows, 1), dtype=np.float32)
@@ -122,10 +122,9 @@ def _with_indels(
 
 
 def with_ends(letters: Letters, lengths: Ints, settings: DataSettings, rng: np.random.Generator) -> Letters:
-    """Return windows some of which have a homopolymer at an end or run into an adapter; lengths stay.
+    """Return windows, some with a homopolymer at an end or an adapter at the 3' end; lengths stay.
 
-    A tail is of one base, of 10 to 150 nt and at most half of the window, with a few other letters; an adapter is the
-    beginning of one, at the end.
+    A tail has one base, 10 to 150 nt, at most half of the window, with a few other letters; an adapter is cut to fit.
     """
     letters = letters.copy()
     lots = rng.random(len(letters))

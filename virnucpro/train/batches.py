@@ -18,11 +18,11 @@ from torch.utils.data import Dataset
 from virnucpro.data import PackedBatch
 from virnucpro.pipeline.features import length_features
 from virnucpro.pretrained.registry import Encoder, Model
-from virnucpro.seq import frames_of
+from virnucpro.seq.frame_table import find_frames
+from virnucpro.seq.strings import Strings, borders
 from virnucpro.train.augment import gather, repeat_units, with_ends, with_errors, without_origin
 from virnucpro.train.mixture import Mixture
 from virnucpro.train.settings import DataSettings
-from virnucpro.types import Chunk
 
 Ints = npt.NDArray[np.int64]
 
@@ -53,12 +53,10 @@ class HostTokens:
     borders: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, encoder: Encoder, sequences: Sequence[bytes]) -> HostTokens:
-        """Tokenise sequences."""
-        tokens = encoder.tokenizer(sequences)
-        joined = np.concatenate(tokens)
-        borders = np.cumsum([0, *map(len, tokens)]).astype(np.int32)
-        return cls(joined.astype(np.uint8 if joined.max() < 256 else np.int32), borders)
+    def of(cls, encoder: Encoder, sequences: Strings) -> HostTokens:
+        """Tokenise sequences (N)."""
+        tokens, lengths = encoder.tokenizer.encode(sequences)
+        return cls(tokens, borders(lengths).astype(np.int32))
 
     def to(self, device: torch.device) -> PackedBatch:
         """Return the batch on `device`, where its positions are made."""
@@ -102,22 +100,17 @@ def _moved(values: npt.NDArray[Any], device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def collate_frames(model: Model, chunks: list[Chunk], labels: list[int]) -> HostBatch:
-    """Make a batch of all frames of `chunks`; a chunk without frames is left out."""
-    rule = model.description.frame_rule
-    kept = [(frames, label) for frames, label in zip(frames_of(chunks, rule), labels, strict=True) if frames]
-    flat = [frame for frames, _ in kept for frame in frames]
-    numbers: dict[bytes, int] = {}
-    rows = [numbers.setdefault(frame.nucleotide, len(numbers)) for frame in flat]
+def collate_frames(model: Model, windows: Strings, labels: npt.ArrayLike) -> HostBatch:
+    """Make a batch of all frames of windows (N) with their labels (N,); a window without frames is left out."""
+    frames = find_frames(windows, model.description.frame_rule)
+    kept, owner = np.unique(frames.chunk, return_inverse=True)
     return HostBatch(
-        nucleotide=HostTokens.of(model.nucleotide, list(numbers)),
-        nucleotide_row=np.array(rows, dtype=np.int32),
-        protein=HostTokens.of(model.protein, [frame.protein for frame in flat]),
-        owner=np.repeat(np.arange(len(kept), dtype=np.int32), [len(frames) for frames, _ in kept]),
-        lengths=length_features(
-            np.array([len(frame.protein) for frame in flat]), np.array([len(frame.nucleotide) for frame in flat])
-        ),
-        labels=np.array([label for _, label in kept], dtype=np.int64),
+        nucleotide=HostTokens.of(model.nucleotide, frames.nucleotides),
+        nucleotide_row=frames.nucleotide.astype(np.int32),
+        protein=HostTokens.of(model.protein, frames.proteins),
+        owner=owner.astype(np.int32),
+        lengths=length_features(frames.proteins.lengths, frames.nucleotides.lengths[frames.nucleotide]),
+        labels=np.asarray(labels, np.int64)[kept],
     )
 
 
@@ -149,9 +142,8 @@ class WindowBatches(Dataset[HostBatch]):
         labels = np.where(without_origin(letters, lengths, settings, rng), NO_VIRUS, labels)
         letters, lengths = with_errors(letters, lengths, settings, rng)
         letters = with_ends(letters, lengths, settings, rng)
-        rows = zip(records.tolist(), starts.tolist(), letters, lengths.tolist(), strict=True)
-        chunks = [Chunk(self.genomes.ids[record], 1, start, row[:n].tobytes()) for record, start, row, n in rows]
-        return collate_frames(self.model, chunks, labels.tolist())
+        windows = Strings.of([row[:n].tobytes() for row, n in zip(letters, lengths.tolist(), strict=True)])
+        return collate_frames(self.model, windows, labels)
 
 
 def class_numbers(names: Sequence[str], classes: tuple[str, ...]) -> Ints:

@@ -1,7 +1,7 @@
-"""Calibrate a model on labelled genomes: evidence by length, how it adds up, the presets' thresholds.
+"""Calibrate a model on labelled genomes: evidence by length, its pooling over chunks, thresholds of the presets.
 
-N windows of K chunks. Virus weighs as much as all hosts, and each host class as much as another: that is what all
-likelihood ratios, rates and errors here are of.
+N windows of K chunks. In all likelihood ratios, rates and errors here, virus weighs as much as all hosts together, and
+all host classes weigh the same.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from virnucpro.train.shuffle import adapters, shuffle_dinucleotides
 from virnucpro.types import Record
 
 PREVALENCE = 0.5
-CHUNK_LENGTHS = (75, 100, 150, 200, 300, 400)  # nt, and the model's chunk length
+CHUNK_LENGTHS = (75, 100, 150, 200, 300, 400)  # nt, besides the model's chunk length
 RECORD_CHUNKS = (2, 4, 10)
-POOLING = [step / 20 for step in range(21)]  # exponents that are tried
-# Such chunks say nothing of their origin; every repeat of a unit of up to 6 nt is more repetitive.
+POOLING = [step / 20 for step in range(21)]  # exponents to try
+# More repetitive chunks do not show their origin; every repeat of a unit of up to 6 nt exceeds this.
 MAX_REPETITION = 0.15
 _IDENTITY = Calibration(
     PREVALENCE, (Knot(1, 1.0, 0.0, 0.0),), dict.fromkeys(PRESETS, (OperatingPoint(1, 0.0, 0.0, 0.0),))
@@ -36,7 +36,7 @@ _IDENTITY = Calibration(
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Values (N, K) of windows' chunks, NaN where there is none, and the windows' classes (N,) and taxa (N,)."""
+    """Values (N, K) of the chunks of windows, NaN without a value, and classes (N,) and taxa (N,) of the windows."""
 
     values: Floats
     classes: npt.NDArray[np.str_]
@@ -52,7 +52,7 @@ class Scored:
 
     @property
     def weights(self) -> Floats:
-        """Weights (N,) that add up to 1, half of it for virus and the rest shared out over the host classes."""
+        """Weights (N,) with sum 1: half for virus, the other half divided equally among the host classes."""
         names, number, counts = np.unique(self.classes, return_inverse=True, return_counts=True)
         return np.asarray((np.where(names == VIRUS, 0.5, 0.5 / (len(names) - 1)) / counts)[number])
 
@@ -65,13 +65,13 @@ class Scored:
         return self.take(np.asarray(~np.isnan(self.values).all(axis=1)))
 
     def pieces(self, n: int) -> Scored:
-        """Cut every window into windows of `n` chunks; what is left over at its end is not used."""
+        """Cut every window into windows of `n` chunks; a remainder at its end is not used."""
         times = self.values.shape[1] // n
         values = self.values[:, : times * n].reshape(-1, n)
         return Scored(values, np.repeat(self.classes, times), np.repeat(self.taxa, times))
 
     def evidence(self, knot: Knot) -> Scored:
-        """Return the log likelihood ratio (N, 1) of each window by `Calibration.pool`, if the values are margins."""
+        """Return the pooled log likelihood ratio (N, 1) of each window, see `Calibration.pool`; values are margins."""
         ratios = knot.slope * self.values + knot.intercept
         n = (~np.isnan(ratios)).sum(axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
@@ -80,14 +80,14 @@ class Scored:
 
 
 class Scorer:
-    """Draws windows and gives their chunks' margins by a model, whatever calibration it has.
+    """Draws windows and computes the margins of their chunks with a model, without using its calibration.
 
     Args:
-        model: with the vote `weighted`.
-        genomes: where the windows are from.
+        model: a model with the vote `weighted`.
+        genomes: the source of the windows.
         options: how to compute.
-        windows: number of each host class; of virus three times as many.
-        log: told what is being done.
+        windows: number of windows of each host class; virus gets three times as many.
+        log: called with each line of progress.
 
     Raises:
         ConfigError: the model's vote cannot be calibrated, or the genomes lack virus or hosts.
@@ -103,20 +103,20 @@ class Scorer:
         self.counts = {name: windows * (3 if name == VIRUS else 1) for name in classes}
 
     def draw(self, length: int, seed: int) -> list[Window]:
-        """Draw windows of `length` nt; a genome that is shorter gives none, nor does a place with N."""
+        """Draw windows of `length` nt; shorter genomes and stretches with N give none."""
         drawn = sample_windows(self.genomes, length, self.counts, seed)
         return [w for w in drawn if len(w.sequence) == length and not w.sequence.translate(None, b"ACGT")]
 
     def score(self, windows: Sequence[Window], shuffled: bool = False, halves: bool = False) -> Scored:
-        """Return the margins of windows of one length, each of them shuffled before, or cut into a pair, if asked for.
+        """Return the margins of windows of one length, optionally `shuffled`, or cut into a pair of `halves`.
 
         Raises:
-            ConfigError: no genome is as long, or all have ambiguous letters everywhere.
+            ConfigError: there are no windows, because genomes are too short or too ambiguous.
         """
         if not windows:
             raise ConfigError(
-                "calibration needs longer genomes, or such without N: at one of its lengths, which go up to "
-                f"{max(RECORD_CHUNKS)} chunks, it found no window of A, C, G and T alone"
+                "calibration found no window of only A, C, G and T at one of its lengths, which go up to "
+                f"{max(RECORD_CHUNKS)} chunks; give longer genomes, with fewer N"
             )
         self.log(f"{len(windows)} windows of {len(windows[0].sequence)} nt{', shuffled' * shuffled}{', cut' * halves}")
         rng = np.random.default_rng(0)
@@ -128,12 +128,12 @@ class Scorer:
         return Scored(margins, classes, taxa)
 
     def score_adapters(self, length: int, number: int = 300) -> Floats:
-        """Return the margins (`number`, 1) of sequences of `length` nt that are adapters."""
+        """Return the margins (`number`, 1) of sequences of adapters of `length` nt."""
         rng = np.random.default_rng(0)
         return self._margins(Record("", adapters(length, rng).tobytes()) for _ in range(number))
 
     def _margins(self, records: Iterable[Record]) -> Floats:
-        """Return the margins (N, K) of records of K chunks each, NaN for what was trimmed of one (homopolymer ends)."""
+        """Return the margins (N, K) of records of K chunks, NaN for chunks that were trimmed away."""
         rows = [[chunk.call.log_ratio for chunk in result.chunks] for result in self.predictor.run(records)]
         longest = max(map(len, rows), default=0)
         return np.array([row + [None] * (longest - len(row)) for row in rows], dtype=np.float64)
@@ -149,7 +149,7 @@ def fit_knot(length: int, scored: Scored) -> Knot:
     scored = scored.known()
     design = np.column_stack((scored.values, np.ones(len(scored.values))))  # (N, 2)
     weights, labels, fitted = scored.weights, scored.is_virus, np.zeros(2)
-    ridge = np.eye(2) * 1e-6  # without it, the slope has no limit where all windows are told apart
+    ridge = np.eye(2) * 1e-6  # without it, the slope has no limit if margins separate the classes
     for _ in range(50):
         p = probability(design @ fitted, PREVALENCE)
         gradient = design.T @ (weights * (labels - p)) - ridge @ fitted
@@ -159,15 +159,15 @@ def fit_knot(length: int, scored: Scored) -> Knot:
 
 
 def fit_pooling(knot: Knot, records: Sequence[Scored]) -> Knot:
-    """Return the knot with the exponent that has the least log loss on records (N, K) of several chunks."""
+    """Return the knot with the exponent of the lowest log loss on records (N, K) of several chunks."""
     tried = [replace(knot, pooling=exponent) for exponent in POOLING]
     return min(tried, key=lambda one: sum(log_loss(scored.evidence(one)) for scored in records))
 
 
 def held_out_error(length: int, scored: Scored) -> float:
-    """Return the calibration error of margins (N, 1), those of either half of the taxa by a fit to the other half."""
+    """Return the calibration error of margins (N, 1); each half of the taxa is scored by a fit to the other half."""
     scored = scored.known()
-    half = np.unique(scored.taxa, return_inverse=True)[1] % 2  # taxa are in order of their class
+    half = np.unique(scored.taxa, return_inverse=True)[1] % 2  # taxa are sorted by class
     evidence = np.zeros(len(half))
     for fold in (0, 1):
         knot = fit_knot(length, scored.take(half != fold))
@@ -187,20 +187,20 @@ def log_loss(scored: Scored) -> float:
 
 
 def operating_point(length: int, rate: float, scored: Scored, shuffled: Scored | None = None) -> OperatingPoint:
-    """Return the least threshold on evidence (N, 1) that lets at most `rate` of the hosts pass, and of shuffled ones.
+    """Return the lowest threshold on evidence (N, 1) that at most `rate` of hosts, and of shuffled windows, pass.
 
-    It is not negative: evidence against virus makes no virus, however few hosts have as much. Windows without evidence
-    are never called, and count.
+    It is never negative: evidence against virus never gives a virus, even if few hosts reach it. Windows without
+    evidence are never called, but count.
     """
     values, virus = scored.values[:, 0], scored.is_virus
-    threshold = max(0.0, _least(values[~virus], 2 * scored.weights[~virus], rate))
+    threshold = max(0.0, _lowest_threshold(values[~virus], 2 * scored.weights[~virus], rate))
     if shuffled is not None:
-        threshold = max(threshold, _least(shuffled.values[:, 0], shuffled.weights, rate))
+        threshold = max(threshold, _lowest_threshold(shuffled.values[:, 0], shuffled.weights, rate))
     return measured(length, round(threshold, 4), scored, shuffled)
 
 
 def measured(length: int, threshold: float, scored: Scored, shuffled: Scored | None = None) -> OperatingPoint:
-    """Return what a threshold does to windows with this evidence (N, 1), and to shuffled ones."""
+    """Measure a threshold on windows with this evidence (N, 1), and on shuffled ones."""
     called, virus = scored.values[:, 0] >= threshold, scored.is_virus
     false_positives = np.mean([called[scored.classes == host].mean() for host in scored.hosts])
     recall, false_positives = round(float(called[virus].mean()), 4), round(float(false_positives), 4)
@@ -210,20 +210,20 @@ def measured(length: int, threshold: float, scored: Scored, shuffled: Scored | N
     return OperatingPoint(length, threshold, recall, false_positives, round(passed, 4))
 
 
-def _least(evidence: Floats, weights: Floats, rate: float) -> float:
-    """Return a threshold in the gap below which the weights add up to more than `rate`."""
+def _lowest_threshold(evidence: Floats, weights: Floats, rate: float) -> float:
+    """Return a threshold that evidence of a total weight of at most `rate` passes, half-way to the next value."""
     evidence = np.nan_to_num(evidence, nan=-30.0)
     order = np.argsort(-evidence, kind="stable")
-    n = int((np.cumsum(weights[order]) <= rate + 1e-9).sum())  # a sum of equal parts may be a little too large
+    n = int((np.cumsum(weights[order]) <= rate + 1e-9).sum())  # a sum of equal parts may be slightly too large
     bounded = np.concatenate(([evidence.max() + 0.2], evidence[order], [-30.0]))
     return float(bounded[n] + bounded[n + 1]) / 2
 
 
 def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, dict[str, Any]]:
-    """Return the calibration of the scorer's model, and figures of it as JSON-able values.
+    """Return the calibration of the scorer's model, and its figures as JSON-able values.
 
-    Slope and intercept of each length, then the exponents that have the least log loss over pairs of chunks of each
-    length and over records of chunks of the full length, then the thresholds.
+    It fits slope and intercept for each length, then the exponents with the lowest log loss over pairs of chunks of
+    each length and over records of full chunks, then the thresholds.
     """
     model = scorer.predictor.description
     longest = model.chunk_length
@@ -262,7 +262,7 @@ def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, dict[str, Any
 
 
 def _pair_figures(evidence: Scored, length: int, calibration: Calibration) -> dict[str, Any]:
-    """Return the calibration error of pairs of `length` nt a mate, and what each preset's threshold does to them."""
+    """Return the calibration error of pairs with `length` nt per mate, and the shares that each preset calls virus."""
     figures: dict[str, Any] = {"calibration_error": _error(evidence.known())}
     for name in PRESETS:
         point = measured(2 * length, calibration.thresholds(name)[2 * length], evidence)
@@ -275,7 +275,7 @@ def _share_called(evidence: Floats, length: int, calibration: Calibration) -> di
 
 
 def _compare_rules(scored: Scored, knot: Knot) -> dict[str, dict[str, float]]:
-    """Return figures of several ways to make one value of a record's chunks; `chosen` is `Calibration.pool`."""
+    """Return the figures of several rules for pooling a record's chunks; `chosen` is `Calibration.pool`."""
     scored = scored.known()
     ratios = knot.slope * scored.values + knot.intercept
     mean_score = np.nanmean(probability(ratios, PREVALENCE), axis=1, keepdims=True)

@@ -15,11 +15,11 @@ def card_tables(calibration: Calibration, figures: dict[str, Any]) -> str:
     adapters = [[name, *(_percent(figures["adapters_called"][n][name]) for n in lengths)] for name in PRESETS]
     return "\n\n".join((
         _table("length, nt", ("score", "recall", "host", "shuffled"), _preset_rows(calibration)),
-        "Expected calibration error at a prior of 0.5, of either half of the taxa by a fit to the other half:",
+        "Expected calibration error at a prior of 0.5, on each half of the taxa by a fit to the other half:",
         _markdown(["length, nt", *lengths], errors),
         "Pairs (`--paired`) of two adjacent mates:",
         _table("mates, nt", ("recall", "host"), _pair_rows(figures["pairs"]), "calibration error"),
-        "Sequences of Illumina adapters end to end that are called virus, of 300 at each length:",
+        "Share of concatenated Illumina adapters called virus, from 300 sequences at each length:",
         _markdown(["length, nt", *lengths], adapters),
     ))  # fmt: skip
 

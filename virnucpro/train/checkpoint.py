@@ -1,6 +1,6 @@
-"""Where a training stands, on disk: weights and optimiser state in files of at most 15 MB, appearing together.
+"""Checkpoints of a training: weights and optimiser state in files of at most 15 MB, written atomically.
 
-Random numbers are drawn from the seed and the step alone, so weights, optimiser state and step are all there is.
+Random numbers depend only on the seed and the step, so weights, optimiser state and step are the whole state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SHARD_BYTES = 15_000_000
 
 
 def save_checkpoint(directory: Path, step: int, network: nn.Module, optimizers: Sequence[Optimizer], key: str) -> None:
-    """Replace `directory` by the state after `step`; `key` tells which settings it belongs to."""
+    """Replace `directory` by the state after `step`; `key` identifies its settings."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for rank, optimizer in enumerate(optimizers):
         for number, state in optimizer.state_dict()["state"].items():
@@ -36,13 +36,13 @@ def save_checkpoint(directory: Path, step: int, network: nn.Module, optimizers: 
     if (directory / "state.json").is_file():
         shutil.rmtree(before, ignore_errors=True)
         directory.replace(before)
-    shutil.rmtree(directory, ignore_errors=True)  # what is there is no checkpoint
+    shutil.rmtree(directory, ignore_errors=True)  # it is not a checkpoint
     temporary.replace(directory)
     shutil.rmtree(before, ignore_errors=True)
 
 
 def _before(directory: Path) -> Path:
-    """Return where the last checkpoint lies while a new one takes its place."""
+    """Return the path of the last checkpoint while a new one replaces it."""
     return directory.with_name(directory.name + ".before")
 
 
@@ -59,12 +59,12 @@ def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def has_checkpoint(directory: Path) -> bool:
-    """Tell whether there is a checkpoint to go on from."""
+    """Return whether there is a checkpoint to continue from."""
     return any((place / "state.json").is_file() for place in (directory, _before(directory)))
 
 
 def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Optimizer], key: str) -> int:
-    """Restore the state and return its step, or return 0 if there is no checkpoint.
+    """Restore the state and return its step, 0 if there is no checkpoint.
 
     Raises:
         ConfigError: it belongs to other settings.
@@ -73,10 +73,10 @@ def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Op
     if not has_checkpoint(directory):
         return 0
     if not (directory / "state.json").is_file():
-        directory = _before(directory)  # of a training that was killed while it saved
+        directory = _before(directory)  # a training was killed while it saved
     state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
     if state["settings"] != key:
-        raise ConfigError(f"{directory} belongs to other settings; train into another directory or use --restart")
+        raise ConfigError(f"{directory} belongs to other settings; choose another --output or use --restart")
     tensors: dict[str, Tensor] = {}
     for path in sorted(directory.glob("state-*.safetensors")):
         tensors.update(load_file(path))
@@ -87,7 +87,7 @@ def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Op
             _, rank, number, kind = name.split(".")
             moments[int(rank)].setdefault(int(number), {})[kind] = value
     if weights.keys() != network.state_dict().keys() or sum(map(len, moments)) != len(list(network.parameters())):
-        raise ModelError(f"{directory} is incomplete; use --restart")
+        raise ModelError(f"{directory} is incomplete; use --restart to begin again")
     network.load_state_dict(weights)
     for optimizer, own in zip(optimizers, moments, strict=True):
         optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})

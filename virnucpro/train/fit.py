@@ -1,4 +1,4 @@
-"""Fit a model: both encoders and the gated classifier together, in mixed precision through the packed engine."""
+"""Fit a model: both encoders and the gated classifier together, on packed batches in mixed precision."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from virnucpro.train.validation import Validation, validate, validation_set
 
 logger = logging.getLogger(__name__)
 
-_MUON_RANK = 16  # a smaller matrix, such as the classifier's last, has too few directions to make them equal
+_MUON_RANK = 16  # a smaller matrix, such as the classifier's last, has too few directions for Muon to equalise
 
 
 def describe(
     settings: ModelSettings, max_length: int, min_length: int, classes: tuple[str, ...] = TWO_CLASSES
 ) -> ModelDescription:
-    """Return the description of a model with these settings, without weights."""
+    """Return the description of a model with these settings, without checksums of weights."""
     kmer = KmerTokenizer(settings.kmer)
     protein = ESM2Config(
         settings.protein_layers, settings.protein_width, settings.protein_heads,
@@ -79,12 +79,12 @@ def learning_rate(step: int, settings: FitSettings) -> float:
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     falling = max(1.0, settings.decay * (settings.steps - settings.warmup))
-    done = 1 - (settings.steps - step) / falling  # negative before the rate begins to fall
+    done = 1 - (settings.steps - step) / falling  # negative before the decay begins
     return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
 def make_optimizers(network: nn.Module, settings: FitSettings) -> list[torch.optim.Optimizer]:
-    """Return AdamW for all parameters, or for those that Muon, which is for matrices between hidden layers, leaves."""
+    """Return AdamW for all parameters, or Muon for the matrices of hidden layers and AdamW for the rest."""
     hidden, decayed, others = [], [], []
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
@@ -100,7 +100,7 @@ def make_optimizers(network: nn.Module, settings: FitSettings) -> list[torch.opt
         torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=on_gpu)
     ]
     if hidden:
-        # Scaled to the size of AdamW's updates, so that one learning rate and one decay serve both.
+        # Scaled to the size of AdamW's updates, so that both can use the same learning rate and weight decay.
         optimizers.append(
             torch.optim.Muon(hidden, settings.learning_rate, settings.weight_decay, adjust_lr_fn="match_rms_adamw")
         )
@@ -108,16 +108,16 @@ def make_optimizers(network: nn.Module, settings: FitSettings) -> list[torch.opt
 
 
 def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callable[[str], None] = logger.info) -> None:
-    """Train a model and write its directory, going on from the checkpoint in it if there is one.
+    """Train a model and write its directory; continue from the checkpoint in it if there is one.
 
-    Under torchrun each process takes its own windows and GPU, and gradients are averaged. The state is saved at
-    every evaluation; a run that goes on from it ends with the same weights as one that was not broken off.
+    Under torchrun each process has its own windows and GPU, and gradients are averaged. The state is saved at every
+    evaluation; a resumed training ends with the same weights as an uninterrupted one.
 
     Args:
         settings: data, model and fit.
-        output: a directory for model.json, the weights, log.jsonl (one line an evaluation) and checkpoint/.
-        device: where to compute; on a GPU in bfloat16 autocast.
-        log: called with one line of progress a time.
+        output: a directory for model.json, the weights, log.jsonl (one line per evaluation) and checkpoint/.
+        device: the device; on a GPU, training uses bfloat16 autocast.
+        log: called with each line of progress.
 
     Raises:
         ConfigError: the checkpoint belongs to other settings.
@@ -183,7 +183,7 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
 
 
 def _stop_silently(worker: int) -> None:
-    """Let a process that makes batches end by SIGTERM, which the command line makes an error of."""
+    """Restore the default SIGTERM in a process that makes batches; the command line turns it into an error."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -200,10 +200,12 @@ def _steps(
     begin: int,
     log_prior: Tensor | None,
 ) -> Iterator[tuple[int, list[Tensor]]]:
-    """Take one optimiser step a batch; yield its number and the losses so far, which the consumer may clear."""
+    """Take one optimiser step per batch; yield its number and the list of losses, which the consumer may clear."""
     losses: list[Tensor] = []
     for step, batch in enumerate(batches, start=begin + 1):
-        torch.manual_seed(settings.seed + (step << 20))  # dropout depends on the step alone: a resumed run repeats it
+        torch.manual_seed(
+            settings.seed + (step << 20)
+        )  # dropout depends only on the step, so that a resumed run repeats it
         for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
             group["lr"] = settings.learning_rate * learning_rate(step - 1, settings)
         there = batch.to(device)
@@ -219,7 +221,7 @@ def _steps(
 
 
 class _Progress:
-    """Evaluates on the validation windows and writes log.jsonl."""
+    """Evaluates the network on the validation windows and writes log.jsonl."""
 
     def __init__(self, output: Path, network: Network, validation: Validation, device: torch.device) -> None:
         self.journal, self.network, self.validation, self.device = output / "log.jsonl", network, validation, device
@@ -238,7 +240,7 @@ class _Progress:
 
 
 def _recorded(settings: TrainSettings) -> dict[str, Any]:
-    """Return the settings without what does not change the result: where the data lie, how many workers."""
+    """Return the settings that determine the result, without data directories and the number of workers."""
     recorded = settings.to_json()
     for place in ("directory", "extra"):
         recorded["data"].pop(place)

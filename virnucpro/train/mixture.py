@@ -1,4 +1,4 @@
-"""What is trained on: labelled genomes, sequence for training only beside them, and how often each record is drawn."""
+"""The training data: labelled genomes, further sequences for training only, and how often each record is drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from virnucpro.train.settings import DataSettings
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Records and the probability (N,) of each when a window is drawn."""
+    """Records, and the probability (N,) of each in a draw of a window."""
 
     genomes: Genomes
     weights: npt.NDArray[np.float64]
@@ -27,10 +27,10 @@ def read_split(settings: DataSettings, split: str) -> Genomes:
 
 
 def read_mixture(settings: DataSettings) -> Mixture:
-    """Read all that is trained on.
+    """Read all training data.
 
     Raises:
-        VirnucproError: a directory cannot be read, or a class with a share is in neither.
+        VirnucproError: a directory cannot be read, or no directory has a class with a share.
     """
     genomes = read_split(settings, "train")
     if not settings.extra:

@@ -1,6 +1,6 @@
-"""The trainable whole of a model: both encoders, the classifier and the vote, and the loss.
+"""The trainable network of a model: both encoders, the classifier and the vote; and its loss.
 
-C chunks, F frames, K classes, of which the last is virus.
+C chunks, F frames, K classes; the last class is virus.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from virnucpro.models.pooling import mean_pool_packed
 from virnucpro.pretrained.registry import Encoder, Model, load_model
-from virnucpro.pretrained.weights import fill
+from virnucpro.pretrained.weights import load_state
 from virnucpro.train.batches import TrainingBatch
 from virnucpro.train.settings import FitSettings
 
@@ -21,9 +21,9 @@ _LAST_SPECIAL = 3  # <cls>, <pad>, <eos>, <unk> come first in both of our vocabu
 
 
 class Network(nn.Module):
-    """The trainable whole of a model: from a batch to the logits of its chunks and frames.
+    """The trainable network of a model, from a batch to the logits of its chunks and frames.
 
-    In training a share `hidden` of the tokens, drawn anew each time, is replaced by the mask token.
+    In training, a random share `hidden` of the tokens is replaced by the mask token in each step.
     """
 
     def __init__(self, model: Model, hidden: float = 0.0) -> None:
@@ -37,7 +37,7 @@ class Network(nn.Module):
         self.encoders: dict[str, Encoder] = {"nucleotide": model.nucleotide, "protein": model.protein}
 
     def forward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Return logits: of the chunks (C, K) by the weighted vote, and of the frames (F, K)."""
+        """Return the logits of chunks (C, K), by the weighted vote, and of frames (F, K)."""
         vectors = {}
         for name, packed in (("nucleotide", batch.nucleotide), ("protein", batch.protein)):
             encoder, input_ids = self.encoders[name], packed.input_ids
@@ -69,9 +69,9 @@ def margins_of(logits: Tensor) -> Tensor:
 
 
 def initialise(model: Model, init: str = "") -> None:
-    """Draw fresh weights, normal with standard deviation 0.02 and biases 0, or take those of the model `init`.
+    """Draw random weights, normal with standard deviation 0.02 and biases 0, or copy those of the model `init`.
 
-    Of a model of two classes every host class gets the logit of its class other, so that the margins are the same.
+    If `init` has two classes, every host class gets the logit of its class `other`, so that the margins stay the same.
     """
     if init:
         given = load_model(init)
@@ -82,7 +82,7 @@ def initialise(model: Model, init: str = "") -> None:
                 other, virus, gate = states["classifier"][name]
                 states["classifier"][name] = torch.stack((*[other] * hosts, virus, gate))
         for name, part in model.parts().items():
-            fill(part, states[name], init)
+            load_state(part, states[name], init)
         return
     for part in model.parts().values():
         for module in part.modules():
@@ -95,10 +95,10 @@ def initialise(model: Model, init: str = "") -> None:
 def loss_of(
     logits_of: tuple[Tensor, Tensor], batch: TrainingBatch, settings: FitSettings, log_prior: Tensor | None = None
 ) -> Tensor:
-    """Return the cross-entropy of the chunks, and a share of the frames', against smoothed labels.
+    """Return the cross-entropy of the chunks, plus a weight times that of the frames, against smoothed labels.
 
-    With `log_prior` (K,), the logarithms of the classes' shares of the windows, it is that of posteriors of which the
-    logits are the log likelihoods (Menon et al. 2021, arXiv:2007.07314): the shares do not enter the logits.
+    `log_prior` (K,) has the logarithms of the classes' shares of the windows. It is added to the logits, which then
+    learn log likelihoods without these shares (Menon et al. 2021, arXiv:2007.07314).
     """
     chunks, frames = logits_of
     chunk_loss = _cross_entropy(chunks, batch.labels, settings.label_smoothing, log_prior)
@@ -107,7 +107,7 @@ def loss_of(
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, log_prior: Tensor | None) -> Tensor:
-    """Return the mean of -ln(probability of the class) of logits (N, K); with no class, of -ln(that of all hosts)."""
+    """Return the mean of -ln(probability of the class), or of all hosts for a window without a class; logits (N, K)."""
     logs = F.log_softmax(logits if log_prior is None else logits + log_prior, dim=1)
     named = logs.gather(1, labels.clamp(min=0)[:, None])[:, 0]
     right = torch.where(labels < 0, logs[:, :-1].logsumexp(1), named)

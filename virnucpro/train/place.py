@@ -1,4 +1,4 @@
-"""Where a training writes: beside an earlier model, until the new one is whole."""
+"""The directory in which a training works: beside an earlier model until the new one is complete."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MODEL_FILES = re.compile(r"model\.json|log\.jsonl|tokenizer\.json|[^.]+\.safeten
 def training_place(output: Path, restart: bool, resume: bool, inputs: Iterable[Name]) -> Iterator[Path]:
     """Give the directory to train in, and lock `output`.
 
-    It is `output` itself, or with `restart`, where something is there, a directory in it: its files take the place of
-    the earlier ones when the block ends well. Until then `resume` goes on in it. Under torchrun only the first process
-    locks, and replaces.
+    It is `output` itself or, with `restart` and a directory that has files, a subdirectory, whose files replace the
+    earlier ones when the block succeeds. Until then `resume` continues in the subdirectory. Under torchrun only the
+    first process locks and replaces.
 
     Raises:
-        OutputError: `output` has files in it and neither `restart` nor `resume` is set, another command works there, or
-            it cannot be used.
+        OutputError: `output` has files and neither `restart` nor `resume` is set, another command uses it, or it cannot
+            be used.
         ConfigError: an input would be replaced.
     """
     first = launched_rank()[0] == 0
@@ -43,7 +43,7 @@ def training_place(output: Path, restart: bool, resume: bool, inputs: Iterable[N
             names = [path.name for path in output.iterdir()] if output.is_dir() else []
         present = [name for name in names if name not in (LOCK, UNFINISHED)]
         if first and present and not restart and not resume:
-            raise OutputError(f"{output} is not empty; use --restart to replace what is there, or another --output")
+            raise OutputError(f"{output} is not empty; use --restart to replace its files, or choose another --output")
         if restart:
             shutil.rmtree(unfinished, ignore_errors=True)
         refuse_inputs(inputs, [output / name for name in present if MODEL_FILES.fullmatch(name)])
@@ -54,7 +54,7 @@ def training_place(output: Path, restart: bool, resume: bool, inputs: Iterable[N
 
 
 def _replace(source: Path, output: Path) -> None:
-    """Move a model, and then its checkpoint, which until then tells that this is not done, into `output`."""
+    """Move a model into `output`, and its checkpoint last, which marks an unfinished replacement."""
     with usable(output):
         for path in sorted(source.iterdir(), key=lambda path: (path.is_dir(), path.name)):
             if path.is_dir():

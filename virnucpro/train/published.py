@@ -34,11 +34,12 @@ from virnucpro.evaluate.metrics import auroc, evaluate, rounded
 from virnucpro.pipeline.aggregate import softmax, vote_max
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ClassifierDescription
-from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, find_model, load_model
+from virnucpro.pretrained.locations import find_model
+from virnucpro.pretrained.registry import PARTS, Classifier, build_classifier, load_model
 from virnucpro.pretrained.weights import save_state, sha256
-from virnucpro.seq import frames_of
+from virnucpro.seq.frame_table import find_frames
+from virnucpro.seq.strings import Strings
 from virnucpro.train.settings import ClassifierSettings
-from virnucpro.types import Chunk
 
 logger = logging.getLogger(__name__)
 
@@ -67,23 +68,17 @@ def frame_set(predictor: Predictor, settings: ClassifierSettings, split: str, n_
     share = dict.fromkeys(hosts, math.ceil(n_virus / max(1, len(hosts)))) | {VIRUS: n_virus}
     length = predictor.description.chunk_length
     windows = [w for w in sample_windows(genomes, length, share, settings.seed) if _ONLY_ACGT.issuperset(w.sequence)]
-    chunks = [Chunk(str(i), 1, 0, window.sequence) for i, window in enumerate(windows)]
-    kept = [
-        (frames, window.class_name)
-        for frames, window in zip(frames_of(chunks, predictor.description.frame_rule), windows, strict=True)
-        if frames
-    ]
-    flat = [frame for frames, _ in kept for frame in frames]
-    if not flat:
+    frames = find_frames(Strings.of([window.sequence for window in windows]), predictor.description.frame_rule)
+    if not len(frames):
         raise ConfigError(f"no window of {split} has a frame by the rule of {settings.model}; draw more windows")
     features = np.hstack(
         (
-            predictor.nucleotide.embed([frame.nucleotide for frame in flat]),
-            predictor.protein.embed([frame.protein for frame in flat]),
+            predictor.nucleotide.embed(frames.own_nucleotides().tolist()),
+            predictor.protein.embed(frames.proteins.tolist()),
         )
     )
-    owner = np.repeat(np.arange(len(kept)), [len(frames) for frames, _ in kept])
-    classes = [name for _, name in kept]
+    kept, owner = np.unique(frames.chunk, return_inverse=True)
+    classes = [windows[row].class_name for row in kept.tolist()]
     labels = torch.tensor([int(classes[i] == VIRUS) for i in owner])
     return FrameSet(torch.from_numpy(features).to(predictor.device), labels.to(predictor.device), owner, classes)
 
@@ -165,14 +160,14 @@ def train_classifier(
     journal = output / "log.jsonl"
     journal.write_text("")
 
-    def told(entry: dict[str, Any]) -> None:
+    def log_epoch(entry: dict[str, Any]) -> None:
         with journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         val = entry["val"]
         log(f"epoch {entry['epoch']}: loss {entry['loss']}, val loss {val['loss']:.4f}, AUROC {val['auroc']}")
 
     base = predictor.description
-    classifier = fit_classifier(settings, sets["train"], sets["val"], base.classifier.hidden_dim, told)
+    classifier = fit_classifier(settings, sets["train"], sets["val"], base.classifier.hidden_dim, log_epoch)
     metrics = {split: frame_figures(classifier, sets[split]) for split in ("val", "test")}
     test = metrics["test"]
     log(f"test: AUROC of frames {test['auroc']}, of windows {test['windows']['auroc']}")

@@ -1,4 +1,4 @@
-"""Training settings: a TOML file of three tables, read into frozen dataclasses."""
+"""Training settings: a TOML file with three tables, read into frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """What is drawn: shares of the classes, tempering of taxa, window lengths, errors, windows that are no virus.
+    """Settings of the draws: shares of classes, weights of taxa, window lengths, errors, windows without an organism.
 
-    `class_share` gives each class its part of a batch. `extra` names a second directory with files CLASS.fna of
-    sequence for training only; `extra_share` says which part of a class's windows is drawn from it (a class that only
-    the second directory has is drawn from there alone). `merge` gives classes of the data another name, so that
-    several count as one. `fixed_lengths` are drawn with probability `fixed_share`, otherwise a length between
-    `min_length` and `max_length` nt.
+    `class_share` is the share of each class in a batch. `extra` is a second directory with files CLASS.fna for training
+    only; `extra_share` is the share of a class's windows that is drawn from it (all windows of a class that only this
+    directory has). `merge` renames classes of the data, so that several count as one. `fixed_lengths` are drawn with
+    probability `fixed_share`, otherwise a length between `min_length` and `max_length` nt.
 
-    Each window gets its own rates of errors, up to `max_substitution` letters replaced and `max_unknown` made N. A
+    Each window gets its own error rates, up to `max_substitution` letters replaced and `max_unknown` turned into N. A
     share `indel_share` of the windows has insertions and deletions, up to `max_indel` per letter; a letter that
-    repeats the one before it is changed `homopolymer` times as often as another. With `fill_unknown` every letter
-    other than A, C, G and T is replaced by a random base.
-    A share `tails` of the windows gets a homopolymer at an end, a share `adapter_ends` runs into an adapter.
+    repeats the one before it is changed `homopolymer` times as often. With `fill_unknown` every letter other than A, C,
+    G and T is replaced by a random base.
+    A share `tails` of the windows gets a homopolymer at an end, a share `adapter_ends` an adapter at the 3' end.
 
     A share `shuffled` of the windows, of any class, is shuffled with its dinucleotides kept, and a share `simple` is
     replaced by simple repeats and adapters; both are then no virus. A share `tandem` of the host windows becomes
@@ -73,27 +72,27 @@ class DataSettings:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if not 1 <= self.homopolymer < math.inf:
-            raise ConfigError(f"homopolymer is a factor of at least 1, got {self.homopolymer}")
+            raise ConfigError(f"homopolymer must be a factor of at least 1, got {self.homopolymer}")
         if not 3 <= self.min_length <= min(self.max_length, *self.fixed_lengths):
             raise ConfigError(
                 f"min_length must be at least 3 and at most max_length and fixed_lengths, got {self.min_length}"
             )
         for name, share in self.extra_share.items():
             if not 0 <= share <= 1 or name not in self.class_share:
-                raise ConfigError(f"extra_share gives classes of class_share a share in 0..1, got {name} = {share}")
+                raise ConfigError(f"extra_share must give classes of class_share a share in 0..1, got {name} = {share}")
         if self.extra_share and not self.extra:
-            raise ConfigError("extra_share needs the directory `extra`")
+            raise ConfigError("extra_share needs the directory `extra`, which is not set")
         if VIRUS in self.merge:
-            raise ConfigError("merge joins host classes; virus stays virus")
+            raise ConfigError("merge may only rename host classes, not virus")
 
     def hosts(self) -> tuple[str, ...]:
-        """Return the host classes that are drawn, in order of their names."""
+        """Return the host classes that are drawn, sorted by name."""
         return tuple(sorted(self.class_share.keys() - {VIRUS}))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The shape of the model: its classes, widths and layers of the two encoders, the k of the nucleotide tokens.
+    """The shape of the model: classes, widths and layers of the two encoders, k of the nucleotide tokens.
 
     `classes` is `two` (other and virus) or `hosts`: virus and every host class of `class_share`.
     """
@@ -118,13 +117,13 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How it is fitted: AdamW, or Muon (Jordan et al. 2024) for the hidden matrices; linear warm-up to a constant rate
-    that falls to zero over the last `decay` of the steps.
+    """Settings of the fit: AdamW, or Muon (Jordan et al. 2024) for the hidden matrices. The learning rate has a linear
+    warm-up, is then constant, and falls to zero over the last share `decay` of the steps.
 
-    `batch` counts windows a process; `frame_loss` weighs the mean loss of single frames beside the loss of
-    the chunks' votes; `init` names a model of the same shape whose weights to start from, which may have two classes
-    where the new one has more; `compile` fuses the
-    elementwise work of a layer by torch.compile; `hidden_tokens` is the share of tokens masked at each step.
+    `batch` is the number of windows per process; `frame_loss` is the weight of the mean loss of single frames beside
+    that of chunks; `init` names a model of the same shape with the initial weights, which may have two classes if the
+    new one has more; `compile` fuses the elementwise work of a layer by torch.compile; `hidden_tokens` is the share of
+    tokens masked in each step.
     """
 
     steps: int
@@ -152,10 +151,10 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """The published recipe, see `train.published`: a table [classifier] instead of the three others.
+    """Settings of the published recipe, see `train.published`: a table [classifier] instead of the three others.
 
-    `model` names the model whose encoders and frame rule are used, `windows` how many of virus are drawn from train,
-    and as many of all hosts; of val and of test a tenth.
+    `model` names the model whose encoders and frame rule are used. `windows` is the number of viral windows drawn from
+    train, with as many of all hosts together; val and test get a tenth of it.
     """
 
     directory: str
@@ -174,7 +173,9 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         if min(self.windows, self.epochs, self.patience, self.decay_every) < 1 or self.windows < 10 or self.batch < 2:
-            raise ConfigError("windows is at least 10, batch at least 2, epochs, patience and decay_every at least 1")
+            raise ConfigError(
+                "windows must be at least 10, batch at least 2, epochs, patience and decay_every at least 1"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +191,11 @@ class TrainSettings:
 
 
 def read_settings(path: Path) -> TrainSettings | ClassifierSettings:
-    """Read a training's settings; a relative data directory is relative to the file.
+    """Read the settings of a training; a relative data directory is relative to the file.
 
     Raises:
-        MissingInputError: the file is not there.
-        ConfigError: it is not TOML, or has unknown, missing or impossible values.
+        MissingInputError: the file does not exist.
+        ConfigError: it is not TOML, or has unknown, missing or invalid values.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -210,7 +211,9 @@ def read_settings(path: Path) -> TrainSettings | ClassifierSettings:
             model["frame_rule"] = FrameRule(**model["frame_rule"])
         return TrainSettings(DataSettings(**data), ModelSettings(**model), FitSettings(**fit))
     except (KeyError, TypeError, ConfigError) as error:
-        raise ConfigError(f"{path}: {error}; the tables are [data], [model] and [fit], or [classifier]") from error
+        raise ConfigError(
+            f"{path}: {error}; the file must have the tables [data], [model] and [fit], or [classifier]"
+        ) from error
 
 
 def _from_file(table: dict[str, Any], path: Path) -> dict[str, Any]:

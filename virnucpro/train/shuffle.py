@@ -1,15 +1,15 @@
-"""Sequences that are no organism's: shuffled ones, and what sequencing itself leaves."""
+"""Sequences without an organism: shuffled ones, and artefacts of sequencing."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.seq import reverse_complement
+from virnucpro.seq.frame_table import reverse_complement
 
 Letters = npt.NDArray[np.uint8]
 
-# Illumina's published oligonucleotides: ends and inserts' neighbours of TruSeq and Nextera libraries, P5 and P7.
+# Illumina's published oligonucleotides: adapters of TruSeq and Nextera libraries, P5 and P7.
 ADAPTERS = (
     b"AGATCGGAAGAGCACACGTCTGAACTCCAGTCAC",
     b"AGATCGGAAGAGCGTCGTGTAGGGAAAGAGTGT",
@@ -21,11 +21,11 @@ ADAPTERS = (
 
 
 def shuffle_dinucleotides(letters: Letters, rng: np.random.Generator) -> Letters:
-    """Return a random sequence with the same first and last letter and the same number of each pair of neighbours.
+    """Return a random sequence with the same first and last letter and the same dinucleotide counts.
 
-    All such sequences are equally likely (Altschul & Erickson 1985, doi:10.1093/oxfordjournals.molbev.a040370): they
-    are the Eulerian walks of the graph of neighbours, and of a walk the last exits from all letters but the
-    final one form a tree that leads to it.
+    All such sequences are equally likely (Altschul & Erickson 1985, doi:10.1093/oxfordjournals.molbev.a040370). They
+    are the Eulerian walks of the graph of dinucleotides. In such a walk, the last exits from all letters but the final
+    one form a tree that leads to the final letter.
     """
     if len(letters) < 3:
         return letters.copy()
@@ -48,7 +48,7 @@ def shuffle_dinucleotides(letters: Letters, rng: np.random.Generator) -> Letters
 
 
 def artefact(length: int, rng: np.random.Generator) -> Letters:
-    """Return `length` nt of a simple repeat of a random unit of 1 to 6 nt, or of adapters, as likely."""
+    """Return `length` nt of a repeat of a random unit of 1 to 6 nt, or of adapters, with equal probability."""
     if rng.random() < 0.5:
         unit = rng.choice(np.frombuffer(b"ACGT", np.uint8), rng.integers(1, 7))
         return np.resize(unit, length)

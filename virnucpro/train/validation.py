@@ -1,4 +1,4 @@
-"""Validation while training: fixed windows of the val split, scored as the network stands."""
+"""Validation during training: fixed windows of the val split, scored with the current weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from virnucpro.evaluate.genomes import VIRUS, Genomes, sample_windows
 from virnucpro.evaluate.metrics import evaluate
 from virnucpro.pretrained.registry import Model
+from virnucpro.seq.strings import Strings
 from virnucpro.train.batches import HostBatch, class_numbers, collate_frames
 from virnucpro.train.network import Network, margins_of
 from virnucpro.train.settings import FitSettings
-from virnucpro.types import Chunk
 
 EVALUATED_LENGTHS = (500, 300, 150)
 Validation = dict[int, tuple[list[HostBatch], list[str]]]
 
 
 def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Validation:
-    """Return, for each evaluated length, batches of fixed windows and their classes in order."""
+    """Return batches of fixed windows and their classes, in order, for each evaluated length."""
     names = sorted(set(genomes.classes.tolist()))
     hosts = [name for name in names if name != VIRUS]
     per_class = {name: settings.windows_per_class for name in hosts}
@@ -31,9 +31,8 @@ def validation_set(genomes: Genomes, model: Model, settings: FitSettings) -> Val
         batches = []
         for begin in range(0, len(windows), settings.batch):
             part = windows[begin : begin + settings.batch]
-            chunks = [Chunk(w.record_id, 1, w.start, w.sequence) for w in part]
-            labels = class_numbers([w.class_name for w in part], model.description.classes).tolist()
-            batches.append(collate_frames(model, chunks, labels))
+            labels = class_numbers([w.class_name for w in part], model.description.classes)
+            batches.append(collate_frames(model, Strings.of([w.sequence for w in part]), labels))
         result[length] = batches, [w.class_name for w in windows]
     return result
 

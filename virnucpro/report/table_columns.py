@@ -20,7 +20,7 @@ _FEW = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Some consecutive rows of a table: the bytes of the file, and where each cell begins and ends, (N, columns)."""
+    """Consecutive rows of a table: the bytes of the file, and the begins and ends of the cells, (N, columns)."""
 
     data: Bytes
     begins: Ints
@@ -39,7 +39,7 @@ class Rows:
         return text.decode(errors="surrogateescape").split("\t")
 
     def initials(self, column: int) -> Bytes:
-        """Return the first byte of each cell of a column, (N,); an empty one gives what follows it."""
+        """Return the first byte of each cell of a column, (N,); for an empty cell, the byte after it."""
         return self.data[self.begins[:, column]]
 
     def whole_numbers(self, column: int) -> Ints:
@@ -52,13 +52,13 @@ class Rows:
         return values
 
     def numbers(self, column: int) -> npt.NDArray[np.float64]:
-        """Return a column of numbers, (N,), NaN where it says NA."""
+        """Return a column of numbers, (N,), with NaN for NA."""
         lengths = self.ends[:, column] - self.begins[:, column]
         values = np.full(len(self), np.nan)
         usual = np.flatnonzero(lengths == len("0.0000"))
         digits = self.data[self.begins[usual, column, None] + np.arange(len("0.0000"))]  # (N, 6)
         is_usual = (digits[:, 1] == ord(".")) & (np.delete(digits, 1, axis=1) - _ZERO < 10).all(axis=1)
-        # A whole number divided by a power of ten is the nearest float, as `float` gives it.
+        # A whole number divided by a power of ten gives the nearest float, as `float` does.
         values[usual] = (digits[:, [0, 2, 3, 4, 5]] - np.int64(_ZERO)) @ [10_000, 1000, 100, 10, 1] / 10_000
         other = np.concatenate((usual[~is_usual], np.flatnonzero(lengths != len("0.0000"))))
         for row in other[self.data[self.begins[other, column]] != ord("N")].tolist():
@@ -66,12 +66,12 @@ class Rows:
         return values
 
     def known(self, column: int) -> tuple[list[str], Ints]:
-        """Return the different texts of a column, and which of them each row has, (N,)."""
+        """Return the distinct texts of a column, and the index of each row's text among them, (N,)."""
         begins, lengths = self.begins[:, column], self.ends[:, column] - self.begins[:, column]
         known: list[bytes] = []
         rows = np.zeros(len(self), np.int64)
         left = np.arange(len(self))
-        while len(left) and len(known) < _FEW:  # most columns hold few texts: each is looked for in all rows
+        while len(left) and len(known) < _FEW:  # most columns hold few texts; compare each with all rows
             text = self.data[begins[left[0]] : self.ends[left[0], column]]
             alike = left[lengths[left] == len(text)]
             same = alike[(self.data[begins[alike, None] + np.arange(len(text))] == text).all(axis=1)]
@@ -119,7 +119,7 @@ def _rows(path: Path, text: bytes, columns: int, line: int) -> Rows:
 
 
 def skip_lines(file: BinaryIO, number: int) -> None:
-    """Read past so many lines, or to the end."""
+    """Skip lines, or all that are left if there are fewer."""
     while number:
         block = file.read(min(_BLOCK_BYTES, 64 * number))
         if not block:

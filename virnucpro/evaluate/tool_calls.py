@@ -1,4 +1,4 @@
-"""A table of calls as one score a sequence; `tools` has the tables that are known and their scores."""
+"""Read a table of calls as one score per sequence; `tools` describes the known tables."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from virnucpro.evaluate.tools import read_scores
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What a tool said: name -> score (None: no score), name -> length in nt (empty: the table has no lengths).
+    """The scores of a tool: name -> score (None: no score), name -> length in nt (empty: no lengths in the table).
 
-    `complete` tells that the tool lists every sequence, so that a missing one is a mistake.
+    `complete` says that the tool lists every sequence, so a missing sequence is an error.
     """
 
     tool: str
@@ -27,12 +27,12 @@ def read_calls(path: Path, names: Collection[str] = ()) -> Calls:
 
     Args:
         path: the table.
-        names: sequences that are known. An id that is none of them is read without the suffix that the tool adds to
-            the id of a part of a sequence; of several parts the greatest score counts.
+        names: known sequences. From any other id the suffix is removed that the tool adds to parts of a sequence; the
+            highest score of several parts counts.
 
     Raises:
-        MissingInputError: the file is not there.
-        InputError: it is no table, of no known tool, names a sequence twice, or has a score that is no probability.
+        MissingInputError: the file does not exist.
+        InputError: it is not a table of a known tool, repeats a sequence, or has a score that is not a probability.
     """
     tool, table, rows = read_scores(path)
     scores: dict[str, float | None] = {}
@@ -41,6 +41,6 @@ def read_calls(path: Path, names: Collection[str] = ()) -> Calls:
     for place, (given, score) in enumerate(rows):
         name = given if given in names else tool.without_suffix(given)
         scores[name] = max((value for value in (score, scores.get(name)) if value is not None), default=None)
-        if lengths and name == given:  # a part's length is not that of the sequence
+        if lengths and name == given:  # the length of a part is not the sequence's
             whole[name] = lengths[place]
     return Calls(tool.full_name, scores, whole, tool.lists == "all")

@@ -1,0 +1,214 @@
+"""The tables of a block are, byte for byte, those of plain loops over objects, however the block is cut."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import specified_rows
+from drawn import blocks, limits, rules, sequences
+from hypothesis import given
+from hypothesis import strategies as st
+from specified_calls import Caller
+from specified_types import Frame
+
+from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
+from virnucpro.pipeline.aggregate import softmax
+from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
+from virnucpro.pipeline.text import TextStage, drive
+from virnucpro.run.rows import UnitTables, four_digits, tab_rows, whole_numbers, wrap, wrap_one
+from virnucpro.run.tables import EVIDENCE, NO_EVIDENCE, FdrFiller
+from virnucpro.run.tally import RepeatedIds, hashes
+from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
+from virnucpro.scores.composition import Composition
+from virnucpro.scores.decision import Decision
+from virnucpro.seq.block import RecordBlock
+from virnucpro.seq.strings import Strings
+from virnucpro.types import Status
+
+NUCLEOTIDE, PROTEIN = KmerTokenizer(3), ESM2Tokenizer()
+# No number of these is one that scores of a few frames hit by chance: rounding does not decide.
+POINTS = (OperatingPoint(20, -0.713, 0, 0), OperatingPoint(300, 0.317, 0, 0))
+KNOTS = (Knot(20, 0.613, -0.217, 0.831), Knot(150, 1.137, 0.113, 0.437))
+CALIBRATIONS = [Calibration(0.5, knots, dict.fromkeys(PRESETS, POINTS)) for knots in (KNOTS, KNOTS[:1])]
+
+
+def classified(tokens: Sequence[int], protein: Sequence[int], lengths: Sequence[int], n: int) -> list[float]:
+    """Return what stands for logits and gate: n values from -2 to 1.75 that follow from all that is seen of a frame."""
+    code = zlib.crc32(np.array([*tokens, 0, *protein, 0, *lengths], np.int64).tobytes())
+    return [(code >> 4 * i & 15) / 4 - 2 for i in range(n)]
+
+
+def score_tokens(classes: int, vote: str) -> Callable[[FrameTokens], FrameScores]:
+    """Return what stands in for the networks: scores of all frames."""
+
+    def score(tokens: FrameTokens) -> FrameScores:
+        nucleotides = np.split(tokens.nucleotide_tokens.astype(int), np.cumsum(tokens.nucleotide_lengths)[:-1])
+        proteins = np.split(tokens.protein_tokens.astype(int), np.cumsum(tokens.protein_lengths)[:-1])
+        aa = np.rint(np.exp(tokens.length_features[:, 0].astype(float)) * 50).astype(int)
+        nt = np.rint(3 * aa / tokens.length_features[:, 1]).astype(int)
+        rows = [
+            classified(nucleotides[row], protein, lengths, classes + 1)
+            for row, protein, lengths in zip(tokens.nucleotide, proteins, np.stack((aa, nt), axis=1), strict=True)
+        ]
+        values = np.array(rows, float)
+        return FrameScores(softmax(values[:, :-1]) if vote == "max" else values[:, :-1], values[:, -1])
+
+    return score
+
+
+def score_frame(classes: int, vote: str) -> Callable[[Frame], tuple[list[float], float]]:
+    """Return the same for one frame as an object."""
+
+    def score(frame: Frame) -> tuple[list[float], float]:
+        [tokens], [protein] = NUCLEOTIDE([frame.nucleotide]), PROTEIN([frame.protein])
+        *values, gate = classified(tokens, protein, (len(frame.protein), len(frame.nucleotide)), classes + 1)
+        return (softmax(np.array([values]))[0].tolist() if vote == "max" else values), gate
+
+    return score
+
+
+@st.composite
+def callers(draw: st.DrawFn) -> tuple[TextStage, Callable[[FrameTokens], FrameScores], Caller]:
+    """Return a text stage with what stands in for the networks, and the same for objects."""
+    least, rule, size = draw(limits), draw(rules), draw(st.sampled_from([1, 2, 8192]))
+    vote = draw(st.sampled_from(["max", "weighted", "weighted"]))
+    classes = 2 if vote == "max" else draw(st.sampled_from([2, 4]))
+    decision = Decision(None, None, None, draw(st.sampled_from([0.5, 0.4371] if vote == "max" else [0.5123, 0.3771])))
+    if vote == "weighted" and draw(st.booleans()):
+        calibration, prevalence = draw(st.sampled_from(CALIBRATIONS)), draw(st.sampled_from([0.5, 0.037]))
+        decision = draw(
+            st.sampled_from(
+                [
+                    Decision(calibration, prevalence, None, 0.4771),
+                    Decision(calibration, prevalence, "strict", None, calibration.thresholds("strict")),
+                ]
+            )
+        )
+    stage = TextStage(least, rule, NUCLEOTIDE, PROTEIN, vote, decision, size)
+    return stage, score_tokens(classes, vote), Caller(least, rule, vote, decision, score_frame(classes, vote))
+
+
+@given(blocks(), callers(), st.booleans())
+def test_tables_are_those_of_the_plain_loop(block, made, legacy):
+    stage, score, caller = made
+    expected = [caller.call(record) for record in block.records()]
+    calls = drive(stage.call(block), score)
+    tables = UnitTables.of(calls, legacy)
+    assert list(tables.sections) == specified_rows.sections(expected, legacy)
+    assert tables.evidence.tolist() == specified_rows.evidence_section(expected)
+    assert tables.tally == specified_rows.tally(expected)
+    for found, result in zip(calls.results(), expected, strict=True):
+        assert (found.record, found.letters) == (result.record, result.letters)
+        one, other = [found.call, *(c.call for c in found.chunks)], [result.call, *(c.call for c in result.chunks)]
+        for mine, plain in zip(one, other, strict=True):
+            fields = ("id", "length", "is_virus", "n_chunks", "n_frames", "best_frame", "status", "reason")
+            assert [getattr(mine, name) for name in fields] == [getattr(plain, name) for name in fields]
+            assert (mine.virus_score, mine.log_ratio) == pytest.approx((plain.virus_score, plain.log_ratio))
+
+
+@given(blocks(), callers())
+def test_every_record_comes_out_once_with_a_status(block, made):
+    stage, score, _ = made
+    rows = UnitTables.of(drive(stage.call(block), score)).sections[0].split(b"\n")
+    assert rows.pop() == b""
+    assert [row.split(b"\t")[0] for row in rows] == block.ids.tolist()
+    assert {row.split(b"\t")[-2].decode() for row in rows} <= set(map(str, Status))
+    assert [int(row.split(b"\t")[1]) for row in rows] == block.lengths.tolist()
+
+
+@given(blocks(), callers(), st.data())
+def test_a_block_that_is_cut_gives_the_same_bytes(block, made, data):
+    stage, score, _ = made
+    whole = UnitTables.of(drive(stage.call(block), score), legacy=True)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(block) - 1))) if len(block) > 1 else ())
+    places = [0, *cuts, len(block)]
+    pieces = [block.slice(begin, end) for begin, end in pairwise(places)]
+    joined = UnitTables.concat([UnitTables.of(drive(stage.call(piece), score), legacy=True) for piece in pieces])
+    assert joined.sections == whole.sections
+    assert joined.evidence.tolist() == whole.evidence.tolist()
+    assert joined.tally == whole.tally
+    assert RecordBlock.concat(pieces).digest == block.digest
+
+
+numbers = st.one_of(
+    st.floats(0, 1),
+    st.integers(0, 9999).map(lambda step: (step + 0.5) / 10_000),
+    st.integers(0, 9999).map(lambda step: np.nextafter((step + 0.5) / 10_000, 0)),
+    st.integers(0, 9999).map(lambda step: np.nextafter((step + 0.5) / 10_000, 1)),
+    st.integers(0, 32).map(lambda step: step / 32),
+)
+
+
+@given(st.lists(numbers, max_size=20))
+def test_four_digits_are_those_of_python(values):
+    found = four_digits(np.array([*values, np.nan])).tolist()
+    assert found == [*(f"{value:.4f}".encode() for value in values), b"NA"]
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=9))
+def test_whole_numbers_are_those_of_python(values):
+    assert whole_numbers(np.array(values, np.int64)).tolist() == [str(value).encode() for value in values]
+
+
+@given(st.lists(sequences, max_size=6))
+def test_sequences_are_wrapped(texts):
+    expected = [specified_rows.wrapped(text) for text in texts]
+    assert wrap(Strings.of(texts)).tolist() == expected
+    assert [wrap_one(np.frombuffer(text, np.uint8)).tobytes() for text in texts] == expected
+
+
+@given(
+    st.integers(0, 6).flatmap(lambda n: st.lists(st.lists(st.binary(max_size=9), min_size=n, max_size=n), min_size=1))
+)
+def test_rows_are_divided_by_tabs(columns):
+    expected = b"".join(b"\t".join(row) + b"\n" for row in zip(*columns, strict=True))
+    assert tab_rows([Strings.of(column) for column in columns]) == expected
+
+
+def plain_hash(text: bytes) -> int:
+    """Return the sum of the bytes, each mixed with its place, mixed again with the length."""
+    return mixed((sum(mixed(byte + (place << 8)) for place, byte in enumerate(text)) + len(text)) % 2**64)
+
+
+def mixed(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return value ^ value >> 31
+
+
+@given(st.lists(st.binary(max_size=12), max_size=9))
+def test_hashes_are_those_of_the_plain_loop(texts):
+    assert hashes(Strings.of(texts)).tolist() == [plain_hash(text) for text in texts]
+    ids = RepeatedIds()
+    for text in texts:
+        ids.add(Strings.of([text]))
+    assert ids.count() == len(texts) - len(set(texts))
+
+
+def pieces(draw: st.DrawFn, text: bytes) -> list[bytes]:
+    """Cut bytes anywhere."""
+    places = [0, *sorted(draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]
+    return [text[begin:end] for begin, end in pairwise(places)]
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.none(), st.integers(-3000, 3000)), max_size=6), min_size=1, max_size=3), st.data()
+)
+def test_the_false_discovery_rate_is_filled_in(units, data):
+    composition = Composition(0.5, {step: (step + 3000) / 6001 for unit in units for step in unit if step is not None})
+    table, expected = BytesIO(), []
+    filler = FdrFiller(table, composition)
+    for unit in units:
+        evidence = np.array([NO_EVIDENCE if step is None else step for step in unit], EVIDENCE).tobytes()
+        fdrs = ["NA" if step is None else f"{composition.fdr[step]:.4f}" for step in unit]
+        row = "a\t1\t1\t2\tvirus\t0.9\t{}\tbest\tok\tNA\n"
+        expected += [row.format(fdr) for fdr in fdrs]
+        for piece in pieces(data.draw, evidence):
+            filler.evidence.write(piece)
+        for piece in pieces(data.draw, "".join(row.format("0.0000" if f != "NA" else "NA") for f in fdrs).encode()):
+            filler.write(piece)
+    assert table.getvalue().decode() == "".join(expected)

@@ -1,0 +1,166 @@
+"""The records of a finished run, with their chunks and frames, from its tables.
+
+The tables have the records in input order, so a record's rows in chunks.tsv and frames.tsv follow from the counts of
+chunks and frames of the records before it. Ids are not unique and are not used to find rows. A track is a record cut
+into `BINS` equal parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice, repeat
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.errors import InputError, MissingInputError
+from virnucpro.report.table_columns import skip_lines
+
+BINS = 120
+Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and those of its frames
+
+
+@dataclass(slots=True)
+class Entry:
+    """A row of records.tsv, the first rows of its chunks and frames in their tables, and its track.
+
+    `lanes` (6, BINS) is the best virus score of the frames F1..F3, R1..R3, -1 without a frame; `strip` (BINS,) is
+    the mean score of the chunks, NaN without a score; `viral_chunks` counts those called virus.
+    """
+
+    index: int
+    row: dict[str, str]
+    first_chunk: int
+    first_frame: int
+    lanes: npt.NDArray[np.float32] = field(default_factory=lambda: np.full((6, BINS), -1, np.float32))
+    strip: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(BINS, np.nan, np.float32))
+    viral_chunks: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.row["seq_name"]
+
+    @property
+    def length(self) -> int:
+        return int(self.row["length"])
+
+    @property
+    def score(self) -> float | None:
+        return None if self.row["virus_score"] == "NA" else float(self.row["virus_score"])
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[tuple[list[str], BinaryIO]]:
+    """Open a table; give the names of its columns and the file, positioned at the first row.
+
+    Raises:
+        MissingInputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield read_cells(file.readline()), file
+    except OSError as error:
+        raise MissingInputError(f"{path} cannot be read: {error.strerror}; run `virnucpro predict` again") from error
+
+
+def read_cells(line: bytes) -> list[str]:
+    """Return the cells of a table's line."""
+    return line.decode(errors="surrogateescape").rstrip("\n").split("\t")
+
+
+def iter_entries(directory: Path) -> Iterator[Entry]:
+    """Yield all rows of records.tsv, without tracks."""
+    first_chunk = first_frame = 0
+    with open_table(directory / "records.tsv") as (columns, file):
+        for index, line in enumerate(file):
+            row = dict(zip(columns, read_cells(line), strict=True))
+            yield Entry(index, row, first_chunk, first_frame)
+            first_chunk += int(row["n_chunks"])
+            first_frame += int(row["n_frames"])
+
+
+def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[Details]]]:
+    """Yield each entry with its chunks, which must be read before the next entry; entries are in input order."""
+    with (
+        open_table(directory / "chunks.tsv") as (chunk_columns, chunk_file),
+        open_table(directory / "frames.tsv") as (frame_columns, frame_file),
+    ):
+
+        def rows(file: BinaryIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
+            for line in islice(file, number):
+                yield dict(zip(columns, read_cells(line), strict=True))
+
+        def details(entry: Entry) -> Iterator[Details]:
+            for chunk in rows(chunk_file, chunk_columns, int(entry.row["n_chunks"])):
+                yield chunk, list(rows(frame_file, frame_columns, int(chunk["n_frames"])))
+
+        chunks = frames = 0  # rows read or skipped so far
+        for entry in entries:
+            skip_lines(chunk_file, entry.first_chunk - chunks)
+            skip_lines(frame_file, entry.first_frame - frames)
+            chunks = entry.first_chunk + int(entry.row["n_chunks"])
+            frames = entry.first_frame + int(entry.row["n_frames"])
+            yield entry, details(entry)
+
+
+def second_mate(spans: Sequence[tuple[int, int]]) -> int:
+    """Return the index of the first chunk of a pair's second mate.
+
+    chunks.tsv has no column for the mate. Each mate has at least one chunk, and the starts of its chunks increase; the
+    first starts after 0 if the mate's end was trimmed. If the starts increase over both mates, the second mate begins
+    where two successive chunks overlap most.
+
+    Args:
+        spans: (start, end) of all chunks of the pair in order, at least two.
+
+    >>> second_mate([(0, 100), (50, 150)])
+    1
+    """
+    following = range(1, len(spans))
+    smaller = (i for i in following if spans[i][0] <= spans[i - 1][0])
+    return next(smaller, max(following, key=lambda i: spans[i - 1][1] - spans[i][0]))
+
+
+def draw_tracks(directory: Path, entries: Sequence[Entry], pairs: bool = False) -> None:
+    """Fill in lanes and strips of entries, which are in input order; in pairs, read 2 is drawn after read 1.
+
+    Raises:
+        InputError: chunks.tsv and records.tsv are of different runs.
+    """
+    for entry, chunks in iter_details(directory, entries):
+        total, number = np.zeros(BINS), np.zeros(BINS)
+        for shift, (chunk, frames) in _shifted(entry, list(chunks)) if pairs else zip(repeat(0), chunks):
+            if chunk["seq_name"] != entry.name:
+                raise InputError(
+                    f"{directory}/chunks.tsv has a chunk of {chunk['seq_name']!r} where records.tsv has "
+                    f"{entry.name!r}; the tables are not of one run: run `virnucpro predict` again with --restart"
+                )
+            span = _bins(shift + int(chunk["start"]), shift + int(chunk["end"]), entry.length)
+            if chunk["virus_score"] != "NA":
+                total[span] += float(chunk["virus_score"])
+                number[span] += 1
+            entry.viral_chunks += chunk["prediction"] == "virus"
+            for frame in frames:
+                lane = entry.lanes[int(frame["offset"]) + 3 * (frame["strand"] == "-"), span]
+                np.maximum(lane, float(frame["score_virus"]), out=lane)
+        scored = number > 0
+        entry.strip[scored] = total[scored] / number[scored]
+
+
+def _shifted(entry: Entry, chunks: Sequence[Details]) -> Iterator[tuple[int, Details]]:
+    """Yield the chunks of a pair, each with the start of its mate in the drawing (nt)."""
+    spans = [(int(chunk["start"]), int(chunk["end"])) for chunk, _ in chunks]
+    first = second_mate(spans) if len(spans) > 1 else len(spans)
+    ends = [max((end for _, end in part), default=0) for part in (spans[:first], spans[first:])]
+    # The tables have the sum of both lengths. If ends were trimmed, the mates are assumed to be equally long.
+    border = min(max(entry.length // 2, ends[0]), max(entry.length - ends[1], 0))
+    yield from ((0 if i < first else border, chunk) for i, chunk in enumerate(chunks))
+
+
+def _bins(start: int, end: int, length: int) -> slice:
+    first = start * BINS // length
+    return slice(first, max(first + 1, end * BINS // length))
