@@ -3,8 +3,8 @@
     python examples/finetune_esm2.py [--model NAME|DIR] [--steps 100] [--output FOLDER]
 
 The task is a toy: half of the proteins begin with a hydrophobic stretch, as those with a signal peptide do. The other
-half have the same residues in random order, so that composition alone tells nothing. Proteins have 40 to 200 residues.
-A batch lies end to end, without padding, and gradients go through it as through any other.
+half have the same residues in random order, so that composition alone is no signal. Proteins have 40 to 200 residues.
+A batch is concatenated without padding, and gradients flow through it.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled", help="name, folder or file, as ESM2.from_pretrained takes it")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--output", help="folder for the fine-tuned encoder, in Hugging Face's form")
+    parser.add_argument("--output", help="folder for the fine-tuned encoder, in the format of Hugging Face")
     arguments = parser.parse_args()
 
     torch.manual_seed(0)

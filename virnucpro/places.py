@@ -108,9 +108,9 @@ def private_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_directory(output: Path, purpose: str) -> Iterator[Path]:
-    """Give an empty directory that becomes `output` at the end, and is gone after an error.
+    """Give an empty directory that is renamed to `output` at the end, or removed after an error.
 
-    It is made in `.NAME.PURPOSE` beside it, which only this program can enter; what a killed one left there goes.
+    It is made in the private directory `.NAME.PURPOSE` beside `output`; leftovers of a killed program are removed.
     """
     with private_directory(output.with_name(f".{output.name}.{purpose}")) as temporary:
         directory = temporary / "model"

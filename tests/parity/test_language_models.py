@@ -190,14 +190,14 @@ def test_no_sequences_and_generators(masked):
     [
         ("MKV", {}, "must be a list of sequences"),
         (["MKV", ""], {}, r"sequence 1 \(from 0\) is empty"),
-        (["MKÄ"], {}, "outside of ASCII"),
-        ([b"MK\xff"], {}, "outside of ASCII"),
+        (["MKÄ"], {}, "outside ASCII"),
+        ([b"MK\xff"], {}, "outside ASCII"),
         ([7], {}, "must be text or bytes, got int"),
         (["MK<eos>V"], {}, "only special token"),
         (["MKV"], {"layer": LAYERS + 1}, r"layer must lie in -4\.\.3"),
         (["MKV"], {"layer": -LAYERS - 2}, r"layer must lie in -4\.\.3"),
         (["MKV"], {"pooling": "max"}, "pooling must be mean, cls or None"),
-        (["MKV"], {"pooling": "cls", "per_residue": True}, "excludes the pooling cls"),
+        (["MKV"], {"pooling": "cls", "per_residue": True}, "pooling cls exclude each other"),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(masked, given, options, message):
@@ -311,7 +311,7 @@ def test_the_engine_of_the_bundled_model(tmp_path):
     assert vectors.shape == (len(PROTEINS), esm.network.width)
     esm.save_pretrained(tmp_path / "saved")
     assert np.array_equal(load(tmp_path / "saved").encode(PROTEINS), vectors)
-    with pytest.raises(ModelError, match="of the kind esm2, not dnabert"):
+    with pytest.raises(ModelError, match="must be dnabert, got esm2"):
         virnucpro.DNABERT.from_pretrained("bundled")
 
 
@@ -363,7 +363,7 @@ def test_dnabert(tmp_path):
         assert row_error(torch.from_numpy(row), expected.mean(0)) <= PARITY
         assert row_error(dna.encode([sequence], pooling=None, as_torch=True)[0], expected) <= PARITY
         assert row_error(dna.encode([sequence], pooling="cls", as_torch=True)[0], expected[0]) <= PARITY
-    with pytest.raises(ConfigError, match="one token a letter"):
+    with pytest.raises(ConfigError, match="one token for each letter"):
         dna.encode(sequences, per_residue=True)
     with pytest.raises(ModelError, match="no language-model head"):
         dna.logits(sequences)

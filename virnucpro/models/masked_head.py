@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class MaskedHead(nn.Module):
-    """Dense layer, GELU, LayerNorm and decoder, as ESM-2 and BERT have them; always in float32.
+    """Dense layer, GELU, LayerNorm and decoder of ESM-2 and BERT; always in float32.
 
     `decoder.weight` is usually the embedding table of the encoder itself (see `tie`).
     """
@@ -19,7 +19,7 @@ class MaskedHead(nn.Module):
         self.decoder = nn.Linear(width, vocabulary)
 
     def tie(self, embedding: nn.Embedding) -> None:
-        """Decode with the embedding table, one parameter for both."""
+        """Share the embedding table with the decoder, as one parameter."""
         self.decoder.weight = embedding.weight
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The language models that can be used alone: ESM-2 and DNABERT-S. Their networks are those of `virnucpro.models`."""
+"""ESM-2 and DNABERT-S of the public API. Their networks are those of `virnucpro.models`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from virnucpro.seq.strings import Ints, Strings
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_MASK, _MASK_BYTE = b"<MASK>", 0xFF  # sequences are ASCII, so this byte stands for nothing else
+_MASK, _MASK_BYTE = b"<MASK>", 0xFF  # sequences are ASCII, so this byte is free
 
 
 class ESM2(LanguageModel):
     """ESM-2 on packed batches: vectors, residues and logits of proteins, in numpy or torch, with or without gradients.
 
-    The network inside is `virnucpro.models.ESM2`.
+    Its network is `virnucpro.models.ESM2`.
 
     Examples:
         >>> esm = ESM2.from_pretrained("esm2_t6_8M_UR50D")  # doctest: +SKIP
@@ -48,20 +48,19 @@ class ESM2(LanguageModel):
     def _encode_letters(self, letters: list[bytes]) -> tuple[npt.NDArray[Any], Ints]:
         strings = Strings.of([text.replace(_MASK, bytes([_MASK_BYTE])) for text in letters])
         if b"<" in strings.data.tobytes():
-            raise ConfigError("a protein has `<`; the only special token that may stand in one is <mask>")
+            raise ConfigError("a protein contains `<`; the only special token allowed in a protein is <mask>")
         tokens, lengths = self.tokenizer.encode(strings)
         masked = np.flatnonzero(strings.data == _MASK_BYTE)
-        before = np.searchsorted(
-            strings.starts, masked, side="right"
-        )  # sequences that began, each with two more tokens
+        # The sequences up to and with the one of each mask; each has two special tokens.
+        before = np.searchsorted(strings.starts, masked, side="right")
         tokens[masked + 2 * before - 1] = self.tokenizer.mask_token
         return tokens, lengths
 
 
 class DNABERT(LanguageModel):
-    """DNABERT-S, or another DNABERT-2, on packed batches; as `ESM2`, of nucleotides.
+    """DNABERT-S, or another DNABERT-2, on packed batches: the same as `ESM2`, for nucleotides.
 
-    The network inside is `virnucpro.models.DNABERT`.
+    Its network is `virnucpro.models.DNABERT`.
     """
 
     names, residues = DNABERT_NAMES, PoolingWindow()

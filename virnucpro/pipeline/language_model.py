@@ -1,4 +1,4 @@
-"""A language model as an engine of its own: from sequences in memory to vectors, states of tokens, and logits."""
+"""A language model for direct use: from sequences in memory to vectors, token states and logits."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _FIRST_TOKEN = PoolingWindow(0, 0, 1)
 
 
 class LanguageModel(LoadedModel, ABC):
-    """What `ESM2` and `DNABERT` share. Make one by `from_pretrained`.
+    """The base of `ESM2` and `DNABERT`, which `from_pretrained` loads.
 
     Attributes:
-        network: the encoder, a torch module on its device (`virnucpro.models`); train its parameters as any other's.
-        head: from states of the last layer to logits, a torch module; None where the files have none.
-        tokenizer: called on a list of bytes, it returns one int64 array each.
-        device, precision: where the network is and in what its dense layers compute.
+        network: the encoder, a torch module on its device (`virnucpro.models`); its parameters can be trained.
+        head: a torch module, from states of the last layer to logits; None if the files have none.
+        tokenizer: a function from a list of bytes to a list of int64 arrays.
+        device, precision: those of the network; the precision is that of its dense layers.
     """
 
     residues: PoolingWindow  # which tokens the mean is taken over
@@ -74,13 +74,13 @@ class LanguageModel(LoadedModel, ABC):
         """Load a language model from files. No code in them is run, and nothing is downloaded.
 
         Args:
-            source: a folder in Hugging Face's form, also of a fine-tuned model; for ESM-2 also a `.pt` of fair-esm; a
-                model directory; or a name of `virnucpro models list`.
+            source: a folder in the format of Hugging Face, also of a fine-tuned model; for ESM-2 also a `.pt` of
+                fair-esm; a model directory; or a name of `virnucpro models list`.
             device: auto, cpu, cuda or cuda:N.
-            precision: auto, fp32, bf16, fp16 or fp8; auto is bf16 where the device has it. Take fp32 for training.
+            precision: auto, fp32, bf16, fp16 or fp8; auto is bf16 if the device supports it. Use fp32 for training.
             attention: auto, or a backend named by `virnucpro doctor`.
-            max_tokens: token budget of a batch; None takes what suits the device.
-            threads: CPU threads; None takes the cores available.
+            max_tokens: token budget of a batch; None: a default for the device.
+            threads: CPU threads; None: all available cores.
 
         Raises:
             ModelError: a file is missing, damaged, or of another kind of model.
@@ -97,7 +97,7 @@ class LanguageModel(LoadedModel, ABC):
 
     @abstractmethod
     def _encode_letters(self, letters: list[bytes]) -> tuple[npt.NDArray[Any], Ints]:
-        """Return the tokens of ASCII upper-case sequences end to end, and how many each has."""
+        """Return the tokens of ASCII upper-case sequences, concatenated, and the number of each."""
 
     # ---- without gradients: lists in, numpy or tensors out, in the order of the list
 
@@ -126,17 +126,17 @@ class LanguageModel(LoadedModel, ABC):
         per_residue: bool = False,
         as_torch: bool = False,
     ) -> Any:
-        """Return the vectors of sequences, float32, in the order in which they are given.
+        """Return the vectors of sequences, float32, in the order of the sequences.
 
-        Inside, sequences of like length are packed together without padding. Each is taken whole, however long.
+        Internally, sequences of similar length are packed together without padding. Each is processed whole.
 
         Args:
             sequences: text or bytes. Lower case is read as upper case. In a protein, `<mask>` is a masked residue and
-                a letter outside of ESM-2's alphabet an unknown one. DNABERT reads U as T.
+                a letter outside ESM-2's alphabet an unknown one. DNABERT reads U as T.
             pooling: mean, over the residues (ESM-2) or all tokens (DNABERT-S); cls, the first token; None, no pooling.
             layer: 0 is the embedding, negative numbers count from the last; None is the last.
             per_residue: return a vector for each residue, without the special tokens (ESM-2 only).
-            as_torch: return tensors on the model's device in place of numpy arrays.
+            as_torch: return tensors on the model's device instead of numpy arrays.
 
         Returns:
             (N, D) with a pooling. Without, a list of N arrays (L, D), L tokens; with `per_residue`, L residues.
@@ -148,7 +148,7 @@ class LanguageModel(LoadedModel, ABC):
         if pooling not in ("mean", "cls", None):
             raise ConfigError(f"pooling must be mean, cls or None, got {pooling!r}")
         if per_residue and pooling == "cls":
-            raise ConfigError("per_residue keeps every residue; it excludes the pooling cls")
+            raise ConfigError("per_residue and the pooling cls exclude each other")
         number = self._layer(layer)
         tokens, lengths = self._tokens(sequences)
         if pooling is None or per_residue:
@@ -157,7 +157,7 @@ class LanguageModel(LoadedModel, ABC):
         with self._runner(number, pooling) as runner:
             vectors = runner.embed_tokens(tokens, lengths)
             runner.repair(vectors, tokens, lengths)
-        return vectors.clone() if as_torch else vectors.cpu().numpy()  # autograd refuses tensors of inference mode
+        return vectors.clone() if as_torch else vectors.cpu().numpy()  # autograd cannot use tensors of inference mode
 
     def logits(self, sequences: Sequences, *, per_residue: bool = False, as_torch: bool = False) -> Any:
         """Return the logits of the language-model head, a list of N arrays (L, vocabulary) float32.
@@ -165,7 +165,7 @@ class LanguageModel(LoadedModel, ABC):
         Arguments, order and errors are those of `encode`; L counts the special tokens unless `per_residue`.
 
         Raises:
-            ModelError: the files had no such head.
+            ModelError: the files have no such head.
         """
         head = self._require_head()
         tokens, lengths = self._tokens(sequences)
@@ -185,7 +185,7 @@ class LanguageModel(LoadedModel, ABC):
         return pack([TokenSequence(str(number), row) for number, row in enumerate(rows)]).to(self.device)
 
     def hidden(self, batch: PackedBatch, layer: int | None = None) -> Tensor:
-        """Return the states (T, D) of a packed batch after a layer; gradients flow through unless they are off."""
+        """Return the states (T, D) of a packed batch after a layer, with gradients unless torch disables them."""
         number = self._layer(layer)
         states = self.network.forward_packed(
             batch.input_ids, batch.cu_seqlens, batch.max_seqlen, (number,), position_ids=batch.position_ids
@@ -214,7 +214,7 @@ class LanguageModel(LoadedModel, ABC):
 
     def _letters_window(self) -> PoolingWindow:
         if not isinstance(self.tokenizer, ESM2Tokenizer):
-            raise ConfigError("per_residue needs one token a letter, as ESM-2 has for proteins; this model has not")
+            raise ConfigError("per_residue needs one token for each letter, as in ESM-2; this model has longer tokens")
         return self.residues
 
     def _require_head(self) -> MaskedHead:
@@ -227,7 +227,7 @@ class LanguageModel(LoadedModel, ABC):
 
     @contextmanager
     def _runner(self, layer: int, pooling: Pooling = "mean") -> Iterator[AsyncInferenceRunner]:
-        """Give a runner; torch's threads are as before afterwards."""
+        """Give a runner; restore torch's number of threads afterwards."""
         encoder = Encoder(self.network, self.tokenizer, self._window(pooling), layer)
         before = torch.get_num_threads()
         threads = divide_threads([self.network], self._options.threads)
@@ -245,16 +245,16 @@ class LanguageModel(LoadedModel, ABC):
         as_torch: bool,
         function: Callable[[Tensor], Tensor] = Tensor.float,
     ) -> list[Any]:
-        """Return `function` of the states of each sequence's tokens, without those that the window skips."""
+        """Return `function` of the states of each sequence's tokens, except those that the window skips."""
         rows = [tokens[begin:end].astype(np.int64) for begin, end in _spans(lengths)]
         found: list[Any] = [None] * len(rows)
 
-        @torch.no_grad()  # also in a thread of its own
+        @torch.no_grad()  # the mode is per thread
         def compute(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Tensor]:
             batch = pack([TokenSequence(str(number), rows[number]) for number in numbers]).to(self.device)
             values = function(runner.encode(batch))  # (T, D)
             if not values.isfinite().all():
-                raise NumericalError("a token's values are not finite; half precision may overflow: take fp32")
+                raise NumericalError("a token's values are not finite; half precision may overflow: use fp32")
             return numbers, values if as_torch else values.cpu()
 
         with self._runner(layer) as runner:
@@ -290,7 +290,7 @@ def _letters(sequences: Sequences) -> list[bytes]:
         if not isinstance(sequence, (str, bytes)):
             raise ConfigError(f"sequence {number} must be text or bytes, got {type(sequence).__name__}")
         if not sequence or not sequence.isascii():
-            what = "has letters outside of ASCII" if sequence else "is empty"
+            what = "has letters outside ASCII" if sequence else "is empty"
             raise ConfigError(f"sequence {number} (from 0) {what}; leave it out")
         found.append((sequence.encode() if isinstance(sequence, str) else sequence).upper())
     return found

@@ -1,7 +1,6 @@
-"""A language model in Hugging Face's form: encoder, head and what else its files hold, read and written back.
+"""Read and write a language model in the format of Hugging Face: encoder, head and other tensors.
 
-Names map both ways: `weights.py` has the tables from published names to ours, this module those of the head and those
-back.
+`weights.py` has the tables from published names to ours; this module has those of the head, and all tables back.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ DNABERT_HEAD: Table = (
     (r"cls\.predictions\.decoder\.(weight|bias)", r"decoder.\1"),
     (r"cls\.predictions\.bias", ""),
 )
-# What ESM-2 is beside its shape; other models of its family differ here.
+# The settings of ESM-2 beside its shape; other models of its family differ here.
 ESM2_SETTINGS = {"position_embedding_type": "rotary", "layer_norm_eps": 1e-5}
 _OF_HEAD = r"((encoder\.)?lm_head|cls\.predictions)\..+"
 
@@ -90,13 +89,13 @@ _DNABERT_HEAD_BACK: Table = (
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How an architecture names its tensors: tables of the encoder and the head, there and back; the prefix."""
+    """How an architecture names its tensors: tables of the encoder and the head, to our names and back; the prefix."""
 
     encoder: Table
     head: Table
     encoder_back: Table
     head_back: Table
-    prefix: str  # of the encoder within a model that has a head
+    prefix: str  # of the encoder in a model that has a head
     decoder: str = ""  # the head's matrix
 
 
@@ -104,15 +103,15 @@ ESM2_NAMES = Names(ESM2_HUGGING_FACE, ESM2_HEAD, _ESM2_BACK, _ESM2_HEAD_BACK, "e
 DNABERT_NAMES = Names(
     DNABERT_S, DNABERT_HEAD, _DNABERT_BACK, _DNABERT_HEAD_BACK, "bert.", "cls.predictions.decoder.weight"
 )
-FAIR_NAMES = Names(ESM2_FAIR, ESM2_HEAD, (), (), "encoder.sentence_encoder.")  # is read only
+FAIR_NAMES = Names(ESM2_FAIR, ESM2_HEAD, (), (), "encoder.sentence_encoder.")  # is never written
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a file of weights holds: encoder and head under our names, the head empty where there is none.
+    """The weights of a file: encoder and head under our names; the head is empty if the file has none.
 
-    `rest` is what neither needs, such as a contact head or a classifier, under the names of the file; `prefix` what the
-    encoder's names begin with there. A decoder that is the embedding table is no part of the head.
+    `rest` has the other tensors, such as a contact head or a classifier, under the names of the file. `prefix` is the
+    beginning of the encoder's names in the file. A decoder that is the embedding table is not part of the head.
     """
 
     encoder: State
@@ -122,7 +121,7 @@ class Weights:
 
     @property
     def whole_head(self) -> State:
-        """The head with its decoder, which is the embedding table where the file has no other; empty without a head."""
+        """The head with its decoder, which defaults to the embedding table; empty without a head."""
         return {"decoder.weight": self.encoder["embedding.weight"], **self.head} if self.head else {}
 
 
@@ -185,7 +184,7 @@ def read_state(state: Mapping[str, torch.Tensor], names: Names, source: str) -> 
 
 
 def without_tied(head: State, encoder: State) -> State:
-    """Return the weights of a head without a decoder that is the embedding table."""
+    """Return the weights of a head, without its decoder if that equals the embedding table."""
     decoder, embedding = head.get("decoder.weight"), encoder.get("embedding.weight")
     if decoder is None or embedding is None or decoder.dtype != embedding.dtype or not torch.equal(decoder, embedding):
         return head
@@ -212,7 +211,7 @@ def write_files(folder: Path, state: Mapping[str, torch.Tensor], settings: Mappi
     """Write config.json and model.safetensors of a state dict whose tensors share no memory."""
     path = folder / WEIGHT_FILES[0]
     save_file({key: value.contiguous().cpu() for key, value in state.items()}, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors writes it readable by its owner alone
+    path.chmod(0o644)  # safetensors makes it readable only by its owner
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 

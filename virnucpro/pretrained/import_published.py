@@ -161,7 +161,7 @@ def _read_again(directory: Path, part: str, architecture: str, kind: type[Config
     if encoder is None:
         raise ModelError(f"{directory} has no encoder that reads {part} sequences")
     if encoder.architecture != architecture:
-        raise ModelError(f"the {part} encoder of {directory} is of the kind {encoder.architecture}, not {architecture}")
+        raise ModelError(f"the {part} encoder of {directory} must be {architecture}, got {encoder.architecture}")
     config = _config(kind, directory, **encoder.config)
     state = load_tensors(check_file(directory, f"{part}.safetensors", description))
     if HEAD_FILE not in description.files():
@@ -171,7 +171,7 @@ def _read_again(directory: Path, part: str, architecture: str, kind: type[Config
 
 
 def read_dnabert(directory: Path) -> Published[DNABERTConfig]:
-    """Read a DNABERT-S from a directory in Hugging Face's form or of our own.
+    """Read DNABERT-S from a directory in the format of Hugging Face, or from a model directory of ours.
 
     Raises:
         ModelError: a file is missing, damaged, or of another kind of model.
@@ -198,7 +198,7 @@ def read_dnabert(directory: Path) -> Published[DNABERTConfig]:
 
 
 def read_esm2(source: Path) -> Published[ESM2Config]:
-    """Read an ESM-2 from a directory in Hugging Face's form or of our own, or from a checkpoint of fair-esm.
+    """Read ESM-2 from a directory in the format of Hugging Face, a model directory of ours, or a fair-esm checkpoint.
 
     Raises:
         ModelError: a file is missing, damaged, or of another kind of model.
@@ -219,7 +219,7 @@ def read_esm2(source: Path) -> Published[ESM2Config]:
     else:
         found, heads = read_fair_esm(source)
         weights = read_state(found, FAIR_NAMES, str(source))
-        weights = Weights(weights.encoder, weights.head)  # the rest has other names than Hugging Face's
+        weights = Weights(weights.encoder, weights.head)  # the names of the rest are not Hugging Face's
     width = _matrix(weights.encoder, "embedding.weight", source)[1]
     layers = _count_layers(weights.encoder)
     config = _config(ESM2Config, source, layers=layers, width=width, heads=heads, token_dropout=token_dropout)

@@ -1,4 +1,4 @@
-"""A language model that was read from files and can be written back: encoder, head, and what else the files held."""
+"""A language model that was read from files and can be written again: encoder, head, and the other tensors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from virnucpro.pretrained.weights import State, load_state
 
 
 class LoadedModel:
-    """A language model: encoder, head (None where the files have none) and tokenizer.
+    """A language model: encoder, head (None if the files have none) and tokenizer.
 
     Raises:
         ModelError: the weights do not fit.
@@ -43,12 +43,12 @@ class LoadedModel:
         self._prefix = weights.prefix or (self.names.prefix if weights.head else "")
 
     def state_dict(self) -> State:
-        """Return all weights under their Hugging Face names, with what else the file held (such as a contact head).
+        """Return all weights under Hugging Face names, and the other tensors of the file (such as a contact head).
 
         The tensors share memory with the model.
 
         Raises:
-            ConfigError: the model is in fp8, which has no such form.
+            ConfigError: the model is in fp8, which the format does not have.
         """
         if any(isinstance(module, Float8Linear) for module in self.network.modules()):
             raise ConfigError("weights in fp8 cannot be written; load the model with another precision")
@@ -58,7 +58,7 @@ class LoadedModel:
         """Copy weights under Hugging Face names into the model, which must have the same shapes.
 
         Raises:
-            ModelError: a tensor is missing, unknown or of another shape; then nothing was copied.
+            ModelError: a tensor is missing, unknown or of another shape. Nothing is copied then.
         """
         weights = read_state(state, self.names, "the state dict")
         Published(self.config, weights).check("the state dict")
@@ -72,7 +72,7 @@ class LoadedModel:
         self._rest = weights.rest
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write a new folder in Hugging Face's form, which `from_pretrained` and `virnucpro models import` read.
+        """Write a new folder in the format of Hugging Face, which `from_pretrained` and `virnucpro models import` read.
 
         Raises:
             OutputError: the folder is not empty or cannot be written.
@@ -85,7 +85,7 @@ class LoadedModel:
                 write_files(made, state, self._settings or settings_of(self.config, self.head is not None))
                 if isinstance(self.tokenizer, BPETokenizer):
                     self.tokenizer.save(made / TOKENIZER)
-                else:  # all that transformers' EsmTokenizer needs
+                else:  # the only file that transformers' EsmTokenizer needs
                     (made / "vocab.txt").write_text("\n".join(ESM2_ALPHABET), encoding="utf-8")
         except (OSError, SafetensorError) as error:
             raise OutputError(f"{path} cannot be written: {error}; make room there or choose another folder") from error
