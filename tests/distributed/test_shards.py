@@ -93,7 +93,7 @@ def test_a_shard_that_is_not_whole_is_refused_and_goes_on(lab, call, shards, tmp
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--shard", "0/4"], 2, "a shard is I/N with I from 1 to N, for example 2/4, got '0/4'"),
+        (["--shard", "0/4"], 2, "a shard must be I/N with I from 1 to N, such as 2/4, got '0/4'"),
         (["--shard", "5/4"], 2, "got '5/4'"),
         (["--shard", "half"], 2, "got 'half'"),
         (["--workers", 2], 2, "need --engine ray"),

@@ -522,7 +522,7 @@ DESCRIPTIONS = {
     "a tokenizer without its file": (lambda d: d["protein"].update(tokenizer="bpe"), "lacks tokenizer.json"),
     "a negative window": (lambda d: d["protein"].update(skip_first=-1), "skip_first must be a whole number"),
     "10**9 layers": (lambda d: d["protein"]["config"].update(layers=10**9), "config.layers must be a whole number"),
-    "10**6 layers": (lambda d: d["protein"]["config"].update(layers=10**6), "1000000 layers of at most 1000"),
+    "10**6 layers": (lambda d: d["protein"]["config"].update(layers=10**6), "at most 1000 layers.*got 1000000"),
     "900 layers": (lambda d: d["protein"]["config"].update(layers=900), "lacks .* tensors of the model"),
     "a width of 2**24": (lambda d: d["protein"]["config"].update(width=1 << 24), "reads 34 features, but"),
     "2**24 words": (lambda d: d["protein"]["config"].update(vocabulary=1 << 24), "has shape"),
@@ -533,8 +533,8 @@ DESCRIPTIONS = {
     "text for width": (lambda d: d["protein"]["config"].update(width="16"), "width must be a whole number"),
     "an unknown setting": (lambda d: d["protein"]["config"].update(device="x"), "unknown field 'device'"),
     "no settings": (lambda d: d["protein"].update(config={}), "config lacks heads, layers, width"),
-    "padding out of the words": (lambda d: d["protein"]["config"].update(pad_token=33), "padding token 33 of 33"),
-    "another padding": (lambda d: d["protein"]["config"].update(pad_token=2), "they do not belong together"),
+    "padding out of the words": (lambda d: d["protein"]["config"].update(pad_token=33), "token 33, vocabulary 33"),
+    "another padding": (lambda d: d["protein"]["config"].update(pad_token=2), "network is 2"),
     "other features": (lambda d: d["classifier"].update(input_dim=32), "reads 32 features, but"),
     "2**24 hidden units": (lambda d: d["classifier"].update(hidden_dim=1 << 24), "has shape"),
     "an unknown classifier": (lambda d: d["classifier"].update(kind="__main__.MLPClassifier"), "classifier.kind must"),
@@ -542,8 +542,8 @@ DESCRIPTIONS = {
     "an absolute file": (lambda d: d["checksums"].update({"/etc/passwd": "0" * 64}), "not a file of this model"),
     "a checksum that is none": (lambda d: d["checksums"].update({PROTEIN: "0"}), "is not a SHA-256"),
     "another checksum": (lambda d: d["checksums"].update({PROTEIN: "0" * 64}), "is damaged or was changed"),
-    "no checksum": (lambda d: d["checksums"].pop(PROTEIN) and None, "model.json says None"),
-    "no checksums": (lambda d: d.update(checksums={}), "model.json says None"),
+    "no checksum": (lambda d: d["checksums"].pop(PROTEIN) and None, "model.json has None"),
+    "no checksums": (lambda d: d.update(checksums={}), "model.json has None"),
 }  # fmt: skip
 
 

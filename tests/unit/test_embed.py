@@ -107,7 +107,7 @@ def test_a_long_protein_is_the_mean_of_its_windows(embed, models, tmp_path):
 
 def test_a_long_protein_is_refused_where_that_is_asked(embed, tmp_path, capsys):
     assert embed("--max-length", 64, "--long", "refuse") == 65
-    assert "record 'p3' has 90 letters, at most 64 are allowed; use --long window" in capsys.readouterr().err
+    assert "record 'p3' has 90 letters, but at most 64 are allowed; use --long window" in capsys.readouterr().err
     assert not (tmp_path / "out" / "ids.tsv").exists()
     assert embed("--max-length", 90, "--long", "refuse", output="all") == 0
 

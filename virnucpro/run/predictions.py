@@ -135,7 +135,7 @@ class Predictions:
         if read is None or not done or are_untouched(before.inputs, inputs):
             return whole
         if whole or (self.request.shard is None and all(one.bytes is not None for one in inputs)):
-            say("reading the input, to compare it with that of the complete run")
+            say("reading the input, to compare it with that of the earlier run")
             require_same_content(read, _read_content(self.request, self._device))
         return whole
 
