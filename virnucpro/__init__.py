@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from virnucpro.config import Options
     from virnucpro.errors import VirnucproError
+    from virnucpro.pipeline.engines import DNABERT, ESM2
     from virnucpro.pipeline.predict import Predictor, predict
     from virnucpro.pretrained.registry import load_model
     from virnucpro.seq import read_pairs, read_records
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DNABERT",
+    "ESM2",
     "Call",
     "Options",
     "Prediction",
@@ -40,6 +43,7 @@ _HOMES = {
     "virnucpro.config": ("Options",),
     "virnucpro.errors": ("VirnucproError",),
     "virnucpro.pretrained.registry": ("load_model",),
+    "virnucpro.pipeline.engines": ("DNABERT", "ESM2"),
     "virnucpro.pipeline.predict": ("Predictor", "predict"),
     "virnucpro.seq": ("read_pairs", "read_records"),
     "virnucpro.types": ("Call", "Prediction", "Record", "Status"),

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,23 @@ def private_directory(path: Path) -> Iterator[Path]:
                 return
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def whole_directory(output: Path, purpose: str) -> Iterator[Path]:
+    """Give an empty directory that is renamed to `output` at the end, or removed after an error.
+
+    It is made in the private directory `.NAME.PURPOSE` beside `output`; leftovers of a killed program are removed.
+    """
+    with private_directory(output.with_name(f".{output.name}.{purpose}")) as temporary:
+        directory = temporary / "model"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        try:
+            yield directory
+            directory.rename(output)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def private_subdirectory(path: Path) -> Path:

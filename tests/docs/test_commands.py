@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 from docs.pages import PAGES, ROOT, RUN, SHOWN, Block, blocks, blocks_of
+from support.published_files import write_esm2
 
 from virnucpro.cli.main import app
 
@@ -52,6 +53,7 @@ def stand_ins(tmp_path_factory) -> Path:
     labels = ((name, "virus" if name.startswith("lambda") else "bacteria") for name in names)
     (made / "truth.tsv").write_text("seq_name\tclass\n" + "".join(f"{name}\t{label}\n" for name, label in labels))
     (made / "proteins.faa").write_text(PROTEINS)
+    write_esm2(made / "esm2_t6_8M_UR50D")
     (made / "genomad.tsv").write_text(GENOMAD)
     (made / "DATA" / "val").mkdir(parents=True)
     (made / "DATA" / "val" / "virus.fna").write_text(lambda_)

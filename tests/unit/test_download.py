@@ -222,7 +222,7 @@ def test_a_language_model_alone(hub, tmp_path, capsys):
     part, encoder = load_encoder(str(tmp_path / "esm"))
     assert (part, encoder.window.limit, encoder.model.training) == ("protein", None, False)
     assert run("models", "verify", tmp_path / "esm") == 0
-    assert capsys.readouterr().out == "encoder.json\tok\nprotein.safetensors\tok\n"
+    assert capsys.readouterr().out == "encoder.json\tok\nprotein.safetensors\tok\nhead.safetensors\tok\n"
     with pytest.raises(ModelError, match="without a classifier; use it with `virnucpro embed`"):
         load_model(str(tmp_path / "esm"))
     with pytest.raises(ConfigError, match="kind must be protein for the model"):

@@ -30,6 +30,8 @@ LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 EXPORTED = [
     "Call",
+    "DNABERT",
+    "ESM2",
     "Options",
     "Prediction",
     "Predictor",

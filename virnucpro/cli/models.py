@@ -93,9 +93,13 @@ def download(
 
 @app.command("import")
 def import_(
-    classifier: Annotated[Path, typer.Option("--classifier", help="The published 300_model.pth or 500_model.pth.")],
-    chunk_length: Annotated[int, typer.Option("--chunk-length", help="Chunk length of its training: 300 or 500 nt.")],
     output: options.OutputDirectory,
+    classifier: Annotated[
+        Path | None, typer.Option("--classifier", help="The published 300_model.pth or 500_model.pth.")
+    ] = None,
+    chunk_length: Annotated[
+        int | None, typer.Option("--chunk-length", help="Chunk length of its training: 300 or 500 nt.")
+    ] = None,
     dnabert: Annotated[Path | None, typer.Option("--dnabert", help="Directory of DNABERT-S.")] = None,
     esm2: Annotated[
         Path | None, typer.Option("--esm2", help="Directory of ESM-2 from Hugging Face, or .pt of fair-esm.")
@@ -103,10 +107,23 @@ def import_(
 ) -> None:
     """Make a model directory of the published files.
 
-    No code in them is run. Without --dnabert or --esm2 the model lacks an encoder and cannot be used, only shown.
-    """
-    from virnucpro.pretrained.import_published import import_model
+    No code in them is run. With --classifier this makes a model for `predict`; without --dnabert or --esm2 it lacks an
+    encoder and cannot be used, only shown. With --esm2 or --dnabert alone this makes a language model for `embed`.
 
+    Example: virnucpro models import --esm2 esm2_t12_35M_UR50D -o esm2-35M
+    """
+    from virnucpro.pretrained.import_published import import_encoder, import_model
+
+    if classifier is None:
+        source = esm2 or dnabert
+        if source is None or (esm2 and dnabert) or chunk_length is not None:
+            raise typer.BadParameter("give --classifier and --chunk-length, or only --esm2, or only --dnabert")
+        name, origin = output.absolute().name, {"file": source.absolute().name}
+        import_encoder(name, "protein" if esm2 else "nucleotide", source, output, origin)
+        options.report(f"{output} is complete; use it with `virnucpro embed --model {output}`")
+        return
+    if chunk_length is None:
+        raise typer.BadParameter("--classifier needs --chunk-length, 300 or 500")
     description = import_model(classifier, chunk_length, output, dnabert, esm2)
     lacking = [name for name in description.files() if name not in description.checksums]
     state = f"lacks {', '.join(lacking)}: import again with --dnabert and --esm2" if lacking else "is complete"

@@ -43,6 +43,7 @@ class PackedEncoder(nn.Module, ABC):
     n_layers: int
     head_width: int
     pad_token: int
+    embedding: nn.Embedding
     uses_alibi = False
     takes_float8 = False  # if False, the dense layers use bfloat16 when e4m3 is requested
     backend: AttentionBackend

@@ -155,3 +155,7 @@ class BPETokenizer:
 
     def __call__(self, sequences: Sequence[bytes]) -> list[Tokens]:
         return _rows(self.encode(Strings.of(sequences)))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a tokenizer.json."""
+        self._tokenizer.save(str(path))

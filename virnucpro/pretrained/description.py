@@ -19,6 +19,7 @@ from virnucpro.scores.calibration import Calibration
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
 TOKENIZER = "tokenizer.json"
+HEAD_FILE = "head.safetensors"  # of a language model, if the published files have its head
 # Larger than any number in a description, and small enough that no product of two numbers overflows.
 _LARGEST = 1 << 24
 # Limits: the index of the largest published model has 100 kB, and no description nests more than six levels.
@@ -216,8 +217,8 @@ class LanguageModelDescription:
 
     def files(self) -> tuple[str, ...]:
         """Return the names of the files beside encoder.json."""
-        weights = f"{self.part}.safetensors"
-        return (weights, TOKENIZER) if self.encoder.tokenizer == "bpe" else (weights,)
+        optional = {HEAD_FILE: HEAD_FILE in self.checksums, TOKENIZER: self.encoder.tokenizer == "bpe"}
+        return (f"{self.part}.safetensors", *(name for name, there in optional.items() if there))
 
     def write_json(self, path: Path) -> None:
         """Write encoder.json."""

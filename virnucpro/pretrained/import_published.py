@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
@@ -17,11 +17,12 @@ from virnucpro.errors import ConfigError, ModelError, OutputError
 from virnucpro.models.dnabert_flash import DNABERTConfig
 from virnucpro.models.esm2_flash import ESM2_SHAPES, ESM2Config
 from virnucpro.models.tokenizers import BPETokenizer
-from virnucpro.places import file_inside, new_directory, private_directory
+from virnucpro.places import file_inside, new_directory, whole_directory
 from virnucpro.pretrained.catalogue import CLASSIFIERS
 from virnucpro.pretrained.convert import load_published_classifier
 from virnucpro.pretrained.description import (
     DESCRIPTIONS,
+    HEAD_FILE,
     TOKENIZER,
     ClassifierDescription,
     Description,
@@ -31,27 +32,30 @@ from virnucpro.pretrained.description import (
     read_as,
     read_json,
 )
+from virnucpro.pretrained.hugging_face import (
+    DNABERT_NAMES,
+    ESM2_NAMES,
+    ESM2_SETTINGS,
+    FAIR_NAMES,
+    Config,
+    Published,
+    Weights,
+    read_state,
+    without_tied,
+)
 from virnucpro.pretrained.locations import check_file, description_file, read_description
-from virnucpro.pretrained.registry import PARTS, build_network, build_parts
+from virnucpro.pretrained.registry import PARTS, build_parts
 from virnucpro.pretrained.repository import CONFIG, WEIGHT_FILES, read_shards
 from virnucpro.pretrained.weights import (
-    DNABERT_S,
-    ESM2_HUGGING_FACE,
     State,
     check_fit,
     git_blob_id,
-    load_fair_esm,
     load_tensors,
-    map_keys,
+    read_fair_esm,
     save_state,
     sha256,
     shapes_only,
 )
-
-# The settings of ESM-2 beside its shape; other models of its family differ here.
-_ESM2_SETTINGS = {"position_embedding_type": "rotary", "token_dropout": True, "layer_norm_eps": 1e-5}
-
-Config = TypeVar("Config", ESM2Config, DNABERTConfig)
 
 
 def import_model(
@@ -87,9 +91,9 @@ def import_model(
     _require_chunk_length(classifier, chunk_length)
     nucleotide, protein = DNABERTConfig(), ESM2_SHAPES["3B"]
     if dnabert:
-        nucleotide, states["nucleotide"] = _read_dnabert(dnabert)
+        nucleotide, states["nucleotide"] = (dna := read_dnabert(dnabert)).config, dna.weights.encoder
     if esm2:
-        protein, states["protein"] = _read_esm2(esm2)
+        protein, states["protein"] = (esm := read_esm2(esm2)).config, esm.weights.encoder
     sources = {"classifier": classifier, "nucleotide": dnabert, "protein": esm2}
     origin = origin or {part: source.name for part, source in sources.items() if source}
     description = ModelDescription(
@@ -122,18 +126,14 @@ def import_encoder(
         ModelError, OutputError: as `import_model`.
     """
     output = new_directory(output)
-    encoder: EncoderDescription
-    if part == "nucleotide":
-        config, state = _read_dnabert(source)
-        encoder = _describe_dnabert(config)
-    else:
-        shape, state = _read_esm2(source)
-        encoder = _describe_esm2(shape)
-    with shapes_only():
-        network = build_network(encoder)
-    check_fit(network, state, str(source))
+    found = read_dnabert(source) if part == "nucleotide" else read_esm2(source)
+    encoder = _describe_esm2(found.config) if isinstance(found.config, ESM2Config) else _describe_dnabert(found.config)
+    found.check(str(source))
+    states: dict[str, State] = {part: found.weights.encoder}
+    if found.weights.head:
+        states[Path(HEAD_FILE).stem] = found.weights.whole_head
     description = LanguageModelDescription(name, part, encoder, "that of its weights", {"imported": {part: origin}})
-    return _write(description, {part: state}, file_inside(source, TOKENIZER) if part == "nucleotide" else None, output)
+    return _write(description, states, file_inside(source, TOKENIZER) if part == "nucleotide" else None, output)
 
 
 def _describe_dnabert(config: DNABERTConfig) -> EncoderDescription:
@@ -154,58 +154,76 @@ def _require_chunk_length(classifier: Path, chunk_length: int) -> None:
         raise ConfigError(f"{classifier} was trained with chunks of {trained} nt; use --chunk-length {trained}")
 
 
-def _read_again(directory: Path, part: str, kind: type[Config]) -> tuple[Config, State]:
+def _read_again(directory: Path, part: str, architecture: str, kind: type[Config]) -> Published[Config]:
     """Read an encoder from a model directory of ours."""
     description = read_description(directory)
-    if part not in description.encoders():
+    encoder = description.encoders().get(part)
+    if encoder is None:
         raise ModelError(f"{directory} has no encoder that reads {part} sequences")
-    path = check_file(directory, f"{part}.safetensors", description)
-    return _config(kind, directory, **description.encoders()[part].config), load_tensors(path)
+    if encoder.architecture != architecture:
+        raise ModelError(f"the {part} encoder of {directory} must be {architecture}, got {encoder.architecture}")
+    config = _config(kind, directory, **encoder.config)
+    state = load_tensors(check_file(directory, f"{part}.safetensors", description))
+    if HEAD_FILE not in description.files():
+        return Published(config, Weights(state))
+    head = load_tensors(check_file(directory, HEAD_FILE, description))
+    return Published(config, Weights(state, without_tied(head, state)))
 
 
-def _read_dnabert(directory: Path) -> tuple[DNABERTConfig, State]:
+def read_dnabert(directory: Path) -> Published[DNABERTConfig]:
+    """Read DNABERT-S from a directory in the format of Hugging Face, or from a model directory of ours.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another kind of model.
+    """
     if description_file(directory):
-        return _read_again(directory, "nucleotide", DNABERTConfig)
+        return _read_again(directory, "nucleotide", "dnabert", DNABERTConfig)
     settings = read_json(file_inside(directory, CONFIG))
     pad_token = BPETokenizer(directory / TOKENIZER).pad_token  # its error says what to do if it is missing
     file_inside(directory, TOKENIZER)
     pieces = Tokenizer.from_file(str(directory / TOKENIZER)).get_vocab_size()
-    state = map_keys(_read_weights(directory), DNABERT_S, str(directory))
+    weights = read_state(_read_weights(directory), DNABERT_NAMES, str(directory))
+    state = weights.encoder
     vocabulary, width = _matrix(state, "embedding.weight", directory)
     if pieces > vocabulary:
         raise ModelError(
             f"{directory}: {TOKENIZER} has {pieces} tokens, but the weights have {vocabulary}; download both again"
         )
     config = _config(
-        DNABERTConfig,
-        directory,
-        layers=_count_layers(state),
-        width=width,
-        heads=settings.get("num_attention_heads"),
-        feed_forward=_matrix(state, "layers.0.down.weight", directory)[1],
-        vocabulary=vocabulary,
-        pad_token=pad_token,
+        DNABERTConfig, directory, layers=_count_layers(state), width=width, heads=settings.get("num_attention_heads"),
+        feed_forward=_matrix(state, "layers.0.down.weight", directory)[1], vocabulary=vocabulary, pad_token=pad_token,
         eps=settings.get("layer_norm_eps"),
-    )
-    return config, state
+    )  # fmt: skip
+    return Published(config, weights, settings)
 
 
-def _read_esm2(source: Path) -> tuple[ESM2Config, State]:
+def read_esm2(source: Path) -> Published[ESM2Config]:
+    """Read ESM-2 from a directory in the format of Hugging Face, a model directory of ours, or a fair-esm checkpoint.
+
+    Raises:
+        ModelError: a file is missing, damaged, or of another kind of model.
+    """
     if description_file(source):
-        return _read_again(source, "protein", ESM2Config)
+        return _read_again(source, "protein", "esm2", ESM2Config)
+    settings: dict[str, Any] = {}
+    token_dropout: Any = True
     if os.path.isdir(source):
         settings = read_json(file_inside(source, CONFIG))
-        heads = settings.get("num_attention_heads")
-        if wrong := [key for key, value in _ESM2_SETTINGS.items() if settings.get(key) != value]:
+        heads, token_dropout = settings.get("num_attention_heads"), settings.get("token_dropout")
+        if wrong := [key for key, value in ESM2_SETTINGS.items() if settings.get(key) != value]:
             raise ModelError(
                 f"{source} is not an ESM-2: {wrong[0]} of its config.json is {settings.get(wrong[0])!r}, "
-                f"needs {_ESM2_SETTINGS[wrong[0]]!r}"
+                f"needs {ESM2_SETTINGS[wrong[0]]!r}"
             )
-        state = map_keys(_read_weights(source), ESM2_HUGGING_FACE, str(source))
+        weights = read_state(_read_weights(source), ESM2_NAMES, str(source))
     else:
-        state, heads = load_fair_esm(source)
-    width = _matrix(state, "embedding.weight", source)[1]
-    return _config(ESM2Config, source, layers=_count_layers(state), width=width, heads=heads), state
+        found, heads = read_fair_esm(source)
+        weights = read_state(found, FAIR_NAMES, str(source))
+        weights = Weights(weights.encoder, weights.head)  # the names of the rest are not Hugging Face's
+    width = _matrix(weights.encoder, "embedding.weight", source)[1]
+    layers = _count_layers(weights.encoder)
+    config = _config(ESM2Config, source, layers=layers, width=width, heads=heads, token_dropout=token_dropout)
+    return Published(config, weights, settings)
 
 
 def _read_weights(directory: Path) -> State:
@@ -252,15 +270,8 @@ def _write(description: Description, states: Mapping[str, State], tokenizer: Pat
     are removed.
     """
     try:
-        with private_directory(output.with_name(f".{output.name}.import")) as temporary:
-            directory = temporary / "model"
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir()
-            try:
-                description = _fill(directory, description, states, tokenizer)
-                directory.rename(output)
-            finally:
-                shutil.rmtree(directory, ignore_errors=True)
+        with whole_directory(output, "import") as directory:
+            description = _fill(directory, description, states, tokenizer)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{output} cannot be written: {error}; make room there or choose another --output") from error
     return description

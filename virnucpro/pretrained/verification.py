@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from virnucpro.errors import ModelError
-from virnucpro.pretrained.description import TOKENIZER, ModelDescription
+from virnucpro.models.masked_head import MaskedHead
+from virnucpro.pretrained.description import HEAD_FILE, TOKENIZER, ModelDescription
 from virnucpro.pretrained.locations import check_file, description_file, find_directory, read_description
 from virnucpro.pretrained.registry import PARTS, build_encoder, build_network, build_parts, build_tokenizer
 from virnucpro.pretrained.weights import check_fit, load_tensors, shapes_only
@@ -30,7 +31,8 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
         if isinstance(description, ModelDescription):
             parts.update(zip(PARTS, build_parts(description), strict=True))
         else:
-            parts[description.part] = build_network(description.encoder)
+            parts[description.part] = network = build_network(description.encoder)
+            parts[Path(HEAD_FILE).stem] = MaskedHead(network.width, network.embedding.num_embeddings)
     yield str(description_file(directory)), None
     whole = True
     for file in description.files():

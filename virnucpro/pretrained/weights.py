@@ -59,7 +59,7 @@ ESM2_HUGGING_FACE: Table = (
     (r"(esm\.)?embeddings\.(position_ids|position_embeddings\.weight)", ""),
     # transformers 5 writes the one shared table under a literal "layer.*".
     (r"(esm\.)?(encoder\.layer\.(\d+|\*)\.attention\.self\.)?rotary_embeddings\.inv_freq", ""),
-    (r"lm_head\..+|(esm\.)?(contact_head|pooler)\..+", ""),
+    (r"(lm_head|classifier)\..+|(esm\.)?(contact_head|pooler)\..+", ""),
 )  # fmt: skip
 
 DNABERT_S: Table = (
@@ -72,7 +72,7 @@ DNABERT_S: Table = (
     (r"(bert\.)?embeddings\.word_embeddings\.weight", "embedding.weight"),
     (r"(bert\.)?embeddings\.token_type_embeddings\.weight", "token_type"),
     (r"(bert\.)?embeddings\.LayerNorm\.(weight|bias)", r"embedding_norm.\2"),
-    (r"(bert\.)?embeddings\.position_ids|(bert\.)?pooler\..+|cls\..+", ""),
+    (r"(bert\.)?embeddings\.position_ids|(bert\.)?pooler\..+|(cls|classifier)\..+", ""),
 )  # fmt: skip
 
 
@@ -160,7 +160,16 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> N
 
 
 def load_fair_esm(path: Path) -> tuple[State, int]:
-    """Read a fair-esm ESM-2 checkpoint; return its state under our names and the number of heads.
+    """Read a fair-esm ESM-2 checkpoint; return its encoder's state under our names and the number of heads.
+
+    Errors are those of `read_fair_esm`.
+    """
+    state, heads = read_fair_esm(path)
+    return map_keys(state, ESM2_FAIR, str(path)), heads
+
+
+def read_fair_esm(path: Path) -> tuple[State, int]:
+    """Read a fair-esm ESM-2 checkpoint; return its state as it is and the number of heads.
 
     Only tensors and `argparse.Namespace` (its configuration) are unpickled.
 
@@ -173,7 +182,7 @@ def load_fair_esm(path: Path) -> tuple[State, int]:
         state, heads = data["model"], data["cfg"]["model"].encoder_attention_heads
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is not a fair-esm ESM-2 checkpoint: it lacks {error}") from error
-    return map_keys(_require_state(state, path), ESM2_FAIR, str(path)), heads
+    return _require_state(state, path), heads
 
 
 def load_tensors(path: Path) -> State:
