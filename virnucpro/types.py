@@ -136,7 +136,8 @@ class Call:
     """The decision on a chunk or a record. Without a score, `status` and `reason` say why.
 
     `log_ratio` is the natural logarithm of P(what was seen | virus) / P(what was seen | host), None of a model that is
-    not calibrated; `virus_score` is the probability that follows from it at the prevalence of the run.
+    not calibrated; `virus_score` is the probability that follows from it at the prevalence of the run. `fdr` is the
+    share of others expected among the records with as much evidence or more, None before all records are called.
     """
 
     id: str
@@ -149,6 +150,17 @@ class Call:
     status: Status
     reason: str = ""
     log_ratio: float | None = None
+    fdr: float | None = None
+
+    @property
+    def seq_name(self) -> str:
+        """The id, by the name of its column in records.tsv."""
+        return self.id
+
+    @property
+    def prediction(self) -> str | None:
+        """The call as records.tsv has it: virus or other; None without a score."""
+        return None if self.is_virus is None else "virus" if self.is_virus else "other"
 
 
 @dataclass(frozen=True, slots=True)

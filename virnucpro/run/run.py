@@ -23,6 +23,7 @@ from virnucpro.run.task import Task
 from virnucpro.run.units import Unit
 from virnucpro.seq.source import Source
 
+ShowProgress = Callable[[Source | None], AbstractContextManager[Counter]]
 OpenRunner = Callable[[Any, Any], AbstractContextManager[Runner[C]]]  # of a task and its directory
 
 
@@ -64,7 +65,9 @@ class Output(Protocol[C]):
         """Make the files of the run, once the files of all its units are there, and complete its manifest."""
 
 
-def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[C] | None:
+def run(
+    output: Output[C], open_runner: OpenRunner[C] = open_local, show: ShowProgress = shown_progress
+) -> RunState[C] | None:
     """Do the units of a run that are not done yet and finish its files; return its counts, None if it was complete.
 
     Raises:
@@ -76,7 +79,7 @@ def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[
                 state = output.start(runner.setup)
                 if state is None:
                     return None
-                with shown_progress(output.source) as counter:
+                with show(output.source) as counter:
                     for unit in output.units(state):
                         counts = output.kept(unit)
                         if counts is not None:

@@ -39,7 +39,7 @@ def iter_blocks(
         ConfigError, MissingInputError, InputError: those of `read_records` and `read_pairs`. Records before the fault
             have been yielded by then, the last of them as a shorter block.
     """
-    parts = _pairs(source.files) if paired else _singles(source.files)
+    parts = _pairs(source.files) if paired else read_blocks(source.files)
     with closing(parts):
         for block in cut_blocks(parts, n_records, n_bases):
             source.advance_by(block)
@@ -78,7 +78,8 @@ def cut_blocks(parts: Iterable[RecordBlock], n_records: int, n_bases: int) -> It
         yield RecordBlock.concat(held)
 
 
-def _singles(files: Sequence[SequenceFile]) -> Generator[RecordBlock, None, None]:
+def read_blocks(files: Sequence[SequenceFile]) -> Generator[RecordBlock, None, None]:
+    """Yield single records as blocks of any size, as soon as they are read; errors are those of `read_records`."""
     refuse_repeated_pipes(files)
     first = 0
     for file in files:
