@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from virnucpro._optional import PANDAS, POLARS, PYARROW
 from virnucpro.api.arrivals import PATIENCE
 from virnucpro.api.bars import shown
+from virnucpro.api.called_block import CalledBlock
 from virnucpro.api.data_frames import arrow_table, false_discovery_rates, require
 from virnucpro.api.sequences import GivenSequences
 from virnucpro.errors import ConfigError
-from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.isolation import call_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.run.tally import Tally
 from virnucpro.run.units import unit_size
 from virnucpro.scores.composition import Composition
-from virnucpro.seq.block import RecordBlock
 from virnucpro.types import Call
-
-
-@dataclass(frozen=True, slots=True)
-class CalledBlock:
-    """A block of records and their calls, in parts where a record made the model fail."""
-
-    block: RecordBlock
-    parts: list[CallTable]
 
 
 class Calls(Iterator[Call]):

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from virnucpro.api.bars import shown
+from virnucpro.api.called_block import CalledBlock
 from virnucpro.errors import OutputError
 from virnucpro.files import locked
 from virnucpro.pipeline.predict import Predictor
@@ -26,9 +26,6 @@ from virnucpro.run.tally import Tally
 from virnucpro.run.task import PredictTask, describe_predictor
 from virnucpro.run.units import Unit
 from virnucpro.seq.source import Source
-
-if TYPE_CHECKING:
-    from virnucpro.api.called import CalledBlock
 
 
 def refuse_filled(directory: str | os.PathLike[str]) -> None:
