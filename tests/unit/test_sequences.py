@@ -94,7 +94,10 @@ def test_dicts_and_numbers_and_single_objects():
     assert [(record.id, record.sequence) for record in GivenSequences(objects)] == [("x", b"ACG")]
     assert [record.id for record in GivenSequences(enumerate(["ACG", "TTT"]))] == ["0", "1"]
     assert [record.id for record in GivenSequences([(np.int64(7), "A")])] == ["7"]
-    assert [record.id for record in GivenSequences(Record("r", b"ACG"))] == ["r"]
+    given = Record("r", b"acg", "x.fq", 5, "text", b"III")
+    (record,) = GivenSequences(given)
+    assert (record.id, record.sequence, record.source, record.index) == ("r", b"ACG", "x.fq", 0)
+    assert (record.description, record.quality) == ("text", b"III")
     assert list(GivenSequences([])) == list(GivenSequences({})) == list(GivenSequences(iter(()))) == []
 
 

@@ -43,8 +43,13 @@ def predict(
             (dnaio). Sequences are text or bytes; lower case, U and IUPAC codes are accepted. Ids are kept whole. An
             iterable is read once, in a thread of its own, a block ahead.
         model: name or directory of a model; the default is the bundled one.
-        device, threads, precision: how to compute, see `ComputeOptions`.
-        preset, prevalence, min_score, min_length: how to call, see `CallOptions`.
+        device: auto, cpu, cuda or cuda:N.
+        threads: of a CPU; None is all cores.
+        precision: auto, fp32, bf16, fp16, or on newer GPUs fp8.
+        preset: sensitive, balanced (default) or strict.
+        prevalence: the share of virus for which scores are stated; None is the model's.
+        min_score: least score of a virus, instead of a preset.
+        min_length: shortest record to call, nt; None is the model's.
         options: all of these as one value; an argument that is not its default replaces its field.
         progress: show a bar; None shows one on a terminal or in a notebook if it takes more than a second.
 

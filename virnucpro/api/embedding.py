@@ -82,7 +82,9 @@ def embed(
         layer: from 0, the embedding; None is the last.
         pooling: mean gives a vector for each sequence, None one for each of its residues (ESM-2 only).
         max_length: a longer sequence is cut into windows of like length, letters; None is what suits the model.
-        device, threads, precision: how to compute, see `ComputeOptions`.
+        device: auto, cpu, cuda or cuda:N.
+        threads: of a CPU; None is all cores.
+        precision: auto, fp32, bf16, fp16, or on newer GPUs fp8.
         options: these as one value; an argument that is not its default replaces its field.
         progress: as of `predict`.
 

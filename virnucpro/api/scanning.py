@@ -45,7 +45,9 @@ def scan(
         min_length: shortest region, nt.
         remnants: find remnants of prophages, too, and more that are none.
         neutral: log likelihood ratio of a window that says nothing; None is -1, with `remnants` -1.25.
-        device, threads, precision: how to compute, see `ComputeOptions`.
+        device: auto, cpu, cuda or cuda:N.
+        threads: of a CPU; None is all cores.
+        precision: auto, fp32, bf16, fp16, or on newer GPUs fp8.
         options: all options as one value; an argument that is not its default replaces its field.
         progress: as of `predict`.
 

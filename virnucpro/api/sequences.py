@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -24,6 +24,7 @@ SequenceSource = AnyPath | Mapping[Any, Any] | Iterable[Any]
 IN_MEMORY = "memory"  # the source of a record that was not read from a file
 _PATHS = (str, bytes, os.PathLike)
 _NOTHING = object()
+_DIVIDERS = re.compile(r"[\t\n\r\0]")
 _LEAST_LETTERS = 20  # text of so many letters of DNA is taken for a sequence, if no file has that name
 _EXPECTED = (
     "a source must be a path (text, bytes or a path object), several, a dict of ids and sequences, or an iterable of "
@@ -167,27 +168,28 @@ def record_of(item: Any, index: int, kind: Kind = "nucleotide") -> Record:
         InputError: it is none of them, its id divides a row of a table, or its sequence has a character that is no
             code; the error names the record.
     """
+    source, description, quality = IN_MEMORY, "", b""
     if isinstance(item, Record):
+        name, letters, source, description, quality = (
+            item.id, item.sequence, item.source, item.description, item.quality,
+        )  # fmt: skip
         if item.mates:
             raise InputError(
                 f"record {item.id!a} (number {index + 1}) is a pair; a Predictor calls pairs (`Predictor.run`), and so "
                 "does `virnucpro predict --paired`"
             )
-        given = item
     else:
-        name, sequence = _id_and_sequence(item, index)
-        if _is_object(sequence):  # of a dict of records
-            sequence = _id_and_sequence(sequence, index)[1]
-        id_ = _text(name, index)
-        given = Record(id_, _letters(sequence, id_, index), IN_MEMORY)
-    fault = find_fault(given.sequence, given.quality, kind)
-    if not fault and given.quality and len(given.quality) != len(given.sequence):
-        fault = f"{len(given.sequence)} letters and {len(given.quality)} qualities; give as many of both, or no quality"
-    if not fault and any(char in given.id + given.description for char in "\t\n\r\0"):
+        given, sequence = _id_and_sequence(item, index)
+        name = _text(given, index)
+        letters = _letters(sequence, name, index)
+    fault = find_fault(letters, quality, kind)
+    if not fault and quality and len(quality) != len(letters):
+        fault = f"{len(letters)} letters and {len(quality)} qualities; give as many of both, or no quality"
+    if not fault and (_DIVIDERS.search(name) or _DIVIDERS.search(description)):
         fault = "a tab, a line end or NUL in its id or description, which would divide a row of a table; replace it"
     if fault:
-        raise InputError(f"record {given.id!a:.200} (number {index + 1}): {fault}")
-    return replace(given, sequence=given.sequence.upper(), index=index)
+        raise InputError(f"record {name!a:.200} (number {index + 1}): {fault}")
+    return Record(name, letters.upper(), source, index, description, quality)
 
 
 def _id_and_sequence(item: Any, index: int) -> tuple[Any, Any]:
@@ -222,6 +224,8 @@ def _letters(sequence: Any, name: str, index: int) -> bytes:
         return sequence.encode(errors="surrogatepass")
     if isinstance(sequence, (bytes, bytearray, memoryview)) or hasattr(sequence, "__bytes__"):  # as Biopython's Seq
         return bytes(sequence)
+    if _is_object(sequence):  # of a dict of records
+        return _letters(_id_and_sequence(sequence, index)[1], name, index)
     raise InputError(
         f"the sequence of record {name!a:.200} (number {index + 1}) must be text or bytes, got {sequence!a:.200}"
     )
