@@ -70,6 +70,8 @@ def run(
 ) -> RunState[C] | None:
     """Do the units of a run that are not done yet and finish its files; return its counts, None if it was complete.
 
+    `show` gives the counter of records, which may show itself.
+
     Raises:
         VirnucproError: with what to do about it; what has been done is kept for `IfExists.RESUME`.
     """
