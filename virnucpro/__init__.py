@@ -2,7 +2,7 @@
 
 >>> import virnucpro
 >>> for call in virnucpro.predict("reads.fastq.gz"):  # doctest: +SKIP
-...     print(call.id, call.is_virus, call.virus_score)
+...     print(call.id, call.prediction, call.virus_score)
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from virnucpro.api.called import Calls
+    from virnucpro.api.calling import predict
+    from virnucpro.api.embedding import embed
+    from virnucpro.api.scanning import scan
     from virnucpro.config import Options
     from virnucpro.errors import VirnucproError
     from virnucpro.pipeline.engines import DNABERT, ESM2
-    from virnucpro.pipeline.predict import Predictor, predict
+    from virnucpro.pipeline.predict import Predictor
     from virnucpro.pretrained.registry import load_model
+    from virnucpro.run.scan import FoundRegion
     from virnucpro.seq import read_pairs, read_records
     from virnucpro.types import Call, Prediction, Record, Status
 
@@ -25,6 +30,8 @@ __all__ = [
     "DNABERT",
     "ESM2",
     "Call",
+    "Calls",
+    "FoundRegion",
     "Options",
     "Prediction",
     "Predictor",
@@ -32,19 +39,26 @@ __all__ = [
     "Status",
     "VirnucproError",
     "__version__",
+    "embed",
     "load_model",
     "predict",
     "read_pairs",
     "read_records",
+    "scan",
 ]
 
 # The module of each name, imported on first use, so that `import virnucpro` is fast.
 _HOMES = {
+    "virnucpro.api.called": ("Calls",),
+    "virnucpro.api.calling": ("predict",),
+    "virnucpro.api.embedding": ("embed",),
+    "virnucpro.api.scanning": ("scan",),
     "virnucpro.config": ("Options",),
     "virnucpro.errors": ("VirnucproError",),
     "virnucpro.pretrained.registry": ("load_model",),
     "virnucpro.pipeline.engines": ("DNABERT", "ESM2"),
-    "virnucpro.pipeline.predict": ("Predictor", "predict"),
+    "virnucpro.pipeline.predict": ("Predictor",),
+    "virnucpro.run.scan": ("FoundRegion",),
     "virnucpro.seq": ("read_pairs", "read_records"),
     "virnucpro.types": ("Call", "Prediction", "Record", "Status"),
 }

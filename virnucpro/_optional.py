@@ -45,6 +45,8 @@ FLASH_ATTN = OptionalPackage("flash-attn", "flash_attn", "2.6.0", "flash", "varl
 TRITON = OptionalPackage("triton", "triton", "3.2", "triton", "fused inference kernels; comes with torch for CUDA")
 MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "3.8", "report", "figures of `virnucpro scan` and `evaluate`")
 PYARROW = OptionalPackage("pyarrow", "pyarrow", "15.0", "parquet", "Parquet tables of `virnucpro predict --parquet`")
+PANDAS = OptionalPackage("pandas", "pandas", "2.0", "pandas", "`to_pandas()` of calls from Python")
+POLARS = OptionalPackage("polars", "polars", "1.0", "polars", "`to_polars()` of calls from Python")
 RAY = OptionalPackage("ray", "ray", "2.30", "ray", "`--engine ray`: many devices and machines")
 
-LEDGER = (FLASH_ATTN, TRITON, MATPLOTLIB, PYARROW, RAY)
+LEDGER = (FLASH_ATTN, TRITON, MATPLOTLIB, PYARROW, PANDAS, POLARS, RAY)

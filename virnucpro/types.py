@@ -92,6 +92,8 @@ class Call:
 
     `log_ratio` is the natural logarithm of P(data | virus) / P(data | host), None without a calibration; `virus_score`
     is the probability of virus that it gives at the prevalence of the run.
+    `fdr` is the expected share of others among the records with at least this evidence, None before all records are
+    called.
     """
 
     id: str
@@ -104,6 +106,17 @@ class Call:
     status: Status
     reason: str = ""
     log_ratio: float | None = None
+    fdr: float | None = None
+
+    @property
+    def seq_name(self) -> str:
+        """The id, by the name of its column in records.tsv."""
+        return self.id
+
+    @property
+    def prediction(self) -> str | None:
+        """The call as records.tsv has it: virus or other; None without a score."""
+        return None if self.is_virus is None else "virus" if self.is_virus else "other"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ LEVELS = (
     {"run"},
     {"evaluate"},
     {"distributed", "train", "report"},
+    {"api"},
     {"cli"},
     {"__main__"},
 )
@@ -30,8 +31,10 @@ LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 EXPORTED = [
     "Call",
+    "Calls",
     "DNABERT",
     "ESM2",
+    "FoundRegion",
     "Options",
     "Prediction",
     "Predictor",
@@ -39,10 +42,12 @@ EXPORTED = [
     "Status",
     "VirnucproError",
     "__version__",
+    "embed",
     "load_model",
     "predict",
     "read_pairs",
     "read_records",
+    "scan",
 ]
 
 
@@ -198,7 +203,7 @@ def test_library_names_come_when_asked_for() -> None:
     code = """
 import sys, virnucpro
 assert "torch" not in sys.modules
-from virnucpro.pipeline.predict import predict
+from virnucpro.api.calling import predict
 assert virnucpro.predict is predict and "torch" in sys.modules
 from virnucpro import *
 assert Predictor.__name__ == "Predictor" and __version__ == virnucpro.__version__

@@ -148,6 +148,18 @@ class CallTable:
             yield RecordResult(record, call, own, self.letters(row))
             begin = end
 
+    def calls(self) -> Iterator[Call]:
+        """Yield the call of each record as an object."""
+        names = (name.decode(errors="surrogateescape") for name in self.block.ids)
+        columns = self.block.lengths, self.n_chunks, self.record.best_frame, self.has_reason
+        for row, (name, length, n_chunks, best, has_reason) in enumerate(
+            zip(names, *(column.tolist() for column in columns), strict=True)
+        ):
+            chunk_id = "" if best < 0 else f"{name}_chunk_{self.chunks.index[self.frame.chunk[best]]}"
+            best_id = None if best < 0 else self._frame_id(chunk_id, best)
+            reason = self.record_reason(row) if has_reason else ""
+            yield self._call(self.record, row, name, length, n_chunks, best_id, reason)
+
     def _frame_id(self, chunk_id: str, row: int) -> str:
         return chunk_id + FRAME_NAMES[self.frame.column[row]]
 

@@ -20,13 +20,11 @@ from virnucpro.pipeline.device_tokens import to_device
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.text import TextStage, drive
 from virnucpro.pretrained.catalogue import CATALOGUE
-from virnucpro.pretrained.locations import DEFAULT_MODEL
-from virnucpro.pretrained.registry import Model, load_model
+from virnucpro.pretrained.registry import Model
 from virnucpro.scores.decision import Decision
-from virnucpro.seq import Limits, read_records
+from virnucpro.seq import Limits
 from virnucpro.seq.block import RecordBlock, group_records
-from virnucpro.seq.reader import AnyPath, SequenceFile, several
-from virnucpro.types import Call, Record, RecordResult
+from virnucpro.types import Record, RecordResult
 
 # The records of a block of `Predictor.run`.
 BLOCK_RECORDS, BLOCK_BASES = 2048, 1 << 20
@@ -171,26 +169,3 @@ class _Launched:
             self.done.synchronize()
         values = self.out.double().numpy()
         return FrameScores(values[:, :-2], values[:, -2])
-
-
-def predict(
-    source: AnyPath | Iterable[AnyPath],
-    model: str = DEFAULT_MODEL,
-    options: Options | None = None,
-) -> Iterator[Call]:
-    """Yield one call for every record of FASTA or FASTQ input, in order.
-
-    Examples:
-        >>> calls = predict("reads.fastq.gz")  # doctest: +SKIP
-
-    Args:
-        source: a path, or several; `-` is standard input.
-        model: name or directory of a model; the default is the bundled one.
-        options: see `Options`.
-
-    Raises:
-        InputError, ModelError, ConfigError: with what to do about it.
-    """
-    files = [SequenceFile(name) for name in several(source)]
-    predictor = Predictor(load_model(model), options)
-    return (result.call for result in predictor.run(read_records(files)))

@@ -104,7 +104,7 @@ class Counter:
             say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", event="progress", **counts)
 
 
-class _Bars(Counter):
+class Bars(Counter):
     """A bar for the run, and a line for each worker."""
 
     def __init__(self, bars: Progress, source: Source | None, unit: str) -> None:
@@ -127,13 +127,18 @@ def shown_progress(source: Source | None = None, unit: str = "records") -> Itera
     if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
         yield Counter(source, unit)
         return
+    with progress_bars(Console(stderr=True), unit) as bars:
+        yield Bars(bars, source, unit)
+
+
+def progress_bars(console: Console, unit: str, redirect_stdout: bool = True) -> Progress:
+    """Return bars that count `unit`, which vanish when they are stopped."""
     columns = (
         SpinnerColumn(),
         BarColumn(),
         TextColumn(f"{{task.completed:,.0f}} {unit}, {{task.fields[words]}}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Bars(bars, source, unit)
+    return Progress(*columns, console=console, transient=True, redirect_stdout=redirect_stdout)
 
 
 def writes_json() -> bool:

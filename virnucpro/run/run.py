@@ -23,6 +23,7 @@ from virnucpro.run.task import Task
 from virnucpro.run.units import Unit
 from virnucpro.seq.source import Source
 
+ShowProgress = Callable[[Source | None], AbstractContextManager[Counter]]
 OpenRunner = Callable[[Any, Any], AbstractContextManager[Runner[C]]]  # called with a task and its directory
 
 
@@ -64,8 +65,12 @@ class Output(Protocol[C]):
         """Make the files of the run from the files of all its units, and complete its manifest."""
 
 
-def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[C] | None:
+def run(
+    output: Output[C], open_runner: OpenRunner[C] = open_local, show: ShowProgress = shown_progress
+) -> RunState[C] | None:
     """Do the missing units of a run and finish its files; return its counts, None if it was already complete.
+
+    `show` gives the counter of records, which may show itself.
 
     Raises:
         VirnucproError: the message says what to do; finished units are kept for `IfExists.RESUME`.
@@ -76,7 +81,7 @@ def run(output: Output[C], open_runner: OpenRunner[C] = open_local) -> RunState[
                 state = output.start(runner.setup)
                 if state is None:
                     return None
-                with shown_progress(output.source) as counter:
+                with show(output.source) as counter:
                     for unit in output.units(state):
                         counts = output.kept(unit)
                         if counts is not None:

@@ -54,6 +54,38 @@ class Track:
     regions: list[Region]
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRegion:
+    """A region of virus in a record, by the names of the columns of regions.tsv.
+
+    `region` is its name, numbered over all records; `start` and `end` are 0-based and half-open (nt); `posterior` is
+    the mean probability of virus of its windows; `virus_score` their mean score, NaN where no window has one.
+    """
+
+    region: str
+    seq_name: str
+    start: int
+    end: int
+    n_windows: int
+    posterior: float
+    virus_score: float
+
+    @property
+    def length(self) -> int:
+        """Nucleotides of the region."""
+        return self.end - self.start
+
+
+def found_regions(track: Track, before: int = 0) -> Iterator[FoundRegion]:
+    """Yield the regions of a record; `before` counts those of the records before it."""
+    for place, region in enumerate(track.regions, start=before + 1):
+        inside = slice(track.bounds.index(region.start), track.bounds.index(region.end))
+        score = float(np.nanmean(track.scores[inside])) if np.isfinite(track.scores[inside]).any() else np.nan
+        yield FoundRegion(
+            f"region_{place}", track.seq_name, region.start, region.end, region.n_windows, region.posterior, score
+        )
+
+
 class Scanner:
     """A model and how records are scanned with it.
 
@@ -172,18 +204,16 @@ class ScanFiles:
             self._gff.write(f"##sequence-region {seqid} 1 {track.length}\n")
         spans = zip(pairwise(track.bounds), track.posteriors.tolist(), strict=True)
         self._graph.writelines(f"{track.seq_name}\t{start}\t{end}\t{value:.4f}\n" for (start, end), value in spans)
-        for region in track.regions:
+        for found in found_regions(track, self.n_regions):
             self.n_regions += 1
-            name = f"region_{self.n_regions}"
-            inside = slice(track.bounds.index(region.start), track.bounds.index(region.end))
-            score = float(np.nanmean(track.scores[inside])) if np.isfinite(track.scores[inside]).any() else np.nan
+            name, posterior, score = found.region, found.posterior, found.virus_score
             self._tsv.write(
-                f"{name}\t{track.seq_name}\t{region.start}\t{region.end}\t{region.end - region.start}\t"
-                f"{region.n_windows}\t{region.posterior:.4f}\t{score:.4f}\n"
+                f"{name}\t{track.seq_name}\t{found.start}\t{found.end}\t{found.length}\t"
+                f"{found.n_windows}\t{posterior:.4f}\t{score:.4f}\n"
             )
-            bed = f"{track.seq_name}\t{region.start}\t{region.end}\t{name}\t{round(1000 * region.posterior)}\t.\n"
+            bed = f"{track.seq_name}\t{found.start}\t{found.end}\t{name}\t{round(1000 * posterior)}\t.\n"
             self._bed.write(bed)
             self._gff.write(
-                f"{seqid}\tvirnucpro\tprophage\t{region.start + 1}\t{region.end}\t{region.posterior:.4f}\t.\t.\t"
+                f"{seqid}\tvirnucpro\tprophage\t{found.start + 1}\t{found.end}\t{posterior:.4f}\t.\t.\t"
                 f"ID={name};Name={name};mean_virus_score={score:.4f}\n"
             )

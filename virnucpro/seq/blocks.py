@@ -44,7 +44,7 @@ def iter_blocks(
         ConfigError, MissingInputError, InputError: as `read_records` and `read_pairs`. The blocks before the
             fault are yielded first.
     """
-    parts = _pairs(source.files) if paired else _singles(source.files)
+    parts = _pairs(source.files) if paired else read_blocks(source.files)
     with closing(parts):
         for block in cut_blocks(parts, n_records, n_bases, cut_short):
             source.advance_by(block)
@@ -85,7 +85,8 @@ def cut_blocks(
         yield RecordBlock.concat(held)
 
 
-def _singles(files: Sequence[SequenceFile]) -> Generator[RecordBlock, None, None]:
+def read_blocks(files: Sequence[SequenceFile]) -> Generator[RecordBlock, None, None]:
+    """Yield single records as blocks of any size, as soon as they are read; errors are those of `read_records`."""
     refuse_repeated_pipes(files)
     first = 0
     for file in files:

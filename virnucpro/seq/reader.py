@@ -53,6 +53,7 @@ class SequenceFile:
         self.path = as_path(path)
         self.compression = "plain"
         self.format = "unknown"
+        self.kind = kind
         self._letters = _LETTERS[kind]
         self._position: Callable[[], int] = int
 
@@ -120,17 +121,7 @@ class SequenceFile:
             raise InputError(f"{self.path}: line {line}: {fault}")
         if ord("\r") in header:  # the rest of the line may be sequence
             fault = "a CR in its header; convert CR line ends to LF"
-        if not fault and (foreign := sequence.translate(None, self._letters)[:1]):
-            remedy = no_sequence(sequence) or next(
-                (text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it"
-            )
-            fault = f"{chr(foreign[0])!a} at position {sequence.index(foreign) + 1} of its sequence; {remedy}"
-        if not fault and (foreign := quality.translate(None, _QUALITIES)[:1]):
-            fault = (
-                f"{chr(foreign[0])!a} at position {quality.index(foreign) + 1} of its qualities, which must be "
-                "printable ASCII ('!' to '~'); create or download the file again"
-            )
-        if fault:
+        if fault := fault or find_fault(sequence, quality, self.kind):
             raise InputError(f"{self.path}: line {line}: {named(header)}: {fault}")
         words = header.split(None, 1)
         name = words[0].decode("utf-8", "surrogateescape") if words else ""
@@ -200,6 +191,21 @@ class SequenceFile:
             return InputError(f"{where} but {found[0]}: {found[1]}")
         found_byte = f"expected '>' or '@', found {chr(head[0])!a}"
         return InputError(f"{where}: {found_byte}; convert the file, or unpack it if it is an archive")
+
+
+def find_fault(sequence: bytes, quality: bytes = b"", kind: Kind = "nucleotide") -> str:
+    """Return in words which character of a sequence or its qualities is wrong, and what to do; "" if none is."""
+    if foreign := sequence.translate(None, _LETTERS[kind])[:1]:
+        remedy = no_sequence(sequence) or next(
+            (text for letters, text in _REMEDIES.items() if foreign in letters), "correct or remove it"
+        )
+        return f"{chr(foreign[0])!a} at position {sequence.index(foreign) + 1} of its sequence; {remedy}"
+    if foreign := quality.translate(None, _QUALITIES)[:1]:
+        return (
+            f"{chr(foreign[0])!a} at position {quality.index(foreign) + 1} of its qualities, which must be "
+            "printable ASCII ('!' to '~'); create or download the file again"
+        )
+    return ""
 
 
 class _Joined(io.RawIOBase):

@@ -1,0 +1,145 @@
+"""Calls: what `virnucpro.predict` returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from virnucpro._optional import PANDAS, POLARS, PYARROW
+from virnucpro.api.arrivals import PATIENCE
+from virnucpro.api.bars import shown
+from virnucpro.api.called_block import CalledBlock
+from virnucpro.api.data_frames import arrow_table, false_discovery_rates, require
+from virnucpro.api.sequences import GivenSequences
+from virnucpro.errors import ConfigError
+from virnucpro.pipeline.isolation import call_isolated
+from virnucpro.pipeline.predict import Predictor
+from virnucpro.run.tally import Tally
+from virnucpro.run.units import unit_size
+from virnucpro.scores.composition import Composition
+from virnucpro.types import Call
+
+
+class Calls(Iterator[Call]):
+    """The calls of `virnucpro.predict`, in the order of the records.
+
+    Either iterate over them: each call comes as soon as it is known, and none is kept. Or ask for all of them with
+    `to_arrow`, `to_pandas`, `to_polars` or `composition`: these read the source to its end and keep the calls, with
+    the sequences, so that all methods can be used again and iterating gives calls with their `fdr`. `write` keeps
+    nothing that is not kept already.
+    """
+
+    def __init__(self, predictor: Predictor, sequences: GivenSequences, model: str, progress: bool | None) -> None:
+        self._predictor, self._sequences, self._model = predictor, sequences, model
+        self._progress = progress
+        self._tally = Tally()
+        self._has_begun = self._is_read = False
+        self._kept: list[CalledBlock] | None = None
+        self._stream = self._yield_calls()
+
+    def __iter__(self) -> Iterator[Call]:
+        return self if self._kept is None else self._yield_kept(self._kept)
+
+    def __next__(self) -> Call:
+        return next(self._stream)
+
+    def close(self) -> None:
+        """End the iteration: nothing more is read."""
+        self._stream.close()
+
+    @property
+    def composition(self) -> Composition | None:
+        """The share of virus among all records, and the false discovery rate at each score; None without evidence.
+
+        Raises:
+            ConfigError: some calls have been taken and others not.
+        """
+        if not self._is_read:
+            self._read_all()
+        return Composition.of(self._tally.evidence)
+
+    def to_arrow(self) -> Any:
+        """Return all calls as a `pyarrow.Table`: the columns of records.tsv, then `log_ratio`; NA is null.
+
+        Raises:
+            VirnucproError: pyarrow is not installed.
+            ConfigError: calls have been taken already, and were not kept.
+        """
+        require(PYARROW, "to_arrow()")
+        return arrow_table([part for called in self._read_all() for part in called.parts], self.composition)
+
+    def to_pandas(self) -> Any:
+        """Return all calls as a `pandas.DataFrame`; see `to_arrow`."""
+        require(PANDAS, "to_pandas()")
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """Return all calls as a `polars.DataFrame`; see `to_arrow`."""
+        polars = require(POLARS, "to_polars()")
+        return polars.from_arrow(self.to_arrow())
+
+    def write(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the files of `virnucpro predict`: the tables, hits, run.json, report and MultiQC's file.
+
+        What is kept is written; otherwise the source is read, and written block by block.
+
+        Args:
+            directory: where to; it is made if need be.
+            overwrite: replace an earlier run there.
+
+        Raises:
+            OutputError: the directory has files in it and `overwrite` is False, or it cannot be written.
+            ConfigError: calls have been taken already, and were not kept; or an input is a file to be replaced.
+        """
+        from virnucpro.api.written import refuse_filled, write_calls
+
+        if not overwrite:
+            refuse_filled(directory)
+        if self._kept is None:
+            self._require_untouched()
+        self._sequences.open()
+        blocks = self._called(patience=None) if self._kept is None else iter(self._kept)
+        write_calls(directory, blocks, self._sequences, self._predictor, self._model, overwrite)
+
+    def _require_untouched(self) -> None:
+        if self._has_begun:
+            raise ConfigError(
+                "calls of this source were taken one by one, or written, and are not kept; call predict again, and ask "
+                "for the table before you iterate"
+            )
+
+    def _read_all(self) -> list[CalledBlock]:
+        """Read the source to its end and keep the calls."""
+        if self._kept is None:
+            self._require_untouched()
+            self._kept = list(self._called(patience=None))
+            self._stream = self._yield_kept(self._kept)
+        return self._kept
+
+    def _called(self, patience: float | None) -> Iterator[CalledBlock]:
+        """Read the source and call its blocks."""
+        self._has_begun = True
+        size = unit_size(self._predictor.device.type)
+        with shown(self._sequences, self._progress) as counter:
+            for block in self._sequences.blocks(*size, patience):
+                parts = call_isolated(self._predictor.call, block)
+                self._tally = sum((Tally.of(part) for part in parts), self._tally)
+                counter.advance(len(block))
+                yield CalledBlock(block, parts)
+        self._is_read = True
+
+    def _yield_calls(self) -> Generator[Call, None, None]:
+        self._require_untouched()
+        for called in self._called(PATIENCE):
+            for part in called.parts:
+                yield from part.calls()
+
+    def _yield_kept(self, kept: list[CalledBlock]) -> Generator[Call, None, None]:
+        composition = self.composition
+        for called in kept:
+            for part in called.parts:
+                rates = false_discovery_rates(part.record.log_ratio, composition).tolist()
+                for call, rate in zip(part.calls(), rates, strict=True):
+                    yield call if call.log_ratio is None else replace(call, fdr=rate)
