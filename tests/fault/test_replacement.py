@@ -246,7 +246,7 @@ def test_embeddings_of_another_stream_are_not_gone_on_with(lab, made):
     assert embed(text)[0] == 0
     before = contents(out, "run.json")
     code, err = embed(text.replace(b"MKV", b"MKI", 1), "--resume")
-    assert (code, "embeddings_00000.safetensors was made of other records" in err) == (2, True), err
+    assert (code, "embeddings_00000.safetensors was made from other records" in err) == (2, True), err
     assert contents(out, "run.json") == before
     code, err = embed(b"", "--resume")
     assert (code, "number of records was 5 and is 0" in err) == (2, True), err

@@ -309,7 +309,7 @@ def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
     assert (done.code, done.err) == (0, "")
     lines = dict(line.split(": ", 1) for line in done.out.splitlines())
     assert list(lines) == ["input", "speed", "time", "memory"]
-    assert lines["input"] == "61 records (counted), 9,000 nt long enough to be scored"
+    assert lines["input"] == "61 records (counted), 9,000 nt in records that are long enough"
     assert lines["time"].startswith("about ")
     assert not (tmp_path / "out").exists()
 
@@ -317,7 +317,7 @@ def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
 def test_a_dry_run_of_nothing_to_score(call, tmp_path):
     done = call("predict", write(tmp_path / "input.fa", ">s\nACGT\n"), "-o", tmp_path / "out", "--dry-run")
     assert done.code == 0
-    assert "1 records (counted), 0 nt long enough" in done.out
+    assert "1 records (counted), 0 nt in records" in done.out
 
 
 def test_parquet_and_explain_of_a_run(call, tmp_path):
@@ -664,7 +664,7 @@ def test_doctor_names_every_backend_and_why():
     assert "CUDA" in states["torch-varlen", "no"] or "torch" in states["torch-varlen", "no"]
     assert all(state for state in states.values())
     assert "\\" not in done.out
-    assert "model bundled: whole" in done.out
+    assert "model bundled: complete" in done.out
 
 
 def test_messages_have_no_escape_codes_off_a_terminal_or_with_no_color():
@@ -821,14 +821,14 @@ def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, mon
     ("arguments", "code", "message"),
     [
         (["train", "nothing.toml", "-o", "out"], 66, "no such file"),
-        (["train", "bad.toml", "-o", "out"], 2, "the tables are [data], [model] and [fit]"),
+        (["train", "bad.toml", "-o", "out"], 2, "tables [data], [model] and [fit]"),
         (["sample", "nothing", "-o", "out"], 66, "no CLASS.fna files"),
         (["evaluate", "calls.tsv", "--truth", "nothing.tsv"], 66, "no such file"),
         (["evaluate", "bad.toml", "--truth", "bad.toml"], 65, "has no column 'seq_name'"),
         (
             ["evaluate", "bad.toml", "--truth", "truth.tsv"],
             65,
-            "no table of calls that is known: its columns are [data]",
+            "its columns are [data]",
         ),
         (["evaluate", "bad.toml", "--truth", "truth.tsv", "--length-bins", "1,x"], 2, "must be whole numbers"),
         (["frames", "nothing.fa", "-o", "out"], 66, "no such file"),
