@@ -124,13 +124,13 @@ def predict(chunks: Path, model: Path, output: Path, options: list[str], watch: 
         begin = time.perf_counter()
         subprocess.run([*command, *options], check=True)
         wall = time.perf_counter() - begin
-        told = json.loads((output / "run.json").read_text())
-        seconds = told["seconds"]
+        manifest = json.loads((output / "run.json").read_text())
+        seconds = manifest["seconds"]
         row: dict[str, Any] = {
-            "chunks": told["counts"]["chunks"], "frames": told["counts"]["frames"], "wall_s": round(wall, 1),
+            "chunks": manifest["counts"]["chunks"], "frames": manifest["counts"]["frames"], "wall_s": round(wall, 1),
             "load_s": round(seconds["load"], 1), "predict_s": round(seconds["predict"], 1),
-            "chunks_per_s": round(told["counts"]["chunks"] / seconds["predict"], 1),
-            "precision": told["options"]["precision"], "attention": told["attention"],
+            "chunks_per_s": round(manifest["counts"]["chunks"] / seconds["predict"], 1),
+            "precision": manifest["options"]["precision"], "attention": manifest["attention"],
         }  # fmt: skip
         if watcher:
             watcher.terminate()

@@ -33,7 +33,7 @@ def tables(markdown: str) -> dict[str, Table]:
     return found
 
 
-TOLD = tables((ROOT / "docs" / "formats.md").read_text(encoding="utf-8"))
+DOCUMENTED = tables((ROOT / "docs" / "formats.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +62,21 @@ def written(shell, tmp_path_factory) -> Path:
 
 
 def test_every_table_has_a_section(written: Path) -> None:
-    assert {path.name for path in written.glob("*/*.tsv")} == {name for name in TOLD if name.endswith(".tsv")}
+    assert {path.name for path in written.glob("*/*.tsv")} == {name for name in DOCUMENTED if name.endswith(".tsv")}
     text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     headings = " ".join(re.findall(r"^###? (.*)", text, re.MULTILINE))
     for path in (*written.glob("predict/*"), *written.glob("scan/*")):
         assert path.name in headings or path.suffix == ".parquet", f"{path.name} has no section"
 
 
-@pytest.mark.parametrize("name", [name for name in TOLD if name.endswith(".tsv")])
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if name.endswith(".tsv")])
 def test_columns_and_their_types(name: str, written: Path) -> None:
     (path,) = (path for path in written.glob(f"*/{name}") if path.parent.name != "calls")
     with path.open(newline="") as file:
         header, *rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-    assert header == [row["column"] for row in TOLD[name]]
+    assert header == [row["column"] for row in DOCUMENTED[name]]
     assert rows
-    for column, described in enumerate(TOLD[name]):
+    for column, described in enumerate(DOCUMENTED[name]):
         values = [row[column] for row in rows if row[column] != "NA"]
         assert values, f"no row of {name} has a {described['column']}"
         for value in values:
@@ -89,7 +89,7 @@ def test_columns_and_their_types(name: str, written: Path) -> None:
 def test_parquet_has_the_same_columns(name: str, written: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow (the extra parquet)")
     schema = parquet.read_schema(written / "predict" / f"{name}.parquet")
-    expected = {row["column"]: PARQUET[row["type"]] for row in TOLD[f"{name}.tsv"]}
+    expected = {row["column"]: PARQUET[row["type"]] for row in DOCUMENTED[f"{name}.tsv"]}
     assert {field.name: str(field.type) for field in schema} == expected
 
 
@@ -104,14 +104,14 @@ def leaves(values: dict[str, Any], whole: set[str], prefix: str = "") -> Iterato
 
 
 def test_keys_of_run_json(written: Path) -> None:
-    told = {row["key"]: row for row in TOLD["run.json"]}
-    whole = {key for key, row in told.items() if row["type"] == "object"}
+    described_keys = {row["key"]: row for row in DOCUMENTED["run.json"]}
+    whole = {key for key, row in described_keys.items() if row["type"] == "object"}
     present = set(leaves(json.loads((written / "predict" / "run.json").read_text()), whole))
-    assert present == {key for key, row in told.items() if not row["what"].startswith("only with")}
+    assert present == {key for key, row in described_keys.items() if not row["what"].startswith("only with")}
 
 
 def test_every_status_is_there() -> None:
-    assert [row["status"] for row in TOLD["status"]] == [str(status) for status in Status]
+    assert [row["status"] for row in DOCUMENTED["status"]] == [str(status) for status in Status]
 
 
 def test_bed_and_gff3(written: Path) -> None:

@@ -17,8 +17,8 @@ CLIENT = f"""#!{sys.executable} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(os.environ["WARM_SOCKET"])
-    told = {{"argv": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ)}}
-    socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
+    request = {{"argv": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ)}}
+    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
     sys.exit(int(server.recv(8) or b"70"))
 """
 
@@ -53,14 +53,14 @@ def main(path: str) -> None:
 def _serve(client: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
-    told = json.loads(message)
+    request = json.loads(message)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
-    os.chdir(told["cwd"])
+    os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(told["env"])
-    program, *arguments = told["argv"]
+    os.environ.update(request["env"])
+    program, *arguments = request["argv"]
     code = 0
     try:
         _run(Path(program).name, arguments)

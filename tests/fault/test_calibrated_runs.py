@@ -121,9 +121,9 @@ def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, 
     assert [row["virus_score"] for row in found] == [
         "NA" if c.virus_score is None else f"{c.virus_score:.4f}" for c in calls
     ]
-    told = json.loads((unbroken / "run.json").read_text())
-    assert told["prevalence"] == round(composition.prevalence, 6)
-    assert (told["options"]["preset"], told["options"]["prevalence"]) == ("balanced", 0.5)
+    manifest = json.loads((unbroken / "run.json").read_text())
+    assert manifest["prevalence"] == round(composition.prevalence, 6)
+    assert (manifest["options"]["preset"], manifest["options"]["prevalence"]) == ("balanced", 0.5)
     scored = sorted((float(row["virus_score"]), -float(row["fdr"])) for row in found if row["fdr"] != "NA")
     assert [fdr for _, fdr in scored] == sorted(fdr for _, fdr in scored)  # the higher the score, the lower
 

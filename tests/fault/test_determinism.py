@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-# In a process of its own, since MKL must be told before its first product.
+# In a process of its own, since MKL takes this setting before its first product only.
 SCRIPT = """
 from virnucpro.environment import make_sums_reproducible
 

@@ -58,10 +58,10 @@ def test_twenty_kills_change_nothing(lab, tmp_path):
     assert lab.tables(output) == lab.expected
     assert lab.reports(output) == lab.reports(unbroken)
     assert {path.name for path in output.iterdir()} == {*lab.expected, *lab.reports(output), "run.json"}
-    told, whole = (json.loads((directory / "run.json").read_text()) for directory in (output, unbroken))
-    assert told["status"] == "complete"
-    assert told["counts"] == whole["counts"]
-    assert told["units"] == {"all": lab.n_units, "kept": len(done)}
+    manifest, whole = (json.loads((directory / "run.json").read_text()) for directory in (output, unbroken))
+    assert manifest["status"] == "complete"
+    assert manifest["counts"] == whole["counts"]
+    assert manifest["units"] == {"all": lab.n_units, "kept": len(done)}
 
 
 # Runs the command line, and is killed just before the first event of this kind on a file whose name is like this.

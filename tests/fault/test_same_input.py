@@ -160,7 +160,7 @@ def ends(lab, call, folder, command):
     return {name: value for name, value in run_json(fresh)["fingerprint"].items() if "ends" in name}
 
 
-def test_an_input_that_changes_while_it_is_read_is_told_and_read_again(lab, tmp_path, call):
+def test_an_input_that_changes_while_it_is_read_is_named_and_read_again(lab, tmp_path, call):
     """The second file is a pipe that stays open while the first, which was read, changes."""
     first, pipe, output = tmp_path / "first.fa", tmp_path / "pipe", tmp_path / "out"
     shutil.copy(lab.input, first)

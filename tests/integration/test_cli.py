@@ -172,8 +172,8 @@ def test_chunks_and_frames_add_up(run):
 
 def test_totals_of_the_run_add_up(run):
     records = table(run[0] / "records.tsv")
-    told = json.loads((run[0] / "run.json").read_text())
-    counts = told["counts"]
+    manifest = json.loads((run[0] / "run.json").read_text())
+    counts = manifest["counts"]
     assert counts["records"] == len(ENTRIES) == sum(counts["status"].values())
     assert {k: n for k, n in counts["status"].items() if n} == dict(Counter(row["status"] for row in records))
     assert counts["viral"] == sum(row["prediction"] == "virus" for row in records)
@@ -181,10 +181,10 @@ def test_totals_of_the_run_add_up(run):
     assert counts["chunks"] == sum(int(row["n_chunks"]) for row in records)
     assert counts["frames"] == sum(int(row["n_frames"]) for row in records)
     assert counts["records_with_a_repeated_id"] == 1
-    assert told["virnucpro"] == virnucpro.__version__
-    assert told["inputs"][0]["bytes"] == len(FASTA.encode())
-    assert set(told["model"]["checksums"]) == {f"{p}.safetensors" for p in ("nucleotide", "protein", "classifier")}
-    assert told["options"]["device"] in ("cpu", "cuda:0")
+    assert manifest["virnucpro"] == virnucpro.__version__
+    assert manifest["inputs"][0]["bytes"] == len(FASTA.encode())
+    assert set(manifest["model"]["checksums"]) == {f"{p}.safetensors" for p in ("nucleotide", "protein", "classifier")}
+    assert manifest["options"]["device"] in ("cpu", "cuda:0")
 
 
 def test_messages_go_to_stderr_and_warn_once_of_repeated_ids(run):
@@ -329,10 +329,10 @@ def test_parquet_and_explain_of_a_run(call, tmp_path):
         "chunks.parquet",
         "frames.parquet",
     }
-    told = call("explain", tmp_path / "out", "a").out
-    assert told.startswith("a: record 1 of the run, 300 nt\n")
+    explained = call("explain", tmp_path / "out", "a").out
+    assert explained.startswith("a: record 1 of the run, 300 nt\n")
     best = table(tmp_path / "out" / "records.tsv")[0]["best_frame"]
-    assert f"frame {best[-2:]}:" in next(line for line in told.splitlines() if "<- best" in line)
+    assert f"frame {best[-2:]}:" in next(line for line in explained.splitlines() if "<- best" in line)
     assert call("explain", tmp_path / "out", "nobody").code == 65
     twice = call("compare", *[tmp_path / "out" / "records.tsv"] * 2, "-o", tmp_path / "all.tsv")
     assert twice.out.splitlines()[-1].split("\t")[:2] == ["virnucpro", "virnucpro#2"]

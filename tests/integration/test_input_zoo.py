@@ -391,7 +391,7 @@ def test_check_reports_all_files_and_ends_with_the_code_of_the_first_fault(run, 
         )
 
 
-def test_check_takes_the_length_that_predict_is_told(run, tmp_path):
+def test_check_takes_the_length_that_predict_takes(run, tmp_path):
     [path] = write(tmp_path / "input", PLAIN)
     done = run(Specimen(lambda folder: []), "check", path, "--min-length", 121)
     assert "line 3: record 'b' will have no score, too_short: 120 nt, needs 121" in done.out

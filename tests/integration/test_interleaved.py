@@ -54,8 +54,8 @@ def test_one_file_gives_what_two_files_give(files, predict, expected, tmp_path):
     rows = expected["records.tsv"].decode().splitlines()[1:]
     assert [row.split("\t")[0] for row in rows] == [f"SRR1.{i}" for i in range(1, 31)]
     assert expected["viral_1.fastq"].startswith(b"@SRR1.")
-    told = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (told["fingerprint"]["--paired"], told["fingerprint"]["--interleaved"]) == (True, True)
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (manifest["fingerprint"]["--paired"], manifest["fingerprint"]["--interleaved"]) == (True, True)
     assert "pairs" in (tmp_path / "out" / "report.html").read_text()
 
 

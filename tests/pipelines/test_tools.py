@@ -110,8 +110,8 @@ def test_miniwdl_runs_the_workflow(run, tmp_path):
     ]
     (tmp_path / "inputs.json").write_text(json.dumps({"virnucpro.samples": samples}))
     workflow = HERE / "wdl/virnucpro.wdl"
-    told = run("python", PROGRAMS / "run_wdl.py", "run", workflow, "-i", "inputs.json", "--no-cache", "-d", "out/.")
-    outputs = {name.split(".")[1]: value for name, value in json.loads(told)["outputs"].items()}
+    printed = run("python", PROGRAMS / "run_wdl.py", "run", workflow, "-i", "inputs.json", "--no-cache", "-d", "out/.")
+    outputs = {name.split(".")[1]: value for name, value in json.loads(printed)["outputs"].items()}
     assert [len(statuses(table)) for table in outputs["records"]] == [52, 4]
     assert [[Path(name).name for name in names] for names in outputs["fasta"]] == [
         ["viral.fasta"],
@@ -126,9 +126,9 @@ def test_planemo_lints_the_tool(run):
 
 
 def test_galaxy_s_tests_pass(run, tmp_path):
-    told = run("python", PROGRAMS / "run_galaxy.py", HERE / "galaxy/virnucpro_predict.xml", tmp_path)
-    assert "test 1: 5 outputs as expected" in told
-    assert "test 2: 6 outputs as expected" in told
+    printed = run("python", PROGRAMS / "run_galaxy.py", HERE / "galaxy/virnucpro_predict.xml", tmp_path)
+    assert "test 1: 5 outputs as expected" in printed
+    assert "test 2: 6 outputs as expected" in printed
 
 
 @pytest.mark.parametrize(

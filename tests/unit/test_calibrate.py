@@ -74,7 +74,7 @@ def test_windows_without_a_margin_are_left_out_of_the_fit():
     assert fit_knot(1, lacking) == fit_knot(1, whole.take(chosen))
 
 
-def test_windows_that_are_all_told_apart_have_a_finite_slope():
+def test_windows_that_are_all_separated_have_a_finite_slope():
     knot = fit_knot(1, replace(scored(50), values=np.where(scored(50).is_virus, 2.0, -2.0)[:, None]))
     assert 1 < knot.slope < 100
 
@@ -212,11 +212,11 @@ def test_the_command_writes_a_calibrated_model_and_a_table(model, data, tmp_path
         assert all(point.false_positive_rate <= rate for point in points)
     assert made.metrics["kept"] == 1
     assert all(point.shuffled <= rate for point in points)
-    told = made.metrics["calibration"]
-    assert told["windows"] == {"75": 80, "100": 80}
-    assert told["pairs"].keys() == {"2 x 75"}
-    assert told["pairs"]["2 x 75"].keys() == {"calibration_error", *PRESETS}
-    assert told["adapters_called"].keys() == {"75", "100"}
+    calibration = made.metrics["calibration"]
+    assert calibration["windows"] == {"75": 80, "100": 80}
+    assert calibration["pairs"].keys() == {"2 x 75"}
+    assert calibration["pairs"]["2 x 75"].keys() == {"calibration_error", *PRESETS}
+    assert calibration["adapters_called"].keys() == {"75", "100"}
     assert made.max_repetition == 0.15
     lines = texts[0][1].splitlines()
     assert [line.count("|") for line in lines] == [14] * 7 + [0, 0, 0] + [4] * 3 + [0, 0, 0] + [9] * 3 + [0, 0, 0] + [

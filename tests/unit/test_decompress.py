@@ -117,5 +117,5 @@ def test_skippable_frames_of_zstd(number, size):
 @pytest.mark.parametrize(
     "head", [b"", b">", b"@", b"P", b"PK\3\4", b"\x50\x2a\x4d", b"\x60\x2a\x4d\x18", b"B", b"BAM\1"]
 )
-def test_what_is_not_compressed_or_cannot_be_told(head):
+def test_what_is_not_compressed_or_cannot_be_recognised(head):
     assert compression_of(head) == ("bz2" if head == b"B" else "plain")

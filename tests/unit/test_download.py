@@ -241,8 +241,8 @@ def test_language_models_that_are_here_are_not_downloaded_again(hub, tmp_path, c
     assert {name for _, name, _ in hub.asked[asked:]} == {"Li-Jing-1997/VirNucPro/300_model.pth"}
     one, two = contents(first), contents(second)
     assert {name for name in one if one[name] == two[name]} == set(one) - {"model.json", "classifier.safetensors"}
-    told = [json.loads((path / "model.json").read_text())["training"]["imported"] for path in (first, second)]
-    assert told[0]["protein"] == told[1]["protein"]
+    imported = [json.loads((path / "model.json").read_text())["training"]["imported"] for path in (first, second)]
+    assert imported[0]["protein"] == imported[1]["protein"]
     assert f"is copied from {first}" in caplog.text
 
 

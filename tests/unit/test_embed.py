@@ -98,9 +98,9 @@ def test_a_long_protein_is_the_mean_of_its_windows(embed, models, tmp_path):
         expected = np.concatenate([states(models, part.decode(), 2) for part in windows(protein.encode(), 20)])
         np.testing.assert_allclose(rows, expected, atol=SAME)
         np.testing.assert_allclose(vector[0], expected.mean(0), atol=SAME)
-    told = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert told["counts"] == {"sequences": 7, "windowed": 3, "shards": 1, "kept_shards": 0}
-    assert (told["max_length"], told["kind"], told["model"]["name"]) == (20, "protein", "esm")
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert manifest["counts"] == {"sequences": 7, "windowed": 3, "shards": 1, "kept_shards": 0}
+    assert (manifest["max_length"], manifest["kind"], manifest["model"]["name"]) == (20, "protein", "esm")
     assert embed(output="whole") == 0
     assert not np.allclose(read(tmp_path / "whole")[3], found[3], atol=1e-3)  # windows do not see each other
 

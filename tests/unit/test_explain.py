@@ -7,7 +7,7 @@ from virnucpro.errors import InputError
 from virnucpro.report.explain import explain
 
 
-def test_a_call_is_told_with_its_windows_and_frames(tmp_path):
+def test_a_call_is_explained_with_its_windows_and_frames(tmp_path):
     directory = write_run(tmp_path / "run", [("other", 300, 0.1), ("a", 800, 0.9)], fdr=0.02)
     lines = "\n".join(explain(directory, "a"))
     assert "a: record 2 of the run, 800 nt" in lines
@@ -52,7 +52,7 @@ def test_reads_whose_ends_were_trimmed_are_named(tmp_path, spans):
     ]
 
 
-def test_every_record_of_an_id_is_told(tmp_path):
+def test_every_record_of_an_id_is_explained(tmp_path):
     directory = write_run(tmp_path / "run", [("twin", 300, 0.9), ("x", 600, 0.4), ("twin", 600, 0.2)])
     lines = list(explain(directory, "twin"))
     assert [line for line in lines if line.startswith("twin")] == [

@@ -37,7 +37,7 @@ def test_all_faults_of_a_fasta_file(tmp_path: Path) -> None:
     assert inspection.summary() == f"{tmp_path}/input: FASTA, plain; records: 1; nt: 4; errors: 4; warnings: 0"
 
 
-# What is wrong with a FASTQ record between whole ones, and how it is told.
+# What is wrong with a FASTQ record between whole ones, and the message about it.
 BROKEN = {
     b"@bad\nACGTAC\n+\n": "record 'bad': 6 bases but ",  # as many as the next header has letters
     b"@bad\nACGTAC\n+\nIIIIIII\n": "record 'bad': 6 bases but 7 qualities",

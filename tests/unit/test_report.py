@@ -167,7 +167,7 @@ def test_the_second_mate_of_a_pair_follows_the_first(tmp_path, spans, drawn):
         ([(0, 500), (400, 900)], [(0, 500), (400, 900)]),
     ],
 )
-def test_the_reads_of_a_pair_are_told_apart_by_their_chunks(first, second):
+def test_the_reads_of_a_pair_are_distinguished_by_their_chunks(first, second):
     assert second_mate([*first, *second]) == len(first)
 
 
@@ -204,9 +204,9 @@ def test_names_are_text_whatever_they_are(tmp_path):
 )
 def test_an_input_of_any_name_has_a_report(tmp_path, name, shown):
     directory = write_run(tmp_path / "run", [("a", 300, 0.9)])
-    told = json.loads((directory / "run.json").read_text())
-    told["inputs"][0]["path"] = f"/data/{name}"
-    (directory / "run.json").write_text(json.dumps(told))
+    manifest = json.loads((directory / "run.json").read_text())
+    manifest["inputs"][0]["path"] = f"/data/{name}"
+    (directory / "run.json").write_text(json.dumps(manifest))
     assert f"Viral sequences in {shown}" in Reader(page(directory)).text
     data = json.loads((directory / "virnucpro_mqc.json").read_text(encoding="utf-8"))["data"]
     assert data == {shown: {"virus": 1, "other": 0}}
@@ -249,12 +249,12 @@ def test_tables_have_captions_and_heads_and_drawings_words(tmp_path):
     assert max(b - a for a, b in pairwise(levels)) <= 1
 
 
-def test_expected_false_calls_are_told_if_the_run_has_them(tmp_path):
+def test_expected_false_calls_are_shown_if_the_run_has_them(tmp_path):
     records = [("a", 300, 0.9)] * 40 + [("b", 300, 0.1)] * 60
-    told = Reader(page(write_run(tmp_path / "with", records, fdr=0.05))).text
-    assert "Expect at most about 2 of the 40 viral calls to be false" in told
-    assert "12.50% of the records with a score are viral" in told
-    assert "The preset balanced decides" in told
+    text = Reader(page(write_run(tmp_path / "with", records, fdr=0.05))).text
+    assert "Expect at most about 2 of the 40 viral calls to be false" in text
+    assert "12.50% of the records with a score are viral" in text
+    assert "The preset balanced decides" in text
     without = Reader(page(write_run(tmp_path / "without", records))).text
     assert "the model of this run is not calibrated" in without
     assert "A record with a score of 0.5 or more is called virus" in without
@@ -269,9 +269,9 @@ def test_an_empty_run_has_a_page(tmp_path):
 
 
 def test_a_single_record_without_a_score_has_a_page(tmp_path):
-    told = Reader(page(write_run(tmp_path / "run", [("short", 40, None)]))).text
-    assert "Of 1 record, 0 look viral, 0 do not, and 1 could not be called" in told
-    assert "… nt, needs 75" in told
+    text = Reader(page(write_run(tmp_path / "run", [("short", 40, None)]))).text
+    assert "Of 1 record, 0 look viral, 0 do not, and 1 could not be called" in text
+    assert "… nt, needs 75" in text
 
 
 def test_memory_does_not_grow_with_the_records(tmp_path):
@@ -356,11 +356,11 @@ def test_the_command_without_what_changes_nothing(words, shown):
 
 
 def test_pairs_are_called_pairs(tmp_path):
-    told = Reader(page(write_run(tmp_path / "run", [("a", 1000, 0.9), ("b", 1000, 0.1)], fdr=0.1, paired=True))).text
-    assert "Of 2 pairs, 1 looks viral, 1 does not" in told
-    assert "Results of all pairs" in told
-    assert "Read 2 of a pair is drawn to the right of read 1" in told
-    assert "or run with --preset strict" in told
+    text = Reader(page(write_run(tmp_path / "run", [("a", 1000, 0.9), ("b", 1000, 0.1)], fdr=0.1, paired=True))).text
+    assert "Of 2 pairs, 1 looks viral, 1 does not" in text
+    assert "Results of all pairs" in text
+    assert "Read 2 of a pair is drawn to the right of read 1" in text
+    assert "or run with --preset strict" in text
 
 
 def test_a_column_of_numbers_aligns_right(tmp_path):
