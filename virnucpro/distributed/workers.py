@@ -66,8 +66,8 @@ class _Piece:
 class Workers(AbstractContextManager["Workers"]):
     """Start the workers of a plan with an order, and wait for the first, whose setup all must share.
 
-    `same` holds the values that the driver and all workers must share, by name; the first worker adds its own. A GPU
-    does `units_at_a_time`, a CPU one; each also has one unit waiting.
+    `same` holds the values that the driver and all workers must share, by name; the first worker adds its own. A worker
+    with a GPU has `units_at_a_time`, one on a CPU has two, of which one waits.
 
     Raises:
         ConfigError: a worker would not give the same results.
