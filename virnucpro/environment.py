@@ -44,7 +44,7 @@ def make_sums_reproducible() -> None:
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory for the next batch; return whether it will.
 
-    By default it gives every large activation back to the system, which then has to fill its pages with zeros anew: up
+    By default it gives every large activation back to the system, which then has to fill its pages with zeros again: up
     to a fifth of the CPU time of a small model. Settings of the user's stay, and other C libraries are left alone.
     """
     named = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_")

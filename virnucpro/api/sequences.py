@@ -114,7 +114,7 @@ class GivenSequences(Source):
 
 
 def _rest(stream: Iterator[Any]) -> Iterator[Any]:
-    """Yield the rest of a stream; `iter` of some, as of pyfastx, would begin anew."""
+    """Yield the rest of a stream; `iter` of some, such as pyfastx, would start again at the first record."""
     while (item := next(stream, _NOTHING)) is not _NOTHING:
         yield item
 

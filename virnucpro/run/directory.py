@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -58,7 +59,7 @@ class _Beginning:
     keep_results: bool
 
 
-class Directory:
+class Directory(ABC):
     """The directory of a run of any task: its lock and its manifest. Use within `locked()`.
 
     A run that fails before its first unit is done changes nothing in its directory. Therefore `prepare` only stores
@@ -139,13 +140,13 @@ class Directory:
                 self.remove_results()
             self._pending = None
 
+    @abstractmethod
     def remove_units(self) -> None:
         """Remove the units of an earlier run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove_results(self) -> None:
         """Remove the results of an earlier run."""
-        raise NotImplementedError
 
 
 class RunDirectory(Directory):
