@@ -7,18 +7,20 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from support.files import run_json
 
+from virnucpro.cli.signals import stoppable
 from virnucpro.config import Options
 from virnucpro.distributed import cluster, worker, workers
-from virnucpro.distributed.cluster import Plan, Scale, make_plan
+from virnucpro.distributed.cluster import Plan, Scale, connected, make_plan
 from virnucpro.distributed.ray_engine import open_ray
 from virnucpro.environment import ray_address
-from virnucpro.errors import ConfigError, ModelError, OutputError
+from virnucpro.errors import ConfigError, ModelError, OutputError, StoppedError
 from virnucpro.files import fingerprint
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.task import PredictTask
@@ -179,6 +181,32 @@ def test_a_worker_with_another_model_is_refused(lab, nodes, tmp_path):
     with pytest.raises(OutputError, match=r"the worker on .*: this node has no"):  # noqa: SIM117
         with opened(nodes, task):
             pass
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGTERM)
+    return "whole"
+
+
+class Interrupted:
+    def __reduce__(self):
+        return interrupt, ()
+
+
+def test_a_signal_while_ray_reads_an_answer_is_heeded_after_it(nodes, caplog):
+    """Ray would log the traceback and raise an error of its own."""
+    found, ray = [], cluster.import_ray()
+
+    @stoppable()
+    def run():
+        with connected(Scale(nodes.address)):
+            found.append(ray.get(ray.put(Interrupted())))
+            time.sleep(60)
+
+    with pytest.raises(StoppedError, match="SIGTERM"):
+        run()
+    assert found == ["whole"]
+    assert "Traceback" not in caplog.text
 
 
 def order(task, version=worker.__version__):

@@ -103,6 +103,25 @@ def test_an_error_that_compiled_code_makes_of_a_signal_is_taken_for_it():
     assert end.value.exit_code == 75
 
 
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        self.goes_on.append(True)
+
+
+def test_a_signal_is_heeded_after_an_end_of_an_object_whose_errors_are_only_printed():
+    goes_on = Interrupted.goes_on = []
+
+    @stoppable()
+    def run():
+        Interrupted()
+        time.sleep(60)
+
+    with pytest.raises(StoppedError, match="SIGTERM"):
+        run()
+    assert goes_on == [True]
+
+
 def test_handlers_are_put_back(lab, call, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert call(lab.arguments(tmp_path / "out"))[0] == 0

@@ -11,8 +11,10 @@ from virnucpro.errors import StoppedError
 
 # 75 is EX_TEMPFAIL: a batch system may start the command again. 130 is the code of shells for Ctrl-C.
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
-# Signals during an import are deferred; poll until it ends.
+# A signal that comes where an error would be lost is deferred; poll until the code there has ended.
 _AGAIN_SECONDS = 0.05
+# An error during an import can leave a module half initialised; Ray logs one and raises another in its place.
+_NOT_IN_FILES = ("<frozen importlib._bootstrap>", "ray/_private/serialization.py")
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def stoppable(advice: str = "run it again with --resume to continue") -> Iterato
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems may send it again
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         arrived.append(number)
-        if _is_import(frame):
+        if _would_be_lost(frame):
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
             return
         raise stopped()
@@ -50,8 +52,13 @@ def stoppable(advice: str = "run it again with --resume to continue") -> Iterato
             signal.signal(number, handler)
 
 
-def _is_import(frame: FrameType | None) -> bool:
-    """Return whether a module is being imported; an error there could be lost or leave the module half initialised."""
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """Return whether an error raised in this frame would not reach `stoppable` as it is.
+
+    Such frames are those of an import, of Ray reading an answer, and of `__del__`, whose errors Python only prints.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.endswith(_NOT_IN_FILES):
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
