@@ -12,6 +12,7 @@ from virnucpro.report.load import Run
 
 MAX_FILES = 20  # in the figure; the others are one bar
 _MAX_POINTS = 150  # of a curve
+_MIN_COLUMNS = 12  # of the grid: a power of ten
 _BEYOND = 4  # the curve ends at this multiple of the number of hits, so that the chosen point is not at its margin
 
 
@@ -78,17 +79,14 @@ def expected_fdr(run: Run) -> dict[str, Any]:
 def contigs(run: Run) -> dict[str, Any]:
     """Return the cells (column, row, others, viruses) of the grid of lengths and scores that have a record.
 
-    `lengths` are the bounds of the columns in nt.
+    `lengths` are the bounds of the columns in nt, at least from CONTIG to ten times as much.
     """
     grid = run.counts.grid
-    columns = np.flatnonzero(grid.any(axis=(1, 2)))
-    if not len(columns):
+    cells = [[column, row, *grid[column, row].tolist()] for column, row in np.argwhere(grid.any(axis=2)).tolist()]
+    if not cells:
         return {}
-    first, last = int(columns[0]), int(columns[-1]) + 1
-    lengths = [*GRID_LENGTHS, 10 * GRID_LENGTHS[-1]][first : last + 1]
-    cells = [
-        [column - first, row, *grid[column, row].tolist()] for column, row in np.argwhere(grid.any(axis=2)).tolist()
-    ]
+    last = max(cells[-1][0] + 1, _MIN_COLUMNS)
+    lengths = [*GRID_LENGTHS, 10 * GRID_LENGTHS[-1]][: last + 1]
     return {"from": CONTIG, "lengths": lengths, "rows": GRID_SCORES, "cells": cells}
 
 

@@ -13,17 +13,12 @@ const download = (name, blob) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
 const copy = async (text) => {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch { // a frame may forbid it
-    const area = make("textarea", {value: text});
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
-  }
+  const area = make("textarea", {value: text});
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy"); // frames allow this more often than navigator.clipboard
+  area.remove();
+  return done || navigator.clipboard.writeText(text).then(() => true, () => false);
 };
 
 const table = document.querySelector("#hits table");
@@ -43,7 +38,7 @@ if (table) {
   let chosen = rows, page = 0;
 
   const copier = (words, title, text) => {
-    const button = make("button", {type: "button", textContent: words, title});
+    const button = make("button", {type: "button", textContent: words, title, ariaLabel: title});
     button.addEventListener("click", async () => {
       button.textContent = await copy(text()) ? "copied" : "not allowed here";
       setTimeout(() => { button.textContent = words; }, 1500);
