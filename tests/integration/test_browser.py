@@ -66,21 +66,31 @@ def large(tmp_path_factory) -> Path:
     return made(tmp_path_factory.mktemp("large") / "run", records, fdr=rates(records), sequences=True)
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory) -> Path:
-    """The page of a run of three files with everything that a page can show."""
-    records = random_records(900)
+def everything(directory: Path, files: int, classes: int) -> Path:
+    """Return the page of a run of several files with everything that a page can show."""
+    records = [(f"NODE_{name}_length_{nt}_cov_12.345678", nt, score) for name, nt, score in random_records(900)]
+    records += [(f"NODE_long_{i}_length_9000_cov_12.345678", 9000 + i, i / 25) for i in range(25)]
     columns = {
         "sample_score": ["NA" if score is None else f"{score:.4f}" for _, _, score in records],
         "host_class": ["NA" if score is None else ("plant", "bacteria")[nt % 2] for _, nt, score in records],
-        "file": [f"sample_{i % 3}.fastq.gz" for i in range(len(records))],
+        "file": [f"sample_{i % files}_L001_R1.fastq.gz" for i in range(len(records))],
     }
-    directory = tmp_path_factory.mktemp("full") / "run"
     write_run(directory, records, fdr=rates(records), columns=columns, sequences=True)
     run = read_run(directory)
-    run.composition = [Share("virus", 0.3, 0.2, 0.45), Share("bacteria", 0.6, 0.5, 0.7), Share("plant", 0.1, 0, 0.2)]
+    names = ["virus", *(f"class {i}" for i in range(1, classes))]
+    run.composition = [Share(name, (i + 1) / 50, i / 50, (i + 3) / 50) for i, name in enumerate(names)]
     (directory / "report.html").write_text(render(run), encoding="utf-8")
     return directory / "report.html"
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> Path:
+    return everything(tmp_path_factory.mktemp("full") / "run", 3, 3)
+
+
+@pytest.fixture(scope="module")
+def fuller(tmp_path_factory) -> Path:
+    return everything(tmp_path_factory.mktemp("fuller") / "run", 40, 10)
 
 
 FIGURES = ("calls", "fdr", "contigs", "composition", "files")
@@ -203,7 +213,7 @@ def test_search_finds_host_classes_and_files(show, full):
     page.get_by_label("Search").fill("sample_2")
     files = rows(page).locator("td:nth-child(7)").all_inner_texts()
     assert len(files) == PAGE_SIZE
-    assert set(files) == {"sample_2.fastq.gz"}
+    assert set(files) == {"sample_2_L001_R1.fastq.gz"}
     page.get_by_label("Search").fill("plant")
     assert set(rows(page).locator("td:nth-child(6)").all_inner_texts()) == {"plant"}
 
@@ -461,7 +471,7 @@ def test_a_phone(show, request, which):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("which", ["full", "large"])
+@pytest.mark.parametrize("which", ["full", "fuller", "large"])
 def test_paper(show, request, which, scheme):
     """Dark pages are printed on white, too; Chromium writes a page object for each sheet."""
     page = show(request.getfixturevalue(which), color_scheme=scheme)

@@ -70,7 +70,9 @@ def _fdr(data: dict[str, Any]) -> Markup:
     x, y = place(hits, fdr)
     parts += [
         line([(x, y), (x, _BOTTOM)], "quiet", dashed=True), line([place(n, share) for n, share in points], "virus", 2),
-        dot(x, y, 4.5, "virus"), text(WIDTH / 2, _BOTTOM + 30, "records, those with the lowest rate first", "middle"),
+        dot(x, y, 4.5, "virus"),
+        text(_RIGHT - 4, _BOTTOM - 8, f"● this run: {hits:,} hits, {'at most ' * data['upper']}{fdr:.1%} false", "end"),
+        text(WIDTH / 2, _BOTTOM + 30, "records, those with the lowest rate first", "middle"),
     ]  # fmt: skip
     label = f"false discovery rate by number of hits; this run has {hits:,} hits at a rate of {fdr:.2%}"
     return svg(_BOTTOM + 34, label, parts)
@@ -94,7 +96,9 @@ def _contigs(data: dict[str, Any]) -> Markup:
         for factor in (1, 3) if bounds[-1] - bounds[0] < 2 else (1,):
             if bounds[0] - 0.01 <= (place := math.log10(factor * 10**power)) <= bounds[-1] + 0.01:
                 x = (place - bounds[0]) * width + _LEFT
-                parts.append(text(x, _BOTTOM + 14, short_length(factor * 10**power), "middle"))
+                at_end = x > _RIGHT - 10
+                words = short_length(factor * 10**power)
+                parts.append(text(_RIGHT if at_end else x, _BOTTOM + 14, words, "end" if at_end else "middle"))
     parts.append(text(WIDTH / 2, _BOTTOM + 30, "length", "middle"))
     parts.append(text(0, 9, "virus score"))
     return svg(_BOTTOM + 34, f"scores of records of {data['from']:,} nt and longer by length", parts)

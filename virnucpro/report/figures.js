@@ -66,9 +66,8 @@
           Plot.line(points, stroked("virus", {x: "0", y: "1", strokeWidth: 2})),
           Plot.ruleX([chosen], stroked("quiet", {x: "0", y1: 0, y2: "1", strokeDasharray: "4 3"})),
           Plot.dot([chosen], filled("virus", {x: "0", y: "1", r: 5})),
-          Plot.text([chosen], {x: "0", y: "1", dx: chosen[0] > most / 2 ? -10 : 12, dy: chosen[0] > most / 2 ? -12 : 14, fontSize: 12, fontWeight: 600,
-            textAnchor: chosen[0] > most / 2 ? "end" : "start",
-            text: ([n, rate]) => `this run: ${count(n)} hits, ${upper ? "at most " : ""}${percent(rate)} false`}),
+          Plot.text([chosen], {frameAnchor: "bottom-right", dx: -4, dy: -10, fontSize: 12, fontWeight: 600,
+            text: ([n, rate]) => `● this run: ${count(n)} hits, ${upper ? "at most " : ""}${percent(rate)} false`}),
           Plot.tip(points, Plot.pointerX({x: "0", y: "1", title})),
         ],
       }));

@@ -10,7 +10,7 @@ from virnucpro.report.counts import CONTIG, GRID_LENGTHS, GRID_SCORES, LENGTHS, 
 from virnucpro.report.html import shortened
 from virnucpro.report.load import Run
 
-MAX_FILES = 20  # in the figure; the others are one bar
+MAX_FILES = 12  # in the figure; the others are one bar
 _MAX_POINTS = 150  # of a curve
 _MIN_COLUMNS = 12  # of the grid: a power of ten
 _BEYOND = 4  # the curve ends at this multiple of the number of hits, so that the chosen point is not at its margin

@@ -47,8 +47,8 @@ if (table) {
   };
   const withCopiers = (row) => {
     if (row.querySelector(".copy")) return;
-    const cell = make("span", {className: "copy"}, copier("name", "Copy the name", () => shownName(row)));
-    if (row.dataset.fasta) cell.append(copier("sequence", "Copy the sequence as FASTA", () => row.dataset.fasta));
+    const cell = make("span", {className: "copy"}, copier("copy name", "Copy the name", () => shownName(row)));
+    if (row.dataset.fasta) cell.append(copier("copy sequence", "Copy the sequence as FASTA", () => row.dataset.fasta));
     row.cells[0].append(cell);
   };
   const render = () => {
