@@ -3,6 +3,7 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+from support.run_directories import write_run
 from virnucpro.report.write import write_report
 
 HOSTILE = [
@@ -38,3 +39,14 @@ class Reader(HTMLParser):
 def page(directory: Path) -> str:
     write_report(directory)
     return (directory / "report.html").read_text(encoding="utf-8")
+
+
+def made(directory: Path, *arguments, **keywords) -> Path:
+    """Write a run and its report; return the path of the page."""
+    write_report(write_run(directory, *arguments, **keywords))
+    return directory / "report.html"
+
+
+def rates(records) -> list[float]:
+    """Return a rate for each record, higher where its score is lower."""
+    return [1 - (score or 0) for _, _, score in records]

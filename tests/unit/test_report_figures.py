@@ -58,12 +58,21 @@ def test_the_curve_ends_where_the_hits_are_still_seen(tmp_path):
     assert 400 <= found["points"][-1][0] < 420
 
 
+def test_one_hit_is_spoken_of_in_the_singular(tmp_path):
+    directory = write_run(tmp_path / "run", [("a", 300, 0.9)], fdr=0.03)
+    made = Reader(page(directory))
+    text = " ".join(made.text.split())
+    assert "The viral call may be false: its false discovery rate (FDR) is 3.00%, estimated from all scores" in text
+    assert "300–499 nt: 1 record, 1 virus" in text
+    assert "fdr" not in figure_data(read_run(directory))  # one point is no curve
+
+
 def test_the_rate_of_the_sample_is_that_of_its_posteriors(tmp_path):
     records = [("a", 300, 0.9), ("b", 300, 0.8), ("c", 300, 0.2), ("d", 40, None)]
     columns = {"sample_score": ["0.9500", "0.7500", "0.0100", "NA"]}
-    run = read_run(write_run(tmp_path / "run", records, fdr=0.4, columns=columns))
+    run = read_run(write_run(tmp_path / "run", records, fdr=[0.05, 0.2, 0.4, 0], columns=columns))
     assert run.fdr == pytest.approx(0.15)
-    assert not expected_fdr(run)["upper"]
+    assert expected_fdr(run) == {"points": [[1, 0.05], [2, 0.2], [3, 0.4]], "chosen": [2, 0.15], "upper": False}
     assert "Expect about 1 of the 2 viral calls to be false: a share of 15.00%" in " ".join(
         Reader(render(run)).text.split()
     )
@@ -285,8 +294,8 @@ def test_a_bar_is_as_high_as_its_records_are_many():
     data = {"bins": 2, "threshold": 0.5, "classes": [{"name": "x", "other": [40, 10], "virus": [0, 10], "lowest": 0.5}]}
     drawn = charts.draw("calls", data)
     bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)" class="(\w+)"', drawn)
-    assert bars == [("0.5", "14", "34", "other"), ("180.5", "39.5", "8.5", "other"), ("180.5", "31", "8.5", "virus")]
-    assert "M180 14L180 48" in drawn  # the limit
+    assert bars == [("0.5", "14", "112", "other"), ("180.5", "98", "28", "other"), ("180.5", "70", "28", "virus")]
+    assert "M180 14L180 126" in drawn  # the limit
 
 
 def test_the_plotting_library_is_the_one_of_the_lock():

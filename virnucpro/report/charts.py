@@ -28,19 +28,20 @@ def draw(name: str, data: Any) -> Markup:
 
 def _calls(data: dict[str, Any]) -> Markup:
     """Draw a histogram of the scores for each length class, each with its own scale."""
-    row, high = 52, 34
+    row = max(52, min(130, 260 // len(data["classes"])))
+    high = row - 18  # the rest is for the name
     parts: list[Markup] = []
     width = WIDTH / data["bins"]
     for number, one in enumerate(data["classes"]):
         base = (number + 1) * row - 4
         records, viral = sum(one["other"]) + sum(one["virus"]), sum(one["virus"])
-        parts.append(text(0, base - high - 3, f"{one['name']}: {records:,} records, {viral:,} virus"))
+        parts.append(text(0, base - high - 3, f"{one['name']}: {count_of(records, 'record')}, {viral:,} virus"))
         highest = max(map(sum, zip(one["other"], one["virus"], strict=True)))
         for place, pair in enumerate(zip(one["other"], one["virus"], strict=True)):
             below = 0.0
-            for name, count in zip(("other", "virus"), pair, strict=True):
-                height = max(count / highest * high, 1.5) if count else 0.0  # so that a single record is visible
-                if count:
+            for name, number_of in zip(("other", "virus"), pair, strict=True):
+                height = max(number_of / highest * high, 1.5) if number_of else 0.0  # a single record is visible
+                if number_of:
                     parts.append(rect(place * width + 0.5, base - below - height, width - 1, height, name))
                 below += height
         parts.append(line([(0, base), (WIDTH, base)], "quiet"))
@@ -62,6 +63,7 @@ def _fdr(data: dict[str, Any]) -> Markup:
     def place(n: float, share: float) -> tuple[float, float]:
         return _LEFT + n / most * (_RIGHT - _LEFT), _BOTTOM - share / highest * (_BOTTOM - _TOP)
 
+    chosen = f"{count_of(hits, 'hit')}, {'at most ' * data['upper']}{fdr:.1%} false"
     parts = []
     for share in ticks(0, highest):
         y = place(0, share)[1]
@@ -71,10 +73,10 @@ def _fdr(data: dict[str, Any]) -> Markup:
     parts += [
         line([(x, y), (x, _BOTTOM)], "quiet", dashed=True), line([place(n, share) for n, share in points], "virus", 2),
         dot(x, y, 4.5, "virus"),
-        text(_RIGHT - 4, _BOTTOM - 8, f"● this run: {hits:,} hits, {'at most ' * data['upper']}{fdr:.1%} false", "end"),
+        text(_RIGHT - 4, _BOTTOM - 8, f"● this run: {chosen}", "end"),
         text(WIDTH / 2, _BOTTOM + 30, "records, those with the lowest rate first", "middle"),
     ]  # fmt: skip
-    label = f"false discovery rate by number of hits; this run has {hits:,} hits at a rate of {fdr:.2%}"
+    label = f"false discovery rate by number of hits; this run has {count_of(hits, 'hit')} at a rate of {fdr:.2%}"
     return svg(_BOTTOM + 34, label, parts)
 
 
@@ -110,7 +112,7 @@ def _files(data: list[list[Any]]) -> Markup:
     parts: list[Markup] = []
     for number, (name, other, virus, uncalled) in enumerate(data):
         total = other + virus + uncalled
-        parts.append(text(0, number * row + 11, f"{name[:40]}: {total:,} records, {virus / total:.1%} virus"))
+        parts.append(text(0, number * row + 11, f"{name[:40]}: {count_of(total, 'record')}, {virus / total:.1%} virus"))
         x = 0.0
         for kind, count in (("virus", virus), ("other", other), ("none", uncalled)):
             width = count / total * WIDTH
@@ -137,6 +139,15 @@ def _composition(data: list[list[Any]]) -> Markup:
         ]
     label = ", ".join(f"{name} {share:.1%}" for name, share, _, _ in data)
     return svg(len(data) * row + 18, f"estimated composition: {label}", parts)
+
+
+def count_of(number: int, word: str) -> str:
+    """Return a number with a word, in the plural where it must be.
+
+    >>> count_of(1, "hit"), count_of(1200, "hit")
+    ('1 hit', '1,200 hits')
+    """
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def short_length(nt: int) -> str:

@@ -9,6 +9,7 @@
   const filled = (name, more) => ({fill: COLOURS[name], className: `fill-${name}`, ...more});
   const stroked = (name, more) => ({stroke: COLOURS[name], className: `stroke-${name}`, ...more});
   const count = (n) => n.toLocaleString("en-US");
+  const number = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
   const percent = (share) => `${+(share * 100).toPrecision(3)} %`;
   const nt = (n) => n < 1e3 ? `${n} nt` : n < 999500 ? `${+(n / 1e3).toPrecision(3)} kb` : `${+(n / 1e6).toPrecision(3)} Mb`;
   const frame = (width, more) => ({width, className: "plot", marginLeft: 46, marginRight: 14, marginTop: 18, ...more});
@@ -20,18 +21,19 @@
   const draw = {
     calls({bins, threshold, classes}, width) {
       const bars = [], marks = [], names = [], tips = [];
+      const row = Math.max(58, Math.min(180, 300 / classes.length)), high = 1 - 22 / row; // the rest is for the name
       classes.forEach((one, i) => {
-        const base = classes.length - i - 0.94, high = 0.62;
+        const base = classes.length - i - 0.94;
         const total = one.other.map((n, k) => n + one.virus[k]), most = Math.max(...total);
         const sum = (list) => list.reduce((a, b) => a + b, 0);
-        names.push({x: 0, y: base + 0.81, text: `${one.name}: ${count(sum(total))} records, ${count(sum(one.virus))} virus`});
+        names.push({x: 0, y: base + high + 11 / row, text: `${one.name}: ${number(sum(total), "record")}, ${count(sum(one.virus))} virus`});
         const mark = threshold ?? one.lowest;
         if (mark !== null) marks.push({x: mark, y1: base, y2: base + high});
         total.forEach((_, k) => {
           let below = base;
           for (const kind of ["other", "virus"]) {
             if (!one[kind][k]) continue;
-            const height = Math.max(one[kind][k] / most * high, 0.025); // so that a single record is visible
+            const height = Math.max(one[kind][k] / most * high, 1.5 / row); // so that a single record is visible
             bars.push({kind, x1: k / bins, x2: (k + 1) / bins, y1: below, y2: below += height});
           }
           if (total[k]) tips.push({x: (k + 0.5) / bins, y: below, title:
@@ -40,7 +42,7 @@
       });
       const bar = (kind) => Plot.rect(bars.filter((d) => d.kind === kind),
         filled(kind, {x1: "x1", x2: "x2", y1: "y1", y2: "y2", insetLeft: 0.5, insetRight: 0.5}));
-      return Plot.plot(rows(width, classes.length, 58, {
+      return Plot.plot(rows(width, classes.length, row, {
         x: {domain: [0, 1], label: "virus score", ticks: [0, 0.25, 0.5, 0.75, 1], tickFormat: String, labelAnchor: "center", labelArrow: "none"},
         marks: [
           Plot.ruleY(classes, stroked("quiet", {y: (_, i) => classes.length - i - 0.94})),
@@ -54,12 +56,12 @@
 
     fdr({points, chosen, upper}, width) {
       const last = points[points.length - 1];
-      const title = ([n, rate]) => `${count(n)} records\nfalse discovery rate ${percent(rate)}\nabout ${count(Math.round(n * rate))} of them false`;
+      const title = ([n, rate]) => `${number(n, "record")}\nfalse discovery rate ${percent(rate)}\nabout ${count(Math.round(n * rate))} of them false`;
       const most = Math.max(chosen[0], last[0]);
       return Plot.plot(frame(width, {
         height: 300, marginBottom: 40, marginRight: 24,
         x: {domain: [0, most], label: "records, those with the lowest rate first", labelAnchor: "center", labelArrow: "none",
-          ticks: Math.max(2, Math.floor(width / 110)), tickFormat: count},
+          ticks: Math.min(most, Math.max(2, Math.floor(width / 110))), tickFormat: count},
         y: {domain: [0, Math.max(chosen[1], last[1], 0.001)], label: "false discovery rate", grid: true, ticks: 5, tickFormat: percent,
           labelArrow: "none"},
         marks: [
@@ -67,7 +69,7 @@
           Plot.ruleX([chosen], stroked("quiet", {x: "0", y1: 0, y2: "1", strokeDasharray: "4 3"})),
           Plot.dot([chosen], filled("virus", {x: "0", y: "1", r: 5})),
           Plot.text([chosen], {frameAnchor: "bottom-right", dx: -4, dy: -10, fontSize: 12, fontWeight: 600,
-            text: ([n, rate]) => `● this run: ${count(n)} hits, ${upper ? "at most " : ""}${percent(rate)} false`}),
+            text: ([n, rate]) => `● this run: ${number(n, "hit")}, ${upper ? "at most " : ""}${percent(rate)} false`}),
           Plot.tip(points, Plot.pointerX({x: "0", y: "1", title})),
         ],
       }));
@@ -107,7 +109,7 @@
       list.forEach(([name, other, virus, none], i) => {
         const base = list.length - i - 0.92, total = other + virus + none;
         let x = 0;
-        names.push({y: base + 0.6, text: `${name}: ${count(total)} records, ${percent(virus / total)} virus`});
+        names.push({y: base + 0.6, text: `${name}: ${number(total, "record")}, ${percent(virus / total)} virus`});
         for (const [kind, number, words] of [["virus", virus, "virus"], ["other", other, "other"], ["none", none, "not called"]]) {
           if (!number) continue;
           const next = x + number / total;

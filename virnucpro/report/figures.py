@@ -11,7 +11,7 @@ from virnucpro.report.html import shortened
 from virnucpro.report.load import Run
 
 MAX_FILES = 12  # in the figure; the others are one bar
-_MAX_POINTS = 150  # of a curve
+_MIN_POINTS, _MAX_POINTS = 3, 150  # of a curve
 _MIN_COLUMNS = 12  # of the grid: a power of ten
 _BEYOND = 4  # the curve ends at this multiple of the number of hits, so that the chosen point is not at its margin
 
@@ -64,6 +64,7 @@ def expected_fdr(run: Run) -> dict[str, Any]:
     """Return points (records, `fdr`) of the curve, and the point that the run chose.
 
     A point gives the number of records with at most this `fdr`, which is the share of others to expect among them.
+    Fewer than three points are no curve.
     """
     if run.fdr is None:
         return {}
@@ -71,6 +72,8 @@ def expected_fdr(run: Run) -> dict[str, Any]:
     below = np.cumsum(run.counts.by_fdr[steps])
     last = min(below[-1], max(_BEYOND * run.count("virus"), below[0]))
     kept = np.unique(np.searchsorted(below, np.linspace(below[0], last, _MAX_POINTS)))
+    if len(kept) < _MIN_POINTS:
+        return {}
     points = [[int(below[i]), int(steps[i]) / 10_000] for i in kept.tolist()]
     upper = run.counts.expected_false is None
     return {"points": points, "chosen": [run.count("virus"), round(run.fdr, 6)], "upper": upper}

@@ -59,7 +59,8 @@ if (table) {
     table.tBodies[0].replaceChildren(...visible);
     const all = chosen.length === rows.length ? `${rows.length}` : `${chosen.length} of ${rows.length}`;
     shown.textContent = chosen.length
-      ? `${page * SIZE + 1} to ${page * SIZE + visible.length} of ${all} hits` : `no hit of ${rows.length} fits`;
+      ? `${page * SIZE + 1} to ${page * SIZE + visible.length} of ${all} hit${rows.length === 1 ? "" : "s"}`
+      : `no hit of ${rows.length} fits`;
     const [first, back, place, next, end] = pager.children;
     place.textContent = `page ${page + 1} of ${last + 1}`;
     first.disabled = back.disabled = page === 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -80,6 +81,7 @@ def _render(run: Run) -> str:
     return jinja.from_string(_read("page.html")).render(
         run=run,
         options=run.manifest.setup.options,
+        download_name=re.sub(r"[^A-Za-z0-9.-]+", "_", f"virnucpro_{names[0] if names else 'run'}")[:80],
         inputs=" and ".join(names if len(names) < 3 else [names[0], f"{len(names) - 1} more"]),
         virus=virus,
         other=other,
