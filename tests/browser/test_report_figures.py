@@ -122,3 +122,13 @@ def test_a_track_says_the_score_at_the_pointer(show, tmp_path):
     assert page.locator("#hits .track .ends").inner_text().split() == ["1", "10", "kb"]
     page.mouse.move(5, 5)
     assert page.locator("#tip").is_hidden()
+
+
+def test_a_touch_shows_the_score(browser, tmp_path):
+    path = made(tmp_path / "run", [("a", 10_000, 0.87)])
+    context = browser.new_context(viewport={"width": 400, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.locator("#hits .track svg").tap()
+    assert page.locator("#tip").inner_text().endswith("nt: score 0.87")
+    context.close()

@@ -285,6 +285,12 @@ BROKEN = {
     "not JSON": (lambda d: change(d, "run.json", "{", "["), InputError, "is not what `virnucpro predict` writes"),
     "lost row": (lambda d: change(d, "records.tsv", "b\t3", "c\t3\tx\nb\t3"), InputError, "records.tsv: line 3"),
     "one row more": (lambda d: change(d, "run.json", '"ok": 2', '"ok": 3'), InputError, "has 2 rows"),
+    "no share": (lambda d: change(d, "records.tsv", "0.9000", "9.0000"), InputError, "neither NA nor a number in 0..1"),
+    "no number": (
+        lambda d: change(d, "records.tsv", "0.9000", "high"),
+        InputError,
+        "records.tsv has a virus_score that",
+    ),
     "other chunks": (lambda d: change(d, "chunks.tsv", "\ta\t", "\tq\t"), InputError, "the tables are not of one run"),
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.errors import InputError
 from virnucpro.report.table_columns import Rows
 from virnucpro.seq.strings import Bytes, Ints
 
@@ -50,8 +51,12 @@ class Counts:
     files: dict[str, Ints] = field(default_factory=dict)
 
     def add(self, rows: Rows, place: dict[str, int]) -> None:
-        """Count rows of records.tsv; `place` gives the columns by name."""
-        nt, score = rows.whole_numbers(place["length"]), rows.numbers(place["virus_score"])
+        """Count rows of records.tsv; `place` gives the columns by name.
+
+        Raises:
+            InputError: a score or rate is not a number in 0..1.
+        """
+        nt, score = rows.whole_numbers(place["length"]), _shares(rows, place, "virus_score")
         initial = rows.initials(place["prediction"])
         called = np.where(initial == ord("v"), 1, np.where(initial == ord("N"), 2, 0))
         for number, name in enumerate(PREDICTIONS):
@@ -59,13 +64,13 @@ class Counts:
         scored = np.flatnonzero(~np.isnan(score))
         self._add_scores(nt[scored], score[scored], (called[scored] == 1).astype(np.int64))
         if "fdr" in place:
-            fdr = rows.numbers(place["fdr"])
+            fdr = _shares(rows, place, "fdr")
             known = fdr[~np.isnan(fdr)]
             self.by_fdr += np.bincount(np.rint(known * _FDR_STEPS).astype(np.int64), minlength=_FDR_STEPS + 1)
             if len(viral := fdr[(called == 1) & ~np.isnan(fdr)]):
                 self.fdr = max(self.fdr or 0.0, float(viral.max()))
         if "sample_score" in place:
-            sample = rows.numbers(place["sample_score"])
+            sample = _shares(rows, place, "sample_score")
             if len(viral := sample[(called == 1) & ~np.isnan(sample)]):
                 self.expected_false = (self.expected_false or 0.0) + float((1 - viral).sum())
         if "file" in place:
@@ -86,6 +91,20 @@ class Counts:
         long = np.flatnonzero(nt >= CONTIG)
         column = np.searchsorted(GRID_LENGTHS, nt[long], side="right") - 1
         np.add.at(self.grid, (column, _bins(score[long], GRID_SCORES), is_virus[long]), 1)
+
+
+def _shares(rows: Rows, place: dict[str, int], name: str) -> Floats:
+    """Return a column of numbers in 0..1, NaN for NA."""
+    try:
+        values = rows.numbers(place[name])
+    except ValueError:
+        values = np.array([np.inf])
+    if not ((values >= 0) & (values <= 1) | np.isnan(values)).all():
+        raise InputError(
+            f"records.tsv has a {name} that is neither NA nor a number in 0..1; the file was edited: "
+            "run `virnucpro predict` again with --restart"
+        )
+    return values
 
 
 def _bins(scores: Floats, number: int) -> Ints:

@@ -111,7 +111,7 @@ if (table) {
 const tip = make("output", {id: "tip", hidden: true});
 tip.setAttribute("aria-live", "off");
 document.body.append(tip);
-document.addEventListener("pointermove", (event) => {
+const show = (event) => {
   const track = event.target.closest?.(".track");
   tip.hidden = !track;
   if (!track) return;
@@ -123,4 +123,5 @@ document.addEventListener("pointermove", (event) => {
   tip.textContent = `${(from + 1).toLocaleString("en-US")}–${to.toLocaleString("en-US")} nt: ${score === "--" ? "no score" : `score 0.${score}`}`;
   tip.style.left = `${Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8)}px`;
   tip.style.top = `${event.clientY + 16}px`;
-});
+};
+for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, show); // a touch moves nothing
