@@ -31,7 +31,7 @@ EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check check-integrations format docs build bench model lock audit clean distclean
+.PHONY: help env install dev demo test check check-integrations format docs build bench model plot lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
@@ -45,6 +45,7 @@ help:
 	@echo "make build      make sdist and wheel in dist/, install the wheel in an empty environment and run it"
 	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
+	@echo "make plot       build the plotting library of report.html anew, as tools/plot/package-lock.json says (needs npm)"
 	@echo "make lock       make requirements.lock and $(BUILD_LOCK) anew from pyproject.toml and constraints.txt"
 	@echo "make audit      look up known vulnerabilities of what is in both locks (needs a network)"
 	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"
@@ -122,6 +123,9 @@ bench: $(DEV_STAMP)
 model: $(DEV_STAMP)
 	$(BIN)/virnucpro train docs/training/bundled.toml --data "$(DATA)" -o "$(OUT)/trained"
 	$(BIN)/virnucpro calibrate "$(OUT)/trained" --data "$(DATA)" --windows 1000 -o "$(OUT)/model"
+
+plot:
+	cd tools/plot && npm ci --no-audit --no-fund && npm run build
 
 # The comments at the top of the locks stay; torch is named by the version that all its builds share.
 lock: $(TOOLS_STAMP)

@@ -3,7 +3,6 @@
 import json
 import re
 import tracemalloc
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,48 +10,16 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
+from support.report_pages import HOSTILE, Reader, page
 from support.run_directories import random_records, write_run
 
 from virnucpro.errors import InputError, MissingInputError
+from virnucpro.report.counts import SCORE_BINS
 from virnucpro.report.entries import BINS, iter_entries, second_mate
 from virnucpro.report.html import Table, environment
-from virnucpro.report.load import LONG_RECORDS, SCORE_BINS, TOP_HITS, read_run
+from virnucpro.report.load import LONG_RECORDS, TOP_HITS, read_run
 from virnucpro.report.origin import plain_command
 from virnucpro.report.write import multiqc, sample_name, write_report
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img/src=x/onerror=alert(1)>',
-    "</style><b>",
-    "a'&amp;`${7*7}",
-    "\u202egnp.exe",
-    "nul\x00esc\x1b[31m",
-    "na\udcefve\udcff",
-    "{{ 7*7 }}{% raw %}",
-    "x" * 5000,
-]
-
-
-class Reader(HTMLParser):
-    """Collects the elements and the text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.text = "".join(self.words)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def page(directory: Path) -> str:
-    write_report(directory)
-    return (directory / "report.html").read_text(encoding="utf-8")
 
 
 def test_counts_and_histogram_are_those_of_the_table(tmp_path):
@@ -64,11 +31,11 @@ def test_counts_and_histogram_are_those_of_the_table(tmp_path):
     assert run.count("NA") == sum(row[2] is None for row in records)
     assert sum(run.outcomes.values()) == 3000
     assert run.reasons["too_short", "… nt, needs 75"] == sum(row[1] == 40 for row in records)
-    assert run.histogram.sum() == run.count("virus") + run.count("other")
-    assert run.histogram[..., 1].sum() == len(viral)
-    assert run.histogram[1].sum() == sum(150 <= row[1] < 300 for row in records)
+    assert run.counts.histogram.sum() == run.count("virus") + run.count("other")
+    assert run.counts.histogram[..., 1].sum() == len(viral)
+    assert run.counts.histogram[1].sum() == sum(150 <= row[1] < 300 for row in records)
     top = [row for row in records if row[1] == 100 and row[2] is not None and round(row[2], 4) >= 0.95]
-    assert run.histogram[0, SCORE_BINS - 1].sum() == len(top)
+    assert run.counts.histogram[0, SCORE_BINS - 1].sum() == len(top)
 
 
 def test_hits_are_the_best_and_in_order(tmp_path):
@@ -87,22 +54,29 @@ def test_tracks_are_drawn_from_the_rows_of_the_record_itself(tmp_path):
     run = read_run(write_run(tmp_path / "run", records))
     first, second = run.hits
     assert (first.index, second.index) == (0, 2)
-    np.testing.assert_allclose(first.lanes[0], 0.9, atol=1e-4)
-    np.testing.assert_allclose(first.strip, 0.9, atol=1e-4)
-    third = BINS // 3
-    for chunk, lane in enumerate((4, 5, 3)):  # R2, R3, R1
-        span = slice(third * chunk, third * (chunk + 1))
-        np.testing.assert_allclose(second.lanes[lane, span], 0.3, atol=1e-4)
-        assert (np.delete(second.lanes[lane], np.arange(BINS)[span]) == -1).all()
+    np.testing.assert_allclose(first.track, 0.9, atol=1e-4)
+    np.testing.assert_allclose(second.track, 0.7, atol=1e-4)
     (long,) = run.long
     assert (long.index, long.viral_chunks) == (3, 0)
-    np.testing.assert_allclose(long.strip, 0.2, atol=1e-4)
+    np.testing.assert_allclose(long.track, 0.2, atol=1e-4)
+
+
+def test_a_track_has_the_scores_of_the_windows(tmp_path):
+    directory = write_run(tmp_path / "run", [("before", 1000, 0.9), ("mixed", 2000, 0.9)])
+    with_cells(directory, 6, ["0.9000", "0.9000", "0.1000", "NA", "1.0000", "0.3000"])
+    mixed = next(entry for entry in read_run(directory).hits if entry.name == "mixed")
+    expected = np.repeat([0.1, np.nan, 1, 0.3], BINS // 4)
+    np.testing.assert_allclose(mixed.track, expected)
+    drawn = Reader(page(directory)).tags
+    scores = [given["data-scores"] for tag, given in drawn if given.get("class") == "track"]
+    assert "10" * 25 + "--" * 25 + "99" * 25 + "30" * 25 in scores
+    assert any(given.get("aria-label") == "score along the record: 0.10 to 1.00" for _, given in drawn)
 
 
 def test_a_long_record_that_is_a_hit_is_drawn_in_both_places(tmp_path):
-    """The longest and the best records overlap: of 300 hits all 20 long ones are among the 250 best."""
+    """The longest and the best records overlap: of 580 hits all 20 long ones are among the 500 best."""
     contigs = [(f"contig_{i}", 500 * (4 + i), 0.7 + i / 100) for i in range(LONG_RECORDS)]
-    reads = [(f"read_{i}", 400, 0.6) for i in range(280)]
+    reads = [(f"read_{i}", 400, 0.6) for i in range(560)]
     directory = write_run(tmp_path / "run", contigs + reads)
     run = read_run(directory)
     assert [entry.name for entry in run.long] == [name for name, _, _ in reversed(contigs)]
@@ -110,23 +84,28 @@ def test_a_long_record_that_is_a_hit_is_drawn_in_both_places(tmp_path):
     assert len(hits) == TOP_HITS
     for entry, (name, _, score) in zip(run.long, reversed(contigs), strict=True):
         assert hits[name] is entry
-        np.testing.assert_allclose(entry.lanes[0], score, atol=1e-4)
-        np.testing.assert_allclose(entry.strip, score, atol=1e-4)
+        np.testing.assert_allclose(entry.track, score, atol=1e-4)
         assert entry.viral_chunks == int(entry.row["n_chunks"])
     made = Reader(page(directory))
-    drawings = [given["aria-label"] for tag, given in made.tags if tag == "svg" and given["class"] == "frames"]
-    assert len(drawings) == TOP_HITS
-    assert drawings[0].startswith("best virus score of frames: F1 0.89, R1 0.11")
-    assert not [label for label in drawings if label.endswith("none")]
+    drawings = [given["aria-label"] for tag, given in made.tags if tag == "svg" and given["class"] == "strip"]
+    assert len(drawings) == 2 * LONG_RECORDS  # the reads have one window each
+    assert drawings[0] == "score along the record: 0.89 to 0.89"
+
+
+def with_cells(directory: Path, column: int, cells: list[str]) -> Path:
+    """Set a column of chunks.tsv."""
+    head, *rows = (directory / "chunks.tsv").read_text().splitlines()
+    fields = [row.split("\t") for row in rows]
+    for row, cell in zip(fields, cells, strict=True):
+        row[column] = cell
+    (directory / "chunks.tsv").write_text("\n".join([head, *map("\t".join, fields)]) + "\n")
+    return directory
 
 
 def with_spans(directory: Path, spans: list[tuple[int, int]]) -> Path:
     """Set start and end of the chunks of a run."""
-    head, *rows = (directory / "chunks.tsv").read_text().splitlines()
-    fields = [row.split("\t") for row in rows]
-    for row, span in zip(fields, spans, strict=True):
-        row[2:4] = map(str, span)
-    (directory / "chunks.tsv").write_text("\n".join([head, *map("\t".join, fields)]) + "\n")
+    for column in (0, 1):
+        with_cells(directory, 2 + column, [str(span[column]) for span in spans])
     return directory
 
 
@@ -148,8 +127,7 @@ def test_the_second_mate_of_a_pair_follows_the_first(tmp_path, spans, drawn):
     inside = np.zeros(BINS, np.bool_)
     for start, end in drawn:
         inside[start * BINS // 1000 : end * BINS // 1000] = True
-    lane = read_run(directory).hits[0].lanes[0]
-    np.testing.assert_allclose(lane, np.where(inside, 0.8, -1), atol=1e-4)
+    np.testing.assert_allclose(read_run(directory).hits[0].track, np.where(inside, 0.8, np.nan), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +151,9 @@ def test_the_reads_of_a_pair_are_distinguished_by_their_chunks(first, second):
 
 def test_pieces_of_a_record_are_drawn_where_they_stand(tmp_path):
     directory = with_spans(write_run(tmp_path / "run", [("cut", 1000, 0.8)]), [(100, 300), (500, 1000)])
-    lane = read_run(directory).hits[0].lanes[0]
     inside = np.zeros(BINS, np.bool_)
-    inside[12:36] = inside[60:120] = True
-    np.testing.assert_allclose(lane, np.where(inside, 0.8, -1), atol=1e-4)
+    inside[10:30] = inside[50:100] = True
+    np.testing.assert_allclose(read_run(directory).hits[0].track, np.where(inside, 0.8, np.nan), atol=1e-4)
 
 
 def test_names_are_text_whatever_they_are(tmp_path):
@@ -193,7 +170,7 @@ def test_names_are_text_whatever_they_are(tmp_path):
     assert r"\u202egnp.exe" in hostile.text
     assert r"na\xefve\xff" in hostile.text
     assert r"nul\x00esc\x1b[31m" in hostile.text
-    assert "x" * 121 not in hostile.text
+    assert "x" * 81 not in hostile.text
     assert not re.search("[\x00-\x08\x1b\u202e]", made)
 
 
@@ -257,7 +234,7 @@ def test_expected_false_calls_are_shown_if_the_run_has_them(tmp_path):
     assert "The preset balanced decides" in text
     without = Reader(page(write_run(tmp_path / "without", records))).text
     assert "the model of this run is not calibrated" in without
-    assert "A record with a score of 0.5 or more is called virus" in without
+    assert "A record with a virus score of 0.5 or more is called virus" in without
     none = Reader(page(write_run(tmp_path / "none", records[40:], fdr=0.05))).text
     assert "may still contain viruses" in none
 
@@ -308,6 +285,12 @@ BROKEN = {
     "not JSON": (lambda d: change(d, "run.json", "{", "["), InputError, "is not what `virnucpro predict` writes"),
     "lost row": (lambda d: change(d, "records.tsv", "b\t3", "c\t3\tx\nb\t3"), InputError, "records.tsv: line 3"),
     "one row more": (lambda d: change(d, "run.json", '"ok": 2', '"ok": 3'), InputError, "has 2 rows"),
+    "no share": (lambda d: change(d, "records.tsv", "0.9000", "9.0000"), InputError, "neither NA nor a number in 0..1"),
+    "no number": (
+        lambda d: change(d, "records.tsv", "0.9000", "high"),
+        InputError,
+        "records.tsv has a virus_score that",
+    ),
     "other chunks": (lambda d: change(d, "chunks.tsv", "\ta\t", "\tq\t"), InputError, "the tables are not of one run"),
 }
 
@@ -356,9 +339,9 @@ def test_the_command_without_what_changes_nothing(words, shown):
 
 
 def test_pairs_are_called_pairs(tmp_path):
-    text = Reader(page(write_run(tmp_path / "run", [("a", 1000, 0.9), ("b", 1000, 0.1)], fdr=0.1, paired=True))).text
+    text = Reader(page(write_run(tmp_path / "run", [("a", 3000, 0.9), ("b", 1000, 0.1)], fdr=0.1, paired=True))).text
     assert "Of 2 pairs, 1 looks viral, 1 does not" in text
-    assert "Results of all pairs" in text
+    assert "Pairs by result and status" in text
     assert "Read 2 of a pair is drawn to the right of read 1" in text
     assert "or run with --preset strict" in text
 
@@ -370,6 +353,6 @@ def test_a_column_of_numbers_aligns_right(tmp_path):
     begin = next(
         i for i, (_, given) in enumerate(made) if given.get("aria-label") == "Records with a score, by length."
     )
-    cells = [(tag, given.get("class")) for tag, given in made[begin:] if tag in ("th", "td")][:15]
-    assert [tag for tag, _ in cells] == ["th"] * 5 + 2 * ["th", "td", "td", "td", "td"]
-    assert [kind for _, kind in cells] == 3 * [None, "n", "n", "n", "n"]
+    cells = [(tag, given.get("class")) for tag, given in made[begin:] if tag in ("th", "td")][:18]
+    assert [tag for tag, _ in cells] == ["th"] * 6 + 2 * ["th", *["td"] * 5]
+    assert [kind for _, kind in cells] == 3 * [None, *["n"] * 5]

@@ -2,7 +2,7 @@
 
 The tables have the records in input order, so a record's rows in chunks.tsv and frames.tsv follow from the counts of
 chunks and frames of the records before it. Ids are not unique and are not used to find rows. A track is a record cut
-into `BINS` equal parts.
+into `BINS` equal parts, with the mean score of the chunks in each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.report.table_columns import skip_lines
 
-BINS = 120
+BINS = 100
 Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and those of its frames
 
 
@@ -28,16 +28,17 @@ Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and
 class Entry:
     """A row of records.tsv, the first rows of its chunks and frames in their tables, and its track.
 
-    `lanes` (6, BINS) is the best virus score of the frames F1..F3, R1..R3, -1 without a frame; `strip` (BINS,) is
-    the mean score of the chunks, NaN without a score; `viral_chunks` counts those called virus.
+    `hit` is its number among the hits of the run, from 0, or -1; `fasta` is its sequence if the page has it. `track`
+    (BINS,) is NaN without a score; `viral_chunks` counts the chunks called virus.
     """
 
     index: int
     row: dict[str, str]
     first_chunk: int
     first_frame: int
-    lanes: npt.NDArray[np.float32] = field(default_factory=lambda: np.full((6, BINS), -1, np.float32))
-    strip: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(BINS, np.nan, np.float32))
+    hit: int = -1
+    fasta: str = ""
+    track: npt.NDArray[np.float64] = field(default_factory=lambda: np.full(BINS, np.nan))
     viral_chunks: int = 0
 
     @property
@@ -83,28 +84,35 @@ def iter_entries(directory: Path) -> Iterator[Entry]:
             first_frame += int(row["n_frames"])
 
 
-def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[Details]]]:
-    """Yield each entry with its chunks, which must be read before the next entry; entries are in input order."""
-    with (
-        open_table(directory / "chunks.tsv") as (chunk_columns, chunk_file),
-        open_table(directory / "frames.tsv") as (frame_columns, frame_file),
-    ):
-
-        def rows(file: BinaryIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
-            for line in islice(file, number):
-                yield dict(zip(columns, read_cells(line), strict=True))
-
-        def details(entry: Entry) -> Iterator[Details]:
-            for chunk in rows(chunk_file, chunk_columns, int(entry.row["n_chunks"])):
-                yield chunk, list(rows(frame_file, frame_columns, int(chunk["n_frames"])))
-
-        chunks = frames = 0  # rows read or skipped so far
+def iter_chunks(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[dict[str, str]]]]:
+    """Yield each entry with its rows of chunks.tsv, which must be read before the next entry; in input order."""
+    with open_table(directory / "chunks.tsv") as (columns, file):
+        read = 0
         for entry in entries:
-            skip_lines(chunk_file, entry.first_chunk - chunks)
-            skip_lines(frame_file, entry.first_frame - frames)
-            chunks = entry.first_chunk + int(entry.row["n_chunks"])
-            frames = entry.first_frame + int(entry.row["n_frames"])
-            yield entry, details(entry)
+            skip_lines(file, entry.first_chunk - read)
+            number = int(entry.row["n_chunks"])
+            read = entry.first_chunk + number
+            yield entry, _iter_rows(file, columns, number)
+
+
+def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[Details]]]:
+    """Yield each entry with its chunks and frames, which must be read before the next entry; in input order."""
+    with open_table(directory / "frames.tsv") as (columns, file):
+
+        def details(chunks: Iterator[dict[str, str]]) -> Iterator[Details]:
+            for chunk in chunks:
+                yield chunk, list(_iter_rows(file, columns, int(chunk["n_frames"])))
+
+        read = 0
+        for entry, chunks in iter_chunks(directory, entries):
+            skip_lines(file, entry.first_frame - read)
+            read = entry.first_frame + int(entry.row["n_frames"])
+            yield entry, details(chunks)
+
+
+def _iter_rows(file: BinaryIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
+    for line in islice(file, number):
+        yield dict(zip(columns, read_cells(line), strict=True))
 
 
 def second_mate(spans: Sequence[tuple[int, int]]) -> int:
@@ -125,15 +133,15 @@ def second_mate(spans: Sequence[tuple[int, int]]) -> int:
     return next(smaller, max(following, key=lambda i: spans[i - 1][1] - spans[i][0]))
 
 
-def draw_tracks(directory: Path, entries: Sequence[Entry], pairs: bool = False) -> None:
-    """Fill in lanes and strips of entries, which are in input order; in pairs, read 2 is drawn after read 1.
+def draw_tracks(directory: Path, entries: Sequence[Entry], paired: bool = False) -> None:
+    """Set tracks and viral chunks of entries, which are in input order; in pairs, read 2 is drawn after read 1.
 
     Raises:
         InputError: chunks.tsv and records.tsv are of different runs.
     """
-    for entry, chunks in iter_details(directory, entries):
+    for entry, chunks in iter_chunks(directory, entries):
         total, number = np.zeros(BINS), np.zeros(BINS)
-        for shift, (chunk, frames) in _shifted(entry, list(chunks)) if pairs else zip(repeat(0), chunks):
+        for shift, chunk in _shifted(entry, list(chunks)) if paired else zip(repeat(0), chunks):
             if chunk["seq_name"] != entry.name:
                 raise InputError(
                     f"{directory}/chunks.tsv has a chunk of {chunk['seq_name']!r} where records.tsv has "
@@ -144,16 +152,13 @@ def draw_tracks(directory: Path, entries: Sequence[Entry], pairs: bool = False) 
                 total[span] += float(chunk["virus_score"])
                 number[span] += 1
             entry.viral_chunks += chunk["prediction"] == "virus"
-            for frame in frames:
-                lane = entry.lanes[int(frame["offset"]) + 3 * (frame["strand"] == "-"), span]
-                np.maximum(lane, float(frame["score_virus"]), out=lane)
         scored = number > 0
-        entry.strip[scored] = total[scored] / number[scored]
+        entry.track[scored] = total[scored] / number[scored]
 
 
-def _shifted(entry: Entry, chunks: Sequence[Details]) -> Iterator[tuple[int, Details]]:
+def _shifted(entry: Entry, chunks: Sequence[dict[str, str]]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the chunks of a pair, each with the start of its mate in the drawing (nt)."""
-    spans = [(int(chunk["start"]), int(chunk["end"])) for chunk, _ in chunks]
+    spans = [(int(chunk["start"]), int(chunk["end"])) for chunk in chunks]
     first = second_mate(spans) if len(spans) > 1 else len(spans)
     ends = [max((end for _, end in part), default=0) for part in (spans[:first], spans[first:])]
     # The tables have the sum of both lengths. If ends were trimmed, the mates are assumed to be equally long.

@@ -76,7 +76,7 @@ def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
         return
     rule = f"the preset {options.preset} at this length"
     if options.min_score is not None:
-        rule = f"the minimum score of a virus, {options.min_score:g}"
+        rule = f"the minimum score of a virus, {options.min_score!r}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
     yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
     if row.get("fdr", "NA") != "NA":

@@ -14,7 +14,8 @@ from markupsafe import Markup
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that do not stand for a byte
 _NUMBER = re.compile(r"\d+(\.\d+)?%?")
-_LONGEST_NAME = 120
+_LONGEST_NAME = 80  # characters of a name that the page shows
+_MAX_NAME = 250  # characters of a name that the page has
 
 
 def readable(value: object) -> str:
@@ -45,11 +46,19 @@ class Table:
         return [i > 0 and any(_NUMBER.fullmatch(str(row[i])) for row in self.rows) for i in range(len(self.head))]
 
 
+def shortened(name: str) -> str:
+    """Return a name as text that can be shown, without the end of a long one."""
+    shown = readable(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
+
+
 def record_name(name: str) -> Markup:
     """Return a record's id as markup: shortened, and isolated so that it cannot change the direction of the line."""
-    if len(name) <= _LONGEST_NAME:
-        return Markup("<bdi>{}</bdi>").format(readable(name))
-    return Markup('<bdi title="{}">{}…</bdi>').format(readable(name[:1000]), readable(name[:_LONGEST_NAME]))
+    whole = readable(name)
+    if len(whole) <= _LONGEST_NAME:
+        return Markup("<bdi>{}</bdi>").format(whole)
+    title = whole if len(whole) <= _MAX_NAME else f"{whole[:_MAX_NAME]}…"
+    return Markup('<bdi title="{}">{}</bdi>').format(title, shortened(name))
 
 
 def environment() -> Environment:

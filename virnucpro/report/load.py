@@ -1,4 +1,4 @@
-"""Count the records of a finished run in one pass over records.tsv; only what the report shows stays in memory."""
+"""Read the records of a finished run in one pass over records.tsv; only what the report shows stays in memory."""
 
 from __future__ import annotations
 
@@ -10,46 +10,61 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from virnucpro.errors import InputError
+from virnucpro.report.counts import Counts, is_virus
 from virnucpro.report.entries import Entry, draw_tracks, open_table
 from virnucpro.report.finished import FinishedRun, read_finished
+from virnucpro.report.hit_sequences import read_hit_sequences
 from virnucpro.report.table_columns import Rows, iter_rows
 
-RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", "frames.tsv")  # the input of a report
-TOP_HITS = 250
+TOP_HITS = 500
 LONG_RECORDS = 20
-LONG_CHUNKS = 4  # the smallest number that gives a record a track of its own
-LENGTHS = (0, 150, 300, 500, 1000, 5000)  # nt, the lower bounds of the length classes
-SCORE_BINS = 20
+HIT_FILES, PAIR_HIT_FILES = ("viral.fasta",), ("viral_1.fasta", "viral_2.fasta")
+LONG_CHUNKS = 4  # the smallest number that makes a record a long one
+RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", *HIT_FILES, *PAIR_HIT_FILES)  # the input of a report
 _MAX_REASONS = 100
 _NUMBER = re.compile(r"(?<![\d.,])(?<!needs )\d[\d.,]*")  # the limit itself is the same for all records
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The estimated share of a class among the records of the sample, in 0..1, with the limits of its interval."""
+
+    name: str
+    share: float
+    low: float
+    high: float
 
 
 @dataclass(slots=True)
 class Run:
     """A finished run: its manifest, and counts of its records.
 
-    `outcomes` counts (status, prediction), `reasons` (status, reason without its numbers); `histogram`
-    (len(LENGTHS), SCORE_BINS, 2) counts others and viruses; `weakest` is the lowest score of a virus by length class,
-    `fdr` the highest of a virus, None without the column. `hits` are the best viruses, `long` the longest records.
+    `outcomes` counts (status, prediction), `reasons` (status, reason without its numbers), `counts` everything else.
+    `hits` are the best viruses, `long` the longest records, `composition` the shares of classes if they were estimated.
     """
 
     manifest: FinishedRun
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    histogram: npt.NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros((len(LENGTHS), SCORE_BINS, 2), dtype=np.int64)
-    )
-    weakest: dict[int, float] = field(default_factory=dict)
-    fdr: float | None = None
+    counts: Counts = field(default_factory=Counts)
     hits: list[Entry] = field(default_factory=list)
     long: list[Entry] = field(default_factory=list)
+    composition: list[Share] = field(default_factory=list)
 
     def count(self, prediction: str) -> int:
         """Return the number of records with this prediction: virus, other or NA."""
         return sum(n for (_, called), n in self.outcomes.items() if called == prediction)
+
+    @property
+    def fdr(self) -> float | None:
+        """The expected share of false hits among the records called virus, None if it was not estimated.
+
+        Without the column `sample_score` it is an upper limit: the highest `fdr` of a hit.
+        """
+        virus, false = self.count("virus"), self.counts.expected_false
+        return self.counts.fdr if false is None or not virus else false / virus
 
     @property
     def unit(self) -> str:
@@ -74,42 +89,39 @@ def read_run(directory: Path) -> Run:
             f"{directory}/records.tsv has {run.records} rows, but run.json counts {expected} records; "
             "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
         )
+    paired = run.unit == "pair"
     shown = {
         entry.index: entry for entry in (*run.hits, *run.long)
     }  # a hit that is also long is one object, see `_count`
-    draw_tracks(directory, [shown[index] for index in sorted(shown)], pairs=run.unit == "pair")
+    draw_tracks(directory, [shown[index] for index in sorted(shown)], paired)
+    read_hit_sequences([directory / name for name in (PAIR_HIT_FILES if paired else HIT_FILES)], run.hits, paired)
     return run
 
 
 def _count(run: Run, directory: Path) -> None:
     hits: list[Any] = []
     long: list[Any] = []
-    index = first_chunk = first_frame = 0
+    index = first_chunk = first_frame = first_hit = 0
     path = directory / "records.tsv"
     with open_table(path) as (columns, file):
         place = {name: columns.index(name) for name in columns}
         for rows in iter_rows(path, file, len(columns)):
             _count_outcomes(run, rows, place)
-            nt, n_chunks = rows.whole_numbers(place["length"]), rows.whole_numbers(place["n_chunks"])
-            n_frames, score = rows.whole_numbers(place["n_frames"]), rows.numbers(place["virus_score"])
-            is_virus = rows.initials(place["prediction"]) == ord("v")
-            scored = np.flatnonzero(~np.isnan(score))
-            kind = np.searchsorted(LENGTHS, nt, side="right") - 1
-            step = np.minimum((score[scored] * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
-            np.add.at(run.histogram, (kind[scored], step, is_virus[scored].astype(np.int64)), 1)
-            viral = np.flatnonzero(is_virus & ~np.isnan(score))
-            for number in np.unique(kind[viral]).tolist():
-                lowest = float(score[viral][kind[viral] == number].min())
-                run.weakest[number] = min(lowest, run.weakest.get(number, 1.0))
-            if "fdr" in place and len(fdr := rows.numbers(place["fdr"])[viral]) and not np.isnan(fdr).all():
-                run.fdr = max(run.fdr or 0.0, float(np.nanmax(fdr)))
-            chunks_before = first_chunk + np.cumsum(n_chunks) - n_chunks
-            frames_before = first_frame + np.cumsum(n_frames) - n_frames
+            run.counts.add(rows, place)
+            nt, score = rows.whole_numbers(place["length"]), rows.numbers(place["virus_score"])
+            n_chunks, n_frames = (rows.whole_numbers(place[name]) for name in ("n_chunks", "n_frames"))
+            viral = is_virus(rows, place)
+            chunks_before, frames_before, hits_before = (
+                first + np.cumsum(number) - number
+                for first, number in ((first_chunk, n_chunks), (first_frame, n_frames), (first_hit, viral.astype(int)))
+            )
 
-            def item(row: int) -> tuple[int, int, int, list[str]]:
-                return index + row, int(chunks_before[row]), int(frames_before[row]), rows.line(row)  # noqa: B023
+            def item(row: int) -> tuple[int, tuple[int, int, int], list[str]]:
+                hit = int(hits_before[row]) if viral[row] else -1  # noqa: B023
+                return index + row, (int(chunks_before[row]), int(frames_before[row]), hit), rows.line(row)  # noqa: B023
 
-            for row in viral[np.lexsort((-nt[viral], -score[viral]))][:TOP_HITS].tolist():
+            called = np.flatnonzero(viral & ~np.isnan(score))
+            for row in called[np.lexsort((-nt[called], -score[called]))][:TOP_HITS].tolist():
                 if len(hits) < TOP_HITS or score[row] >= hits[0][0]:
                     _keep(hits, (float(score[row]), int(nt[row]), -(index + row), item(row)), TOP_HITS)
             with_track = np.flatnonzero(n_chunks >= LONG_CHUNKS)
@@ -118,6 +130,7 @@ def _count(run: Run, directory: Path) -> None:
             index += len(rows)
             first_chunk += int(n_chunks.sum())
             first_frame += int(n_frames.sum())
+            first_hit += int(viral.sum())
     # A long record may also be a hit. Both lists then share its entry, so that its track is drawn once.
     made = {kept[-1][0]: _entry(columns, *kept[-1]) for kept in (*hits, *long)}
     run.hits, run.long = ([made[item[-1][0]] for item in sorted(kept, reverse=True)] for kept in (hits, long))
@@ -145,8 +158,8 @@ def _keep(heap: list[Any], item: Any, size: int) -> None:
         heapq.heapreplace(heap, item)
 
 
-def _entry(columns: list[str], index: int, first_chunk: int, first_frame: int, fields: list[str]) -> Entry:
-    return Entry(index, dict(zip(columns, fields, strict=True)), first_chunk, first_frame)
+def _entry(columns: list[str], index: int, first: tuple[int, int, int], fields: list[str]) -> Entry:
+    return Entry(index, dict(zip(columns, fields, strict=True)), *first)
 
 
 def _count_reason(run: Run, status: str, reason: str, number: int) -> None:

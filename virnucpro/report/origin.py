@@ -26,13 +26,13 @@ def input_files(run: FinishedRun) -> Table:
 def settings(run: FinishedRun) -> Table:
     """Return the table of the model and of the settings that affect results."""
     options, model, prevalence = run.setup.options, run.setup.model, run.setup.options.prevalence
-    assumed = "none: the model is not calibrated" if prevalence is None else f"{prevalence:.2%} of the records"
+    assumed = "none: the model is not calibrated" if prevalence is None else f"{100 * prevalence:g} % of the records"
     checksum = model.checksums.get("classifier.safetensors", "unknown")
     attention = ", ".join(sorted(set(run.setup.attention.values())))
     versions = {"virnucpro": run.virnucpro, **run.setup.versions}
     rows = [
         ("model", f"{model.name}, windows of {model.chunk_length} nt, classifier with SHA-256 {checksum[:16]}…"),
-        ("preset", options.preset or f"none: the minimum score is {options.min_score:g}"),
+        ("preset", options.preset or f"none: the minimum score is {options.min_score!r}"),
         ("share of virus that scores assume", assumed),
         ("minimum length", f"{options.min_length} nt"),
         ("computed", f"on {options.device.split(':')[0]} in {options.precision}, attention by {attention}"),

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from virnucpro.report import figures
+from virnucpro.report import charts
+from virnucpro.report.entries import Entry
+from virnucpro.report.figures import figure_data, length_class
 from virnucpro.report.html import Table, environment, record_name
-from virnucpro.report.load import LONG_CHUNKS, LONG_RECORDS, SCORE_BINS, TOP_HITS, Run
+from virnucpro.report.load import LONG_RECORDS, Run
 from virnucpro.report.origin import input_files, plain_command, settings
 
+PAGE_SIZE = 25  # hits that are shown at a time, as in page.js
+MAX_BYTES = 1_500_000  # of the page
+_SCRIPTS = ("page.js", "plot.js", "figures.js")
+# The columns of records.tsv that hits are shown with if the run has them: name, words, kind of value, explanation.
+_HIT_COLUMNS = (
+    ("length", "length, nt", "number", "number of nucleotides"),
+    ("virus_score", "virus score", "number", "score of the record alone"),
+    ("sample_score", "sample score", "number", "probability of virus in this sample"),
+    (
+        "fdr",
+        "FDR",
+        "number",
+        "false discovery rate: share of false hits to expect among records with at least this evidence",
+    ),
+    ("host_class", "host class", "text", "most likely class if the record is not viral"),
+    ("file", "file", "text", "input file"),
+)
 # The meaning of each status, for readers who have not read the documentation.
 _STATUS = {
     "ok": "has a score",
@@ -28,47 +50,88 @@ _STATUS = {
 _MAX_REASONS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script of the page, and the hash by which the page's security policy allows it and no other."""
+
+    text: Markup
+    hash: str
+
+
 def render(run: Run) -> str:
-    """Return the page. It shows no times, so a resumed run has the same page."""
-    folder = files("virnucpro.report")
-    page, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    """Return the page. It shows no times, so a resumed run has the same page.
+
+    It has fewer hits where their names, tracks and sequences would make it larger than MAX_BYTES.
+    """
+    while len((page := _render(run)).encode()) > MAX_BYTES and len(run.hits) > PAGE_SIZE:
+        run = replace(run, hits=run.hits[: len(run.hits) // 2])
+    return page
+
+
+def _render(run: Run) -> str:
+    style = _read("page.css")
     names = [Path(given.path).name for given in run.manifest.inputs]
     virus, other, uncalled = (run.count(called) for called in ("virus", "other", "NA"))
+    figures, bases = figure_data(run), run.counts.bases
     jinja = environment()
-    jinja.filters["frames"] = figures.frames
-    return jinja.from_string(page).render(
+    jinja.filters |= {
+        "draw": lambda data, name: charts.draw(name, data), "track": charts.track,
+        "has_track": lambda entry: _has_track(run, entry),
+    }  # fmt: skip
+    return jinja.from_string(_read("page.html")).render(
         run=run,
         options=run.manifest.setup.options,
+        download_name=re.sub(r"[^A-Za-z0-9.-]+", "_", f"virnucpro_{names[0] if names else 'run'}")[:80],
         inputs=" and ".join(names if len(names) < 3 else [names[0], f"{len(names) - 1} more"]),
         virus=virus,
         other=other,
         uncalled=uncalled,
-        share_bar=figures.share_bar([("virus", virus), ("other", other), ("none", uncalled)]),
+        bases=bases,
+        all_bases=sum(bases.values()),
+        share_bar=charts.share_bar([("virus", virus), ("other", other), ("none", uncalled)]),
+        bases_bar=charts.share_bar([("virus", bases["virus"]), ("other", bases["other"]), ("none", bases["NA"])]),
+        figures=figures,
+        threshold=_threshold(run),
+        columns=[column for column in _HIT_COLUMNS if run.hits and column[0] in run.hits[0].row],
+        has_tracks=any(_has_track(run, entry) for entry in run.hits),
+        page_size=PAGE_SIZE,
         outcomes=_outcomes(run),
-        scale=figures.scale(),
-        by_length=(by_length := _by_length(run)),
-        lengths=Table(
-            "Records with a score, by length.",
-            ("length", "records with a score", "called virus", "share", "lowest score called virus"),
-            [row[:-1] for row in by_length],
-        ),
+        lengths=_lengths(run),
         long=_long(run),
         command=plain_command(run.manifest.command),
         files=input_files(run.manifest),
         settings=settings(run.manifest),
-        top_hits=TOP_HITS,
-        score_bins=SCORE_BINS,
-        long_chunks=LONG_CHUNKS,
+        data=_json(figures),
         style=Markup(style),
         style_hash=_hash(style),
-        script=Markup(script),
-        script_hash=_hash(script),
+        scripts=[Script(Markup(text), _hash(text)) for text in map(_read, _SCRIPTS)] if run.records else [],
     )
 
 
+def _read(name: str) -> str:
+    return (files("virnucpro.report") / name).read_text(encoding="utf-8")
+
+
 def _hash(content: str) -> str:
-    """Return the hash by which the page's security policy allows this script or style and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _json(data: dict[str, Any]) -> Markup:
+    """Return data as JSON that cannot end the element that holds it."""
+    text = json.dumps(data, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _has_track(run: Run, entry: Entry) -> bool:
+    """Return whether a track of this record would say more than its score: it has several chunks, or its mates have."""
+    return int(entry.row["n_chunks"]) > (2 if run.unit == "pair" else 1)
+
+
+def _threshold(run: Run) -> str:
+    options = run.manifest.setup.options
+    if options.min_score is not None:
+        return f"A record with a virus score of {options.min_score!r} or more is called virus."
+    return f"The preset {options.preset} decides: it sets a minimum score for each length."
 
 
 def _outcomes(run: Run) -> Table:
@@ -84,18 +147,18 @@ def _outcomes(run: Run) -> Table:
     return Table(f"{run.unit.title()}s by result and status; the last row is their sum.", head, rows)
 
 
-def _by_length(run: Run) -> list[tuple[Any, ...]]:
-    """Return for each length class: name, records, viruses, their share, lowest score of a virus, histogram."""
+def _lengths(run: Run) -> Table:
     rows = []
-    for number, counts in enumerate(run.histogram):
+    for number, counts in enumerate(run.counts.histogram):
         virus, total = int(counts[:, 1].sum()), int(counts.sum())
-        if not total:
-            continue
-        kind = figures.length_class(number)
-        lowest = f"{run.weakest[number]:.4f}" if virus else "none"
-        label = f"scores of {total} records of {kind}, {virus} of them called virus; the table below has the counts"
-        rows.append((kind, total, virus, f"{virus / total:.1%}", lowest, figures.histogram(counts, label)))
-    return rows
+        edges = (
+            "none" if (edge := of.get(number)) is None else f"{edge:.4f}"
+            for of in (run.counts.lowest, run.counts.highest)
+        )
+        if total:
+            rows.append((length_class(number), total, virus, f"{virus / total:.1%}", *edges))
+    head = ("length", "records with a score", "called virus", "share", "lowest score of a virus", "highest of an other")
+    return Table("Records with a score, by length.", head, rows)
 
 
 def _long(run: Run) -> Table:
@@ -103,6 +166,6 @@ def _long(run: Run) -> Table:
     for entry in run.long:
         viral = f"{entry.viral_chunks:,} of {int(entry.row['n_chunks']):,}"
         name, called, score = record_name(entry.name), entry.row["prediction"], entry.row["virus_score"]
-        rows.append((name, entry.length, called, score, viral, figures.strip(entry)))
+        rows.append((name, entry.length, called, score, viral, charts.track(entry)))
     head = ("record", "length, nt", "called", "score", "windows called virus", "score along the record")
     return Table(f"The longest records, at most {LONG_RECORDS}.", head, rows)
