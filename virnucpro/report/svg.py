@@ -1,0 +1,146 @@
+"""Parts of drawings as SVG: escaped text, lines with few points, axes, labels that do not overlap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from markupsafe import Markup
+
+from virnucpro.report.html import readable
+
+_NO_XML = re.compile("[\ufffe\uffff]")
+_LETTER = 6.4  # mean width of a letter of 12 px
+Point = tuple[float, float]
+
+
+def shown(text: str, most: int = 60) -> str:
+    """Return text for a drawing: shortened, and with codes for characters that cannot be shown or are not XML."""
+    known = _NO_XML.sub(lambda found: ascii(found[0])[1:-1], readable(text[: most + 1]))
+    known = known.replace("\n", "\\n").replace("\t", "\\t")
+    return known if len(text) <= most else f"{known[:most]}…"
+
+
+def number(value: float) -> str:
+    """Return a coordinate with at most one decimal."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> Markup:
+    """Return a text whose baseline begins, ends or has its middle at (x, y)."""
+    return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(
+        number(x), number(y), anchor, css, words
+    )
+
+
+def rect(x: float, y: float, width: float, height: float, css: str) -> Markup:
+    """Return a rectangle."""
+    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"></rect>').format(
+        number(x), number(y), number(width), number(height), css
+    )
+
+
+def path(steps: str, css: str, title: str = "") -> Markup:
+    """Return a path; a browser shows its title when the pointer is on it."""
+    inside = Markup("<title>{}</title>").format(title) if title else ""
+    return Markup('<path d="{}" class="{}">{}</path>').format(steps, css, inside)
+
+
+def steps_of(points: Iterable[Point]) -> str:
+    """Return the steps of a path through points; a y that is not a number interrupts it.
+
+    Points on a level line between two others are left out.
+    """
+    steps: list[str] = []
+    for run in _runs(points):
+        kept = [
+            f"{x} {y}" for i, (x, y) in enumerate(run)
+            if not (0 < i < len(run) - 1 and run[i - 1][1] == y == run[i + 1][1])
+        ]  # fmt: skip
+        steps.append("M" + "L".join(kept if len(kept) > 1 else kept * 2))
+    return "".join(steps)
+
+
+def _runs(points: Iterable[Point]) -> Iterator[list[tuple[str, str]]]:
+    run: list[tuple[str, str]] = []
+    for x, y in points:
+        if y == y:
+            run.append((number(x), number(y)))
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def area(points: Sequence[Point], base: float) -> str:
+    """Return the steps of the area between a line and its base."""
+    return f"{steps_of(points)}V{number(base)}H{number(points[0][0])}z" if points else ""
+
+
+def ticks(start: int, end: int, most: int = 8) -> tuple[list[int], str, int]:
+    """Return round places between two, and the unit of an axis: its name and its nt.
+
+    >>> ticks(0, 48502)
+    ([0, 10000, 20000, 30000, 40000], 'kb', 1000)
+    """
+    step = next(step for power in count() for step in (10**power, 2 * 10**power, 5 * 10**power) if end - start <= most * step)
+    name, unit = ("Mb", 1_000_000) if end >= 2_000_000 and step >= 100_000 else ("kb", 1000)
+    return list(range(-(-start // step) * step, end + 1, step)), name, unit
+
+
+def width_of(words: str, letter: float = _LETTER) -> float:
+    """Return an estimate of the width of a text, px."""
+    return len(words) * letter
+
+
+class Rows:
+    """Rows of labels, filled one label at a time so that none overlaps another."""
+
+    def __init__(self, rows: int, left: float, right: float) -> None:
+        self._taken: list[list[tuple[float, float]]] = [[] for _ in range(rows)]
+        self._left, self._right = left, right
+
+    def place(self, middle: float, width: float, gap: float = 4) -> tuple[int, float] | None:
+        """Return the row and the new middle of a label, None if there is no room with gaps on both sides."""
+        middle = min(max(middle, self._left + width / 2), self._right - width / 2)
+        start, end = middle - width / 2, middle + width / 2
+        for row, taken in enumerate(self._taken):
+            if all(end + gap <= a or start >= b + gap for a, b in taken):
+                taken.append((start, end))
+                return row, middle
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A drawing with its width and height (px), and a title and a description for readers who cannot see it.
+
+    `name` is an id that no other drawing of the page has; `css` is its class.
+    """
+
+    width: float
+    height: float
+    name: str
+    title: str
+    description: str
+    css: str
+    parts: Sequence[Markup]
+
+    def markup(self, place: Point | None = None) -> Markup:
+        """Return it as an SVG element, at a place if it is inside another drawing."""
+        corner = Markup('x="{}" y="{}" width="{}" height="{}" ')
+        opening = Markup(
+            '<svg xmlns="http://www.w3.org/2000/svg" {}viewBox="0 0 {} {}" role="img" '
+            'aria-labelledby="{}-t {}-d" class="{}"><title id="{}-t">{}</title><desc id="{}-d">{}</desc>'
+        )
+        size = number(self.width), number(self.height)
+        at = corner.format(number(place[0]), number(place[1]), *size) if place else ""
+        name = self.name
+        return (
+            opening.format(at, *size, name, name, self.css, name, self.title, name, self.description)
+            + Markup("\n").join(self.parts)
+            + Markup("</svg>\n")
+        )
