@@ -107,7 +107,7 @@ def scan(
     earlier = (output / "regions.tsv").is_file()
     source = Source(inputs, scanner.windows)
     totals, shown, figures = Totals(), Shown(), {}
-    given = [*inputs, *([annotation] if annotation else [])]
+    given = [*inputs, *([str(annotation)] if annotation else [])]
     with (
         replaced_files(output, restart, given, SCAN_FILES, remove=earlier) as folder,
         ExitStack() as stack,

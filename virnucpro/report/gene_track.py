@@ -22,7 +22,7 @@ Span = tuple[float, float]
 
 
 def gene_track(
-    genes: Sequence[Feature], view: tuple[int, int], sides: Span, top: float, titles: bool
+    genes: Sequence[Feature], view: tuple[int, int], sides: Span, top: float, full: bool
 ) -> tuple[list[Markup], float]:
     """Return arrows of genes, those of the forward strand above the others, the names that fit, and the height.
 
@@ -31,7 +31,7 @@ def gene_track(
         view: first place and the place after the last one, nt.
         sides: where the view begins and ends, px.
         top: where the track begins, px.
-        titles: give each arrow a title; without, genes of one role are one path, which is shorter.
+        full: with names and with a title for each arrow; without, genes of one role are one path, which is shorter.
     """
     scale = (sides[1] - sides[0]) / max(view[1] - view[0], 1)
     arrows: defaultdict[str, str] = defaultdict(str)
@@ -44,12 +44,12 @@ def gene_track(
         spans.append((gene, span))
         y = top + 1 + (_LANE if gene.strand < 0 else _LANE / 2 if not gene.strand else 0)
         css, steps = role_of(gene).css, _arrow(span, y, gene.strand)
-        if titles:
+        if full:
             parts.append(path(steps, css, shown(describe(gene), 160)))
         else:
             arrows[css] += steps
     parts += [path(steps, css) for css, steps in sorted(arrows.items())]
-    names, rows = _names(spans, sides, top + 2 * _LANE + 4)
+    names, rows = _names(spans, sides, top + 2 * _LANE + 4) if full else ([], 0)
     if not genes:
         parts.append(text((sides[0] + sides[1]) / 2, top + 12, "the annotation has no gene here", "tick", "middle"))
     return parts + names, 2 * _LANE + 6 + rows * _ROW + (4 if rows else 0)
@@ -70,7 +70,7 @@ def _names(spans: Sequence[tuple[Feature, Span]], sides: Span, top: float) -> tu
     order = {role: place for place, role in enumerate((*ROLES, RNA, OTHER, UNKNOWN))}
     known = [(order[role_of(gene)], gene, span) for gene, span in spans]
     rows = Rows(_ROWS, *sides)
-    parts, used = [], 0
+    leads, words_below, used = [], [], 0
     for rank, gene, (left, right) in sorted(known, key=lambda one: (one[0] >= len(ROLES), one[1].start)):
         words = shown(short_name(gene), 24)
         width = width_of(words, _LETTER)
@@ -80,9 +80,9 @@ def _names(spans: Sequence[tuple[Feature, Span]], sides: Span, top: float) -> tu
             row, middle = place
             used = max(used, row + 1)
             y = top + 10 + row * _ROW
-            parts.append(path(f"M{number((left + right) / 2)} {number(top - 3)}V{number(y - 9)}", "lead"))
-            parts.append(text(middle, y, words, "gene", "middle"))
-    return parts, used
+            leads.append(path(f"M{number((left + right) / 2)} {number(top - 3)}V{number(y - 9)}", "lead"))
+            words_below.append(text(middle, y, words, "gene", "middle"))
+    return leads + words_below, used
 
 
 def gc_track(gc: Floats, mean: float, sides: Span, top: float) -> tuple[list[Markup], float]:

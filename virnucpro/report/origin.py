@@ -42,7 +42,7 @@ def settings(run: FinishedRun) -> Table:
 
 
 def plain_command(command: Sequence[str], name: str = "predict") -> str:
-    """Return the command of a run of predict or scan without directories and without options that do not change results.
+    """Return the command of a run (`name`) without directories and without options that do not change results.
 
     >>> plain_command(["/bin/virnucpro", "-q", "predict", "/data/a b.fa", "-o", "out", "-t2", "--resume"])
     "virnucpro predict 'a b.fa'"

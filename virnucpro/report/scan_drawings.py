@@ -10,19 +10,23 @@ from markupsafe import Markup
 
 from virnucpro.pipeline.regions import Floats
 from virnucpro.report.gene_track import gc_track, gene_track
-from virnucpro.report.svg import Drawing, Point, Rows, area, number, path, rect, shown, steps_of, text, ticks, width_of
-from virnucpro.report.tracks import RecordView, RegionView, TrackLines
+from virnucpro.report.svg import Drawing, Point, Rows, number, path, rect, shown, steps_of, text, ticks, width_of
+from virnucpro.report.tracks import RecordView, RegionView, TrackLines, thinned
 
 WIDTH, LEFT, RIGHT = 960, 62, 946  # of linear drawings, px: the page, and where the record begins and ends
 _ROWS, _ROW = 3, 16  # of labels of regions
 _OVERVIEW, _PANEL = 60, 84  # heights of the scores
-_POINTS = 300  # of the lines of an overview
+_FEW = 40  # points of the lines of a small panel
 _LISTED = 20  # regions in a description
-_RADIUS, _MIDDLE, _SIZE = 118, (280, 200), (560, 400)  # of circles
+_RADIUS, _MIDDLE, _SIZE = 122, (240, 158), (480, 316)  # of circles
+_BAND = 26  # of a circle, between probability 0 and 1
 
 
-def overview(view: RecordView, name: str, linked: bool = True) -> Drawing:
-    """Draw a record: the probability of virus, and its regions with their names, as links to their panels if wished."""
+def overview(view: RecordView, name: str, linked: bool = True, points: int = 300) -> Drawing:
+    """Draw a record: the highest probability of virus in each of `points` stretches, and its regions with their names.
+
+    With `linked`, names are links to the panels.
+    """
     draw = _circle if view.circular else _line
     kind = "circular" if view.circular else "linear"
     places = [f"{one.found.region} {one.found.start + 1:,}–{one.found.end:,}" for one in view.regions[:_LISTED]]
@@ -32,14 +36,17 @@ def overview(view: RecordView, name: str, linked: bool = True) -> Drawing:
         f"{kind} drawing of {view.length:,} nt with the smoothed probability of virus; regions: "
         f"{', '.join(places)}{more}"
     )
-    (width, height), parts = draw(view, linked)
+    (width, height), parts = draw(view, linked, _highest(view.lines, points))
     return Drawing(width, height, name, title, description, "circle" if view.circular else "line", parts)
 
 
-def panel(view: RegionView, record: RecordView, name: str, titles: bool = True) -> Drawing:
-    """Draw a region and what is around it: scores, and genes of the annotation, or GC without one."""
-    found, lines = view.found, view.lines
-    x = _scale(lines)
+def panel(view: RegionView, record: RecordView, name: str, full: bool = True) -> Drawing:
+    """Draw a region and what is around it: scores, and genes of the annotation, or GC without one.
+
+    Without `full` the drawing takes less memory: lines have a third of the points, genes no names.
+    """
+    found, lines = view.found, view.lines if full else thinned(view.lines, _FEW)
+    x = _Scale(lines)
     left, right = x(found.start), x(found.end)
     top = 22
     base = top + _PANEL
@@ -53,10 +60,10 @@ def panel(view: RegionView, record: RecordView, name: str, titles: bool = True) 
     ]
     below = base + 14
     if record.annotated:
-        drawn, height = gene_track(view.genes, (lines.start, lines.end), (LEFT, RIGHT), below, titles)
+        drawn, height = gene_track(view.genes, (lines.start, lines.end), (LEFT, RIGHT), below, full)
         what = f"{len(view.genes)} genes of the annotation"
     else:
-        drawn, height = gc_track(view.gc, record.gc_mean, (LEFT, RIGHT), below)
+        drawn, height = gc_track(view.gc if full else view.gc[1::3], record.gc_mean, (LEFT, RIGHT), below)
         what = f"GC along the record; {_percent(view.gc_mean)} in the region, {_percent(record.gc_mean)} in the record"
     parts += [*drawn, *_axis(lines.start, lines.end, below + height)]
     description = (
@@ -71,7 +78,7 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if math.isfinite(share) else "unknown"
 
 
-class _scale:
+class _Scale:
     """Places (nt) as coordinates (px)."""
 
     def __init__(self, lines: TrackLines) -> None:
@@ -81,8 +88,8 @@ class _scale:
         return LEFT + (place - self._start) * self._unit
 
 
-def _line(view: RecordView, linked: bool) -> tuple[tuple[float, float], list[Markup]]:
-    x = _scale(view.lines)
+def _line(view: RecordView, linked: bool, lines: TrackLines) -> tuple[tuple[float, float], list[Markup]]:
+    x = _Scale(lines)
     rows = Rows(_ROWS, LEFT, RIGHT)
     placed = []
     for one in view.regions:
@@ -90,18 +97,18 @@ def _line(view: RecordView, linked: bool) -> tuple[tuple[float, float], list[Mar
         if place := rows.place(middle, width_of(one.found.region)):
             placed.append((one.found.region, middle, place))
     used = max((row for _, _, (row, _) in placed), default=-1) + 1
-    top = used * _ROW + 4
+    top = used * _ROW + 6
     base = top + _OVERVIEW
     parts = [path(f"M{number(m)} {top - (row * _ROW)}V{top}", "lead") for _, m, (row, _) in placed if row]
     parts += [
-        _link(text(middle, top - 4 - row * _ROW, region, "name", "middle"), region, linked)
+        _link(text(middle, top - 6 - row * _ROW, region, "name", "middle"), region, linked)
         for region, _, (row, middle) in placed
     ]
     spans = [(x(one.found.start), x(one.found.end)) for one in view.regions]
     parts += [rect(a, top, max(b - a, 2), _OVERVIEW, "shade") for a, b in spans]
-    parts += _scores(_fewer(view.lines), x, base, _OVERVIEW, windows=False)
+    parts += _scores(lines, x, base, _OVERVIEW, windows=False)
     parts += [rect(a, base + 3, max(b - a, 3), 5, "region") for a, b in spans]
-    return (WIDTH, base + 48), [*parts, *_axis(view.lines.start, view.lines.end, base + 12)]
+    return (WIDTH, base + 48), [*parts, *_axis(lines.start, lines.end, base + 12)]
 
 
 def _link(drawn: Markup, region: str, linked: bool) -> Markup:
@@ -109,30 +116,30 @@ def _link(drawn: Markup, region: str, linked: bool) -> Markup:
     return Markup('<a href="#{}" tabindex="-1">{}</a>').format(region, drawn) if linked else drawn
 
 
-def _fewer(lines: TrackLines) -> TrackLines:
-    """Return lines with no more points than an overview has, each the mean of neighbours."""
-    if len(lines.places) <= _POINTS:
+def _highest(lines: TrackLines, points: int) -> TrackLines:
+    """Return lines with no more points; each is the highest probability of a stretch, so that no peak gets lost."""
+    if len(lines.places) <= points:
         return lines
-    groups = np.array_split(np.arange(len(lines.places)), _POINTS)
-    places, posteriors = (
-        np.array([values[group].mean() for group in groups]) for values in (lines.places, lines.posteriors)
-    )
-    return TrackLines(lines.start, lines.end, places, posteriors, posteriors)
+    groups = np.linspace(0, len(lines.places), points + 1).astype(int)[:-1]
+    sizes = np.diff(np.append(groups, len(lines.places)))
+    places = np.add.reduceat(lines.places, groups) / sizes
+    highest = np.maximum.reduceat(lines.posteriors, groups)
+    return TrackLines(lines.start, lines.end, places, highest, highest)
 
 
-def _scores(lines: TrackLines, x: _scale, base: float, height: float, windows: bool = True) -> Iterator[Markup]:
+def _scores(lines: TrackLines, x: _Scale, base: float, height: float, windows: bool = True) -> Iterator[Markup]:
     """Yield the probability of virus as an area, the scores of windows as a line, and the axis of both."""
 
     def points(values: Floats) -> list[Point]:
         ends = [lines.start, *lines.places.tolist(), lines.end] if len(values) else []
         level = [values[0], *values, values[-1]] if len(values) else []
-        return [(x(min(max(a, lines.start), lines.end)), base - height * float(b)) for a, b in zip(ends, level, strict=True)]
+        return [
+            (x(min(max(a, lines.start), lines.end)), base - height * float(b)) for a, b in zip(ends, level, strict=True)
+        ]
 
-    smooth = points(lines.posteriors)
-    yield path(area(smooth, base), "area")
+    yield path(steps_of(points(lines.posteriors), base), "smooth area")
     if windows:
         yield path(steps_of(points(lines.scores)), "windows")
-    yield path(steps_of(smooth), "smooth")
     yield path(f"M{LEFT} {base}H{RIGHT}M{LEFT} {base}V{base - height}", "axis")
     yield text(LEFT - 6, base - height + 9, "1", "tick", "end")
     yield text(LEFT - 6, base, "0", "tick", "end")
@@ -149,17 +156,16 @@ def _axis(start: int, end: int, y: float) -> Iterator[Markup]:
         yield text(x, y + 19, f"{words} {name}" if last else words, "tick", "end" if x > RIGHT - 30 else "middle")
 
 
-def _circle(view: RecordView, linked: bool) -> tuple[tuple[float, float], list[Markup]]:
+def _circle(view: RecordView, linked: bool, lines: TrackLines) -> tuple[tuple[float, float], list[Markup]]:
     """Draw a record as a circle that begins at the top and runs clockwise."""
     turn = 2 * math.pi / max(view.length, 1)
-    lines = _fewer(view.lines)
-    outline = [
-        _polar(turn * place, _RADIUS - 4 - 22 * (1 - value)) for place, value in zip(lines.places, lines.posteriors, strict=True)
-    ]
+    values = zip(lines.places.tolist(), lines.posteriors.tolist(), strict=True)
+    outline = [_polar(turn * place, _RADIUS - _BAND * (1 - value)) for place, value in values]
+    steps = "M" + "L".join(f"{number(x)} {number(y)}" for x, y in outline) + "z"
     parts = [
-        _ring(_RADIUS - 26, "grid"),
-        path("M" + "L".join(f"{number(x)} {number(y)}" for x, y in outline) + "z", "smooth") if outline else Markup(),
-        _ring(_RADIUS, "axis"),
+        path(steps + _ring(_RADIUS - _BAND), "area"),
+        path(_ring(_RADIUS) + _ring(_RADIUS - _BAND), "axis"),
+        path(steps, "smooth"),
         *(_arc(turn * one.found.start, turn * one.found.end) for one in view.regions),
         *_circle_ticks(view.length, turn),
         text(_MIDDLE[0], _MIDDLE[1] - 2, shown(view.seq_name, 16), "name", "middle"),
@@ -173,10 +179,10 @@ def _polar(angle: float, radius: float) -> Point:
     return _MIDDLE[0] + radius * math.sin(angle), _MIDDLE[1] - radius * math.cos(angle)
 
 
-def _ring(radius: float, css: str) -> Markup:
+def _ring(radius: float) -> str:
     x, y = _MIDDLE
-    arc = f"a{radius} {radius} 0 1 1"
-    return path(f"M{x} {y - radius}{arc} 0 {2 * radius}{arc} 0 {-2 * radius}z", css)
+    arc = f"a{radius} {radius} 0 1 0"  # against the clock, so that it cuts a hole into an area drawn with it
+    return f"M{x} {y - radius}{arc} 0 {2 * radius}{arc} 0 {-2 * radius}z"
 
 
 def _arc(start: float, end: float) -> Markup:
@@ -192,12 +198,12 @@ def _arc(start: float, end: float) -> Markup:
 def _circle_ticks(length: int, turn: float) -> Iterator[Markup]:
     places, name, unit = ticks(0, length, 12)
     for place in places:
-        if place and place * turn > 2 * math.pi - 0.15:
+        if place and place * turn > 2 * math.pi - 0.35:
             continue  # too close to the first
         angle = place * turn
-        (ax, ay), (bx, by) = _polar(angle, _RADIUS - 26), _polar(angle, _RADIUS - 32)
+        (ax, ay), (bx, by) = _polar(angle, _RADIUS - _BAND), _polar(angle, _RADIUS - _BAND - 6)
         yield path(f"M{number(ax)} {number(ay)}L{number(bx)} {number(by)}", "axis")
-        x, y = _polar(angle, _RADIUS - 44)
+        x, y = _polar(angle, _RADIUS - _BAND - 18)
         yield text(x, y + 4, f"{place / unit:,.10g}" if place else f"0 {name}", "tick", "middle")
 
 
@@ -206,12 +212,12 @@ def _circle_names(regions: Sequence[RegionView], turn: float, linked: bool) -> I
     sides: dict[int, list[tuple[float, float, str]]] = {-1: [], 1: []}
     for one in regions:
         angle = turn * (one.found.start + one.found.end) / 2
-        sides[1 if math.sin(angle) >= 0 else -1].append((_polar(angle, _RADIUS + 40)[1], angle, one.found.region))
+        sides[1 if math.sin(angle) >= 0 else -1].append((_polar(angle, _RADIUS + 30)[1], angle, one.found.region))
     for side, names in sides.items():
         room = int((_SIZE[1] - 16) / _ROW)
         levels = _apart([y for y, _, _ in sorted(names)][:room], _ROW, 12, _SIZE[1] - 6)
         for (_, angle, region), y in zip(sorted(names), levels, strict=False):
-            x = _MIDDLE[0] + side * (_RADIUS + 58)
+            x = _MIDDLE[0] + side * (_RADIUS + 44)
             (ax, ay), (bx, by) = _polar(angle, _RADIUS + 15), _polar(angle, _RADIUS + 26)
             lead = f"M{number(ax)} {number(ay)}L{number(bx)} {number(by)}L{number(x - side * 5)} {number(y - 4)}"
             yield path(lead, "lead")

@@ -19,7 +19,7 @@ from virnucpro.report.tracks import RecordView, RegionView, TrackLines
 
 MAX_PANELS = 8  # of a figure: the longest regions; the report has more
 _GAP = 16  # px between the drawings of a figure
-_WIDTH, _OVERVIEW, _SCORES, _TRACK = 10.0, 3.2, 1.3, 1.1  # inches: width of a figure, heights of its rows
+_WIDTH, _OVERVIEW, _SCORES, _TRACK = 10.0, 3.2, 1.3, 1.4  # inches: width of a figure, heights of its rows
 _SHADE = {"color": "#b5472a", "alpha": 0.16, "linewidth": 0}
 _NAME_LETTER, _GENE_LETTER = 0.0085, 0.0055  # widths of a letter of a name as shares of the axes
 
@@ -39,7 +39,10 @@ def write_svg(path: Path, view: RecordView) -> None:
     drawn = [overview(view, "overview", linked=False)]
     drawn += [panel(one, view, one.found.region) for one in _in_panels(view)]
     style = (files("virnucpro.report") / "scan_drawings.css").read_text(encoding="utf-8")
-    parts = [Markup("<style>{}</style>").format(Markup(style)), Markup('<rect width="100%" height="100%" class="card"/>')]
+    parts = [
+        Markup("<style>{}</style>").format(Markup(style)),
+        Markup('<rect width="100%" height="100%" class="card"/>'),
+    ]
     y: float = _GAP
     for one in drawn:
         parts.append(one.markup(((WIDTH - one.width) / 2, y)))
@@ -82,16 +85,17 @@ def draw_figure(path: Path, view: RecordView) -> None:
 def _draw_overview(axes: Any, view: RecordView) -> None:
     unit, name = (1e6, "Mb") if view.length >= 2_000_000 else (1e3, "kb")
     _draw_scores(axes, view.lines, unit)
-    rows = Rows(3, 0, 1)
+    rows, used = Rows(3, 0, 1), 0
     for one in view.regions:
         axes.axvspan(one.found.start / unit, one.found.end / unit, **_SHADE)
         middle = (one.found.start + one.found.end) / 2 / max(view.length, 1)
         if place := rows.place(middle, len(one.found.region) * _NAME_LETTER, 0.006):
             row, x = place
+            used = max(used, row + 1)
             axes.text(x, 1.03 + 0.09 * row, one.found.region, transform=axes.transAxes, ha="center", fontsize="small")
     axes.set_xlabel(f"{label(view.seq_name)} ({name})")
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2, fontsize="small", frameon=False)
-    axes.set_title(f"{_counted(view)} (shaded), {view.length:,} nt", loc="left", pad=44)
+    axes.set_title(f"{_counted(view)} (shaded), {view.length:,} nt", loc="left", pad=8 + 13 * used)
 
 
 def _draw_scores(axes: Any, lines: TrackLines, unit: float) -> None:
@@ -104,21 +108,23 @@ def _draw_scores(axes: Any, lines: TrackLines, unit: float) -> None:
 def _draw_genes(axes: Any, view: RegionView) -> None:
     """Draw genes as arrows, those of the forward strand above the others, and the names of known roles that fit."""
     width = max(view.lines.end - view.lines.start, 1)
-    rows = {1: Rows(1, 0, 1), -1: Rows(1, 0, 1)}
+    rows = {1: Rows(2, 0, 1), -1: Rows(2, 0, 1)}
     for gene in view.genes:
         side = gene.strand or 1
         ends = (gene.start, gene.end) if side > 0 else (gene.end, gene.start)
         role = role_of(gene)
         head = side * min(width / 150, gene.end - gene.start) / 1e3
         axes.arrow(
-            ends[0] / 1e3, 0.5 * side, (ends[1] - ends[0]) / 1e3, 0, width=0.45, head_width=0.45,
+            ends[0] / 1e3, 0.5 * side, (ends[1] - ends[0]) / 1e3, 0, width=0.6, head_width=0.6,
             head_length=abs(head), length_includes_head=True, facecolor=role.colour, edgecolor="#66727b", linewidth=0.3,
         )  # fmt: skip
         words = label(short_name(gene))
         middle = ((gene.start + gene.end) / 2 - view.lines.start) / width
         if role in ROLES and (place := rows[side].place(middle, len(words) * _GENE_LETTER, 0.004)):
-            axes.text(place[1], 0.5 + 0.44 * side, words, transform=axes.transAxes, ha="center", va="center", fontsize=6)
-    axes.set(ylim=(-1.5, 1.5), yticks=(-0.5, 0.5), yticklabels=("−", "genes +"))
+            row, x = place
+            y = 0.5 + side * (0.34 + 0.1 * row)
+            axes.text(x, y, words, transform=axes.transAxes, ha="center", va="center", fontsize=6.5)
+    axes.set(ylim=(-2.2, 2.2), yticks=(-0.5, 0.5), yticklabels=("−", "genes +"))
 
 
 def _draw_gc(axes: Any, view: RegionView, mean: float) -> None:

@@ -16,11 +16,14 @@ from virnucpro.report.genes import ALL_ROLES
 from virnucpro.report.html import Table, environment, policy_hash, record_name
 from virnucpro.report.origin import plain_command
 from virnucpro.report.scan_drawings import overview, panel
+from virnucpro.report.svg import shown
 from virnucpro.report.tracks import RecordView, RegionView
 from virnucpro.run.scan import FoundRegion, Scanner, Track
 
 MAX_REGIONS = 250  # on the page
-_MAX_TITLES = 2500  # genes with a title, so that the page stays small
+# So that the page stays below 1.5 MB: bytes of panels with all details and of all panels, points of all overviews.
+_FULL_BYTES, _PANEL_BYTES = 350_000, 700_000
+_OVERVIEW_POINTS, _FEWEST_POINTS = 6000, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +96,23 @@ def render(records: Sequence[RecordView], totals: Totals, scanner: Scanner, orig
     page, *styles = ((folder / name).read_text(encoding="utf-8") for name in names)
     style = "".join(styles)
     inputs = [Path(name).name if name != "-" else "standard input" for name in origin.inputs]
-    views = [one for view in records for one in view.regions]
-    titled = _titled(views)
+    panels, full = _panels(records)
+    points = min(300, max(_FEWEST_POINTS, _OVERVIEW_POINTS // max(len(records), 1)))
     jinja = environment()
     jinja.filters |= {
         "decimals": lambda value: f"{value:.3f}" if math.isfinite(value) else "none",
         "share": _share,
-        "overview": lambda view, number: overview(view, f"record-{number}").markup(),
-        "panel": lambda one, view: panel(
-            one, view, f"{one.found.region}-p", one.found.region in titled
-        ).markup(),
+        "short": lambda name: shown(name, 120),
+        "overview": lambda view, number: overview(view, f"record-{number}", points=points).markup(),
     }
     return jinja.from_string(page).render(
         version=__version__,
         inputs=" and ".join(inputs if len(inputs) < 3 else [inputs[0], f"{len(inputs) - 1} more"]),
         records=records,
         totals=totals,
-        shown=len(views),
-        titled=len(titled),
+        shown=sum(len(view.regions) for view in records),
+        panels=panels,
+        full=full,
         table=_table(records),
         annotation=Path(origin.annotation).name if origin.annotation else None,
         mixed=not all(view.annotated for view in records),
@@ -128,15 +130,23 @@ def _share(value: float) -> str:
     return f"{value:.1%}" if math.isfinite(value) else "unknown"
 
 
-def _titled(views: Sequence[RegionView]) -> set[str]:
-    """Return the regions whose genes have titles: the largest, while there is room."""
-    left, found = _MAX_TITLES, set()
-    for one in sorted(views, key=_weight, reverse=True):
-        left -= len(one.genes)
-        if left < 0:
-            break
-        found.add(one.found.region)
-    return found
+def _panels(records: Sequence[RecordView]) -> tuple[dict[str, Markup], int]:
+    """Return the panels of regions by their names, and how many have all details: the largest, while there is room."""
+    found: dict[str, Markup] = {}
+    used = full = 0
+    pairs = [(one, view) for view in records for one in view.regions]
+    for one, view in sorted(pairs, key=_by_weight):
+        for detailed, limit in ((True, _FULL_BYTES), (False, _PANEL_BYTES)):
+            drawn = panel(one, view, f"{one.found.region}-p", detailed).markup()
+            if used + len(drawn) <= limit:
+                found[one.found.region] = drawn
+                used, full = used + len(drawn), full + detailed
+                break
+    return found, full
+
+
+def _by_weight(shown: tuple[RegionView, RecordView]) -> tuple[float, int, int]:
+    return -_weight(shown[0]), shown[1].number, shown[0].found.start
 
 
 def _table(records: Sequence[RecordView]) -> Table:
@@ -151,12 +161,12 @@ def _table(records: Sequence[RecordView]) -> Table:
     return Table("Regions of this page, in order of the input.", head, rows)
 
 
-def _settings(scanner: Scanner) -> Table:
+def _settings(scanner: Scanner) -> list[tuple[str, str]]:
     settings, landscape = scanner.settings, scanner.settings.landscape
     predictor, model = scanner.predictor, scanner.predictor.description
     checksum = model.checksums.get("classifier.safetensors", "unknown")
     composition = f"counted {landscape.composition:g} times" if landscape.composition else "not used"
-    rows = [
+    return [
         ("model", f"{model.name}, windows of {model.chunk_length} nt, classifier with SHA-256 {checksum[:16]}…"),
         ("from window to window", f"{scanner.step} nt"),
         ("minimum probability of virus (--min-posterior)", f"{settings.min_posterior:g}"),
@@ -165,4 +175,3 @@ def _settings(scanner: Scanner) -> Table:
         ("sequence composition (--remnants)", composition),
         ("computed", f"on {predictor.device.type} in {predictor.precision}"),
     ]
-    return Table("Settings.", ("setting", "value"), rows)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from virnucpro.report.html import readable
 
 _NO_XML = re.compile("[\ufffe\uffff]")
-_LETTER = 6.4  # mean width of a letter of 12 px
+_LETTER = 7.2  # mean width of a bold letter of 12 px
 Point = tuple[float, float]
 
 
@@ -48,36 +48,50 @@ def path(steps: str, css: str, title: str = "") -> Markup:
     return Markup('<path d="{}" class="{}">{}</path>').format(steps, css, inside)
 
 
-def steps_of(points: Iterable[Point]) -> str:
-    """Return the steps of a path through points; a y that is not a number interrupts it.
+def steps_of(points: Iterable[Point], base: float | None = None) -> str:
+    """Return the steps of a path through points, to a tenth of a px; a y that is not a number interrupts it.
 
-    Points on a level line between two others are left out.
+    Points on a level line between two others are left out. With `base`, the path goes on to that y and closes, so that
+    it is the area between line and base.
+
+    >>> steps_of([(0, 5), (1, 5), (2, 5), (3, 4.5)])
+    'M0 5l2 0 1-.5'
     """
     steps: list[str] = []
     for run in _runs(points):
+        inner = zip(run, run[1:], run[2:], strict=False)
         kept = [
-            f"{x} {y}" for i, (x, y) in enumerate(run)
-            if not (0 < i < len(run) - 1 and run[i - 1][1] == y == run[i + 1][1])
-        ]  # fmt: skip
-        steps.append("M" + "L".join(kept if len(kept) > 1 else kept * 2))
+            run[0],
+            *(point for before, point, after in inner if not before[1] == point[1] == after[1]),
+            *run[1:][-1:],
+        ]
+        (x, y), *rest = kept if len(kept) > 1 else kept * 2
+        numbers = [f"M{_tenths(x)} {_tenths(y)}l"]
+        for to_x, to_y in rest:
+            numbers += [_tenths(to_x - x), _tenths(to_y - y)]
+            x, y = to_x, to_y
+        joined = " ".join(numbers[1:]).replace(" -", "-")
+        close = "" if base is None else f"V{number(base)}H{_tenths(run[0][0])}z"
+        steps.append(f"{numbers[0]}{joined}{close}")
     return "".join(steps)
 
 
-def _runs(points: Iterable[Point]) -> Iterator[list[tuple[str, str]]]:
-    run: list[tuple[str, str]] = []
+def _tenths(value: int) -> str:
+    """Return tenths of a px in px, as short as SVG allows."""
+    return f"{value / 10:.1f}".removesuffix(".0").replace("0.", ".", 1) if abs(value) < 10 else number(value / 10)
+
+
+def _runs(points: Iterable[Point]) -> Iterator[list[tuple[int, int]]]:
+    """Yield points in tenths of a px, up to each y that is not a number."""
+    run: list[tuple[int, int]] = []
     for x, y in points:
         if y == y:
-            run.append((number(x), number(y)))
+            run.append((round(10 * x), round(10 * y)))
         elif run:
             yield run
             run = []
     if run:
         yield run
-
-
-def area(points: Sequence[Point], base: float) -> str:
-    """Return the steps of the area between a line and its base."""
-    return f"{steps_of(points)}V{number(base)}H{number(points[0][0])}z" if points else ""
 
 
 def ticks(start: int, end: int, most: int = 8) -> tuple[list[int], str, int]:
@@ -86,7 +100,9 @@ def ticks(start: int, end: int, most: int = 8) -> tuple[list[int], str, int]:
     >>> ticks(0, 48502)
     ([0, 10000, 20000, 30000, 40000], 'kb', 1000)
     """
-    step = next(step for power in count() for step in (10**power, 2 * 10**power, 5 * 10**power) if end - start <= most * step)
+    step = next(
+        step for power in count() for step in (10**power, 2 * 10**power, 5 * 10**power) if end - start <= most * step
+    )
     name, unit = ("Mb", 1_000_000) if end >= 2_000_000 and step >= 100_000 else ("kb", 1000)
     return list(range(-(-start // step) * step, end + 1, step)), name, unit
 

@@ -75,14 +75,18 @@ def track_lines(track: Track, start: int = 0, end: int | None = None, most: int 
     bounds = np.array(track.bounds, dtype=np.float64)
     first, last = np.searchsorted(bounds, start, "right") - 1, np.searchsorted(bounds, end, "left")
     middles = ((bounds[1:] + bounds[:-1]) / 2)[first:last]
-    some, smooth = track.scores[first:last], track.posteriors[first:last]
-    groups = np.arange(0, len(middles), -(-len(middles) // most))
-    sizes = np.diff(np.append(groups, len(middles)))
-    seen = np.add.reduceat(np.isfinite(some).astype(float), groups)
-    sums = np.add.reduceat(np.nan_to_num(some), groups)
+    return thinned(TrackLines(start, end, middles, track.scores[first:last], track.posteriors[first:last]), most)
+
+
+def thinned(lines: TrackLines, most: int) -> TrackLines:
+    """Return lines with at most `most` points, each the mean of as many neighbours."""
+    groups = np.arange(0, len(lines.places), -(-len(lines.places) // most))
+    sizes = np.diff(np.append(groups, len(lines.places)))
+    seen = np.add.reduceat(np.isfinite(lines.scores).astype(float), groups)
+    sums = np.add.reduceat(np.nan_to_num(lines.scores), groups)
     scores = np.divide(sums, seen, out=np.full(len(groups), np.nan), where=seen > 0)
-    places, posteriors = (np.add.reduceat(values, groups) / sizes for values in (middles, smooth))
-    return TrackLines(start, end, places, scores, posteriors)
+    places, posteriors = (np.add.reduceat(values, groups) / sizes for values in (lines.places, lines.posteriors))
+    return TrackLines(lines.start, lines.end, places, scores, posteriors)
 
 
 def record_view(
@@ -98,7 +102,14 @@ def record_view(
     views = [_region_view(track, found, genes) for found in regions]
     lines = track_lines(track)
     return RecordView(
-        record.index + 1, record.id, track.length, circular, annotated is not None, gc_share(record.sequence), lines, views
+        record.index + 1,
+        record.id,
+        track.length,
+        circular,
+        annotated is not None,
+        gc_share(record.sequence),
+        lines,
+        views,
     )
 
 

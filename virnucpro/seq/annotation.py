@@ -84,7 +84,8 @@ class Annotation:
         Raises:
             InputError: no record is in the annotation, or a gene ends after the end of its record.
         """
-        found, present = False, []
+        found = False
+        present: list[str] = []
         for name, length in lengths:
             present += [name] if len(present) < _NAMED + 1 else []
             if (sequence := self.find(name)) is None:
@@ -93,8 +94,8 @@ class Annotation:
             last = max((feature.end for feature in sequence.features), default=0)
             if sequence.length not in (0, length) or (last > length and not sequence.circular):
                 raise InputError(
-                    f"{self.path}: the annotation of {name} reaches to {max(last, sequence.length):,} nt, but this record "
-                    f"has {length:,} nt; give the annotation of the same version of the sequence"
+                    f"{self.path}: the annotation of {name} reaches to {max(last, sequence.length):,} nt, but this "
+                    f"record has {length:,} nt; give the annotation of the same version of the sequence"
                 )
         if present and not found:
             raise InputError(
@@ -133,7 +134,9 @@ def read_annotation(path: str) -> Annotation:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: {reason}; check that it is a complete file that you may read") from error
     kind = recognise(head) if head else None
-    found = kind[0] if kind else f"a file that begins with {head[:20].decode('ascii', 'replace')!a}" if head else "empty"
+    found = (
+        kind[0] if kind else f"a file that begins with {head[:20].decode('ascii', 'replace')!a}" if head else "empty"
+    )
     raise InputError(
         f"{path}: neither GFF3 nor GenBank but {found}; GFF3 begins with ##gff-version 3, GenBank with LOCUS"
     )
