@@ -11,7 +11,7 @@ from markupsafe import Markup
 from virnucpro.pipeline.regions import Floats
 from virnucpro.report.genes import OTHER, RNA, ROLES, UNKNOWN, describe, role_of, short_name
 from virnucpro.report.svg import Rows, number, path, rect, shown, steps_of, text, width_of
-from virnucpro.seq.annotation import Feature
+from virnucpro.seq.feature import Feature
 
 _LANE, _ARROW = 16, 12  # heights of a lane of genes and of an arrow
 _TIP = 6  # length of an arrow's tip

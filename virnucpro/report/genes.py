@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from virnucpro.seq.annotation import Feature
+from virnucpro.seq.feature import Feature
 
 
 @dataclass(frozen=True, slots=True)

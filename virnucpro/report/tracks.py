@@ -13,7 +13,7 @@ import numpy as np
 
 from virnucpro.pipeline.regions import Floats
 from virnucpro.run.scan import FoundRegion, Track
-from virnucpro.seq.annotation import AnnotatedSequence, Feature
+from virnucpro.seq.feature import AnnotatedSequence, Feature
 from virnucpro.types import Record
 
 Topology = Literal["auto", "circular", "linear"]

@@ -1,65 +1,21 @@
-"""Annotation of genomes: genes by the id of their sequence, from GFF3 (here) or GenBank (`seq.genbank`).
-
-The text of a file is only passed on; whoever shows it must escape it.
-"""
+"""The annotation of input files: genes by the ids of their sequences, from GFF3 or GenBank."""
 
 from __future__ import annotations
 
 import io
 import os
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from urllib.parse import unquote
+from collections.abc import Iterable
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq.decompress import Decompressed, compression_of
+from virnucpro.seq.feature import AnnotatedSequence, Lines
 from virnucpro.seq.formats import HEAD_BYTES, recognise
+from virnucpro.seq.genbank import read_genbank
+from virnucpro.seq.gff3 import read_gff3
 from virnucpro.seq.reader import SequenceFile, read_records
 
-# The features that are read. A `gene` repeats the coordinates of its CDS or RNA, so it counts only without these.
-GENE = "gene"
-KINDS = frozenset({GENE, "CDS", "tRNA", "tmRNA", "rRNA", "ncRNA", "pseudogene"})
-_LONGEST_LINE = 1 << 20  # bytes
-_LONGEST_TEXT = 200  # characters of a name or product that are kept
 _NAMED = 5  # ids in a message
-_COLUMNS = 9
-_PLACE = re.compile(r"[1-9]\d{0,14}")
-_STRANDS = {"+": 1, "-": -1, ".": 0, "?": 0}
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """A gene: `start` and `end` are 0-based and half-open (nt); `strand` is 1, -1, or 0 if unknown.
-
-    `name` is the gene's symbol or its locus tag; `role` is the functional category, if the file has one.
-    """
-
-    start: int
-    end: int
-    strand: int
-    kind: str
-    name: str = ""
-    product: str = ""
-    role: str = ""
-
-
-@dataclass(slots=True)
-class AnnotatedSequence:
-    """The genes of a sequence in order, and whether the annotation calls it circular."""
-
-    features: list[Feature] = field(default_factory=list)
-    circular: bool = False
-    length: int = 0  # nt, 0 if the file does not say
-
-    def completed(self) -> AnnotatedSequence:
-        """Return it with features in order, and without genes if there are others."""
-        others = [feature for feature in self.features if feature.kind != GENE]
-        return AnnotatedSequence(sorted(others or self.features, key=_place), self.circular, self.length)
-
-
-def _place(feature: Feature) -> tuple[int, int]:
-    return feature.start, feature.end
+_LONGEST_ID = 200  # characters of an id in a message
 
 
 class Annotation:
@@ -105,7 +61,7 @@ class Annotation:
 
 
 def _listed(ids: list[str]) -> str:
-    shown = [name[:_LONGEST_TEXT] for name in ids[:_NAMED]]
+    shown = [name[:_LONGEST_ID] for name in ids[:_NAMED]]
     return (", ".join(shown) or "none") + (", ..." if len(ids) > _NAMED else "")
 
 
@@ -116,8 +72,6 @@ def read_annotation(path: str) -> Annotation:
         MissingInputError: the file does not exist.
         InputError: it cannot be opened, is damaged, is neither GFF3 nor GenBank, or has a faulty line.
     """
-    from virnucpro.seq.genbank import read_genbank
-
     try:
         with open(path, "rb") as raw, _decompressed(raw) as stream:
             head = stream.peek(HEAD_BYTES)[:HEAD_BYTES].lstrip()
@@ -165,68 +119,3 @@ def annotation_of(path: str | os.PathLike[str], inputs: Iterable[str]) -> Annota
 def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
     compression = compression_of(raw.peek(HEAD_BYTES)[:HEAD_BYTES])
     return raw if compression == "plain" else io.BufferedReader(Decompressed(raw, compression))
-
-
-class Lines:
-    """The lines of a text file, without their ends, and errors that name the line."""
-
-    def __init__(self, path: str, stream: io.BufferedReader) -> None:
-        self._path, self._stream = path, stream
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        while line := self._stream.readline(_LONGEST_LINE):
-            self.number += 1
-            if len(line) == _LONGEST_LINE:
-                raise self.error(f"a line of {_LONGEST_LINE:,} bytes or more")
-            yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-
-    def error(self, fault: str) -> InputError:
-        """Return an error about the line that was read last."""
-        return InputError(f"{self._path}: line {self.number}: {fault}; correct or remove the line")
-
-
-def read_gff3(lines: Lines) -> Iterator[tuple[tuple[str, ...], AnnotatedSequence]]:
-    """Yield the ids and genes of the sequences of a GFF3 file.
-
-    Raises:
-        InputError: the version is not 3, or a line is not a feature: nine columns, places, strand.
-    """
-    sequences: dict[str, AnnotatedSequence] = {}
-    for line in lines:
-        if line.startswith("##gff-version"):
-            if not re.fullmatch(r"##gff-version\s+3(\.\d+)*\s*", line):
-                raise lines.error(f"expected ##gff-version 3, found {line[:40]!a}")
-        elif line.startswith(("##FASTA", ">")):
-            break
-        elif line.strip() and not line.startswith("#"):
-            _add_feature(lines, line, sequences)
-    yield from (((name,), sequence.completed()) for name, sequence in sequences.items())
-
-
-def _add_feature(lines: Lines, line: str, sequences: dict[str, AnnotatedSequence]) -> None:
-    columns = line.split("\t")
-    if len(columns) != _COLUMNS:
-        raise lines.error(f"a feature has {_COLUMNS} columns with tabs between them, found {len(columns)}")
-    seqid, _, kind, start, end, _, strand, _, given = columns
-    if not seqid or seqid.startswith("."):
-        raise lines.error("the sequence id (column 1) is missing")
-    if not (_PLACE.fullmatch(start) and _PLACE.fullmatch(end) and int(start) <= int(end)):
-        raise lines.error(f"start and end (columns 4, 5) must be 1 <= start <= end, found {start[:20]!a}, {end[:20]!a}")
-    if strand not in _STRANDS:
-        raise lines.error(f"the strand (column 7) must be +, -, . or ?, found {strand[:20]!a}")
-    sequence = sequences.setdefault(unquote(seqid, errors="surrogateescape"), AnnotatedSequence())
-    pairs = (part.partition("=") for part in given.split(";"))
-    attributes = {key.strip(): unquote(value.strip(), errors="surrogateescape") for key, _, value in pairs}
-    sequence.circular |= attributes.get("Is_circular") == "true"
-    if kind in KINDS:
-        sequence.features.append(
-            feature_of((int(start) - 1, int(end), _STRANDS[strand]), kind, attributes, attributes.get("ID", ""))
-        )
-
-
-def feature_of(place: tuple[int, int, int], kind: str, attributes: dict[str, str], identifier: str = "") -> Feature:
-    """Return a feature at a place (start, end, strand), described by its attributes or qualifiers."""
-    named = (attributes.get(key, "") for key in ("gene", "locus_tag", "Name"))
-    name, product, role = next(filter(None, named), identifier), attributes.get("product"), attributes.get("function")
-    return Feature(*place, kind, name[:_LONGEST_TEXT], (product or "")[:_LONGEST_TEXT], (role or "")[:_LONGEST_TEXT])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from virnucpro.seq.annotation import KINDS, AnnotatedSequence, Lines, feature_of
+from virnucpro.seq.feature import KINDS, AnnotatedSequence, Lines, feature_of
 
 _KEY = 5  # column of a feature's key
 _TEXT = 21  # column of its location and qualifiers
