@@ -105,7 +105,8 @@ RECORD = "LOCUS       a 30 bp DNA linear\nFEATURES             Location/Qualifie
     [
         (HEAD + "a\tx\tCDS\t1\t9\t.\t+\t0\n", "line 2: a feature has 9 columns with tabs between them, found 8"),
         (HEAD + CDS + "a x CDS 1 9 . + 0 ID=1\n", "line 3: a feature has 9 columns with tabs between them, found 1"),
-        (HEAD + CDS.replace("\t9", "\t0"), "line 2: start and end"), (HEAD + CDS.replace("\t1", "\t0"), "found '0', '9'"),
+        (HEAD + CDS.replace("\t9", "\t0"), "line 2: start and end"),
+        (HEAD + CDS.replace("\t1", "\t0"), "found '0', '9'"),
         (HEAD + CDS.replace("\t1", "\t10"), "found '10', '9'"), (HEAD + CDS.replace("\t9", "\t9.0"), "'9.0'"),
         (HEAD + CDS.replace("\t9", "\t" + "9" * 400), "start and end"), (HEAD + CDS.replace("\t9", "\t-9"), "'-9'"),
         (HEAD + CDS.replace("+", "plus"), "line 2: the strand (column 7) must be +, -, . or ?, found 'plus'"),

@@ -11,7 +11,7 @@ from virnucpro.errors import StoppedError, VirnucproError
 from virnucpro.pipeline.regions import Region
 from virnucpro.report import plots
 from virnucpro.report.scan_figures import draw_figure
-from virnucpro.report.tracks import record_view, track_lines
+from virnucpro.report.tracks import record_view
 from virnucpro.run.scan import Numbering, Track
 from virnucpro.types import Record
 
@@ -107,7 +107,7 @@ def test_the_lines_of_a_long_record_are_means_of_neighbours():
     n = 10_000
     scores = np.where(np.arange(n) % 3 == 0, np.nan, np.arange(n) / n)
     track = Track(Record("long", b"A" * 250 * n), list(range(0, 250 * n + 1, 250)), scores, np.arange(n) / n, [])
-    lines = track_lines(track)
+    lines = record_view(track, []).lines
     assert len(lines.places) == len(lines.scores) == len(lines.posteriors) == 3334
     np.testing.assert_allclose(lines.places[:-1], 375 + 750 * np.arange(3333))
     np.testing.assert_allclose(lines.scores[:-1], (3 * np.arange(3333) + 1.5) / n)

@@ -30,7 +30,8 @@ def test_a_region_has_its_place_and_a_whole_record_its_id():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("a;b=c", "a_b_c"), ("gi|5|ref|NC_1.1|", "gi|5|ref|NC_1.1|"), ("a(b)/c\\d", "a_b__c_d"), ("na\udcefve", "na_ve"),
+        ("a;b=c", "a_b_c"), ("gi|5|ref|NC_1.1|", "gi|5|ref|NC_1.1|"),
+        ("a(b)/c\\d", "a_b__c_d"), ("na\udcefve", "na_ve"),
         ("病毒", "__"), ("a\x07\x1b[31m", "a___31m"), ("<b>&\"'`$", "_b______"), ("a:1-2+3@4~5", "a:1-2+3@4~5"),
         ("#,*?%!", "______"), ("", "record_8"),
     ],

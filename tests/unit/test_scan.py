@@ -15,7 +15,7 @@ from support.commands import run
 from virnucpro._optional import OptionalPackage
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.regions import Region, kmer_divergence
-from virnucpro.report.scan_figures import draw_figure, write_svg
+from virnucpro.report.scan_figures import draw_figure
 from virnucpro.report.tracks import record_view
 from virnucpro.run.scan import Numbering, ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
 from virnucpro.seq import read_records
@@ -205,8 +205,8 @@ def test_a_figure_that_fails_costs_no_table(tmp_path, capsys):
     assert (out / "record_00002.png").is_file()
     assert len((out / "regions.tsv").read_text().splitlines()) == 3
     assert {path.name for path in out.iterdir()} == {
-        "regions.tsv", "regions.bed", "regions.gff3", "regions.fasta", "scores.bedgraph", "report.html", "record_00001.png",
-        "record_00002.png",
+        "regions.tsv", "regions.bed", "regions.gff3", "regions.fasta", "scores.bedgraph", "report.html",
+        "record_00001.png", "record_00002.png",
     }  # fmt: skip
 
 

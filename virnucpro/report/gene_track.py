@@ -31,10 +31,10 @@ def gene_track(
         view: first place and the place after the last one, nt.
         sides: where the view begins and ends, px.
         top: where the track begins, px.
-        full: with names and with a title for each arrow; without, genes of one role are one path, which is shorter.
+        full: with names and with a title for each arrow; without, the genes of one role are one path of bars.
     """
     scale = (sides[1] - sides[0]) / max(view[1] - view[0], 1)
-    arrows: defaultdict[str, str] = defaultdict(str)
+    bars: defaultdict[str, str] = defaultdict(str)
     parts = [text(sides[0] - 6, top + 12, "genes +", "tick", "end"), text(sides[0] - 6, top + 28, "−", "tick", "end")]
     parts.append(path(f"M{sides[0]} {number(top + _LANE)}H{sides[1]}", "grid"))
     spans = []
@@ -43,12 +43,13 @@ def gene_track(
         span = sides[0] + start * scale, sides[0] + end * scale
         spans.append((gene, span))
         y = top + 1 + (_LANE if gene.strand < 0 else _LANE / 2 if not gene.strand else 0)
-        css, steps = role_of(gene).css, _arrow(span, y, gene.strand)
+        css = role_of(gene).css
         if full:
-            parts.append(path(steps, css, shown(describe(gene), 160)))
+            parts.append(path(_arrow(span, y, gene.strand), css, shown(describe(gene), 160)))
         else:
-            arrows[css] += steps
-    parts += [path(steps, css) for css, steps in sorted(arrows.items())]
+            x, width = round(span[0]), max(round(span[1]) - round(span[0]), 1)
+            bars[css] += f"M{x} {round(y)}h{width}v{_ARROW}h-{width}z"
+    parts += [path(steps, css) for css, steps in sorted(bars.items())]
     names, rows = _names(spans, sides, top + 2 * _LANE + 4) if full else ([], 0)
     if not genes:
         parts.append(text((sides[0] + sides[1]) / 2, top + 12, "the annotation has no gene here", "tick", "middle"))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from markupsafe import Markup
 
 from virnucpro.pipeline.regions import Floats
 from virnucpro.report.gene_track import gc_track, gene_track
 from virnucpro.report.svg import Drawing, Point, Rows, number, path, rect, shown, steps_of, text, ticks, width_of
-from virnucpro.report.tracks import RecordView, RegionView, TrackLines, thinned
+from virnucpro.report.tracks import RecordView, RegionView, TrackLines, highest, thinned
 
 WIDTH, LEFT, RIGHT = 960, 62, 946  # of linear drawings, px: the page, and where the record begins and ends
 _ROWS, _ROW = 3, 16  # of labels of regions
@@ -36,7 +35,7 @@ def overview(view: RecordView, name: str, linked: bool = True, points: int = 300
         f"{kind} drawing of {view.length:,} nt with the smoothed probability of virus; regions: "
         f"{', '.join(places)}{more}"
     )
-    (width, height), parts = draw(view, linked, _highest(view.lines, points))
+    (width, height), parts = draw(view, linked, highest(view.highest, points))
     return Drawing(width, height, name, title, description, "circle" if view.circular else "line", parts)
 
 
@@ -114,17 +113,6 @@ def _line(view: RecordView, linked: bool, lines: TrackLines) -> tuple[tuple[floa
 def _link(drawn: Markup, region: str, linked: bool) -> Markup:
     """Return a drawing as a link for the pointer; keyboards have the table of regions."""
     return Markup('<a href="#{}" tabindex="-1">{}</a>').format(region, drawn) if linked else drawn
-
-
-def _highest(lines: TrackLines, points: int) -> TrackLines:
-    """Return lines with no more points; each is the highest probability of a stretch, so that no peak gets lost."""
-    if len(lines.places) <= points:
-        return lines
-    groups = np.linspace(0, len(lines.places), points + 1).astype(int)[:-1]
-    sizes = np.diff(np.append(groups, len(lines.places)))
-    places = np.add.reduceat(lines.places, groups) / sizes
-    highest = np.maximum.reduceat(lines.posteriors, groups)
-    return TrackLines(lines.start, lines.end, places, highest, highest)
 
 
 def _scores(lines: TrackLines, x: _Scale, base: float, height: float, windows: bool = True) -> Iterator[Markup]:

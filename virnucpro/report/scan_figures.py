@@ -14,7 +14,7 @@ from virnucpro.files import atomic_writer
 from virnucpro.report.genes import ROLES, role_of, short_name
 from virnucpro.report.plots import figure_axes, label
 from virnucpro.report.scan_drawings import WIDTH, overview, panel
-from virnucpro.report.svg import Drawing, Rows
+from virnucpro.report.svg import Drawing, Rows, shown
 from virnucpro.report.tracks import RecordView, RegionView, TrackLines
 
 MAX_PANELS = 8  # of a figure: the longest regions; the report has more
@@ -47,7 +47,7 @@ def write_svg(path: Path, view: RecordView) -> None:
     for one in drawn:
         parts.append(one.markup(((WIDTH - one.width) / 2, y)))
         y += one.height + _GAP
-    title = f"{label(view.seq_name)}: {_counted(view)} of virus"
+    title = f"{shown(view.seq_name)}: {_counted(view)} of virus"
     whole = Drawing(WIDTH, y, "figure", title, "overview of the record, and a panel of each region", "file", parts)
     with atomic_writer(path) as file:
         file.write(whole.markup())

@@ -22,7 +22,7 @@ from virnucpro.run.scan import FoundRegion, Scanner, Track
 
 MAX_REGIONS = 250  # on the page
 # So that the page stays below 1.5 MB: bytes of panels with all details and of all panels, points of all overviews.
-_FULL_BYTES, _PANEL_BYTES = 350_000, 700_000
+_FULL_BYTES, _PANEL_BYTES = 250_000, 800_000
 _OVERVIEW_POINTS, _FEWEST_POINTS = 6000, 40
 
 

@@ -19,6 +19,7 @@ from virnucpro.types import Record
 Topology = Literal["auto", "circular", "linear"]
 
 _MAX_POINTS = 4000  # of a line, more than a page shows; in longer records, a point is the mean of several windows
+_OVERVIEW_POINTS = 300
 _PANEL_POINTS = 120  # of a line beside a region
 _FLANK = 4  # a panel shows a quarter of the region on either side, and at least this:
 _MIN_FLANK = 2000  # nt
@@ -57,7 +58,10 @@ class RegionView:
 
 @dataclass(frozen=True, slots=True)
 class RecordView:
-    """A record with regions: `number` in the input from 1, `gc_mean` its share of G and C."""
+    """A record with regions: `number` in the input from 1, `gc_mean` its share of G and C.
+
+    `lines` are means of windows, `highest` the highest probabilities of at most 300 stretches.
+    """
 
     number: int
     seq_name: str
@@ -66,12 +70,12 @@ class RecordView:
     annotated: bool
     gc_mean: float
     lines: TrackLines
+    highest: TrackLines
     regions: list[RegionView] = field(default_factory=list)
 
 
-def track_lines(track: Track, start: int = 0, end: int | None = None, most: int = _MAX_POINTS) -> TrackLines:
+def track_lines(track: Track, start: int, end: int, most: int) -> TrackLines:
     """Return at most `most` points of a record that has windows, between two places."""
-    end = track.length if end is None else end
     bounds = np.array(track.bounds, dtype=np.float64)
     first, last = np.searchsorted(bounds, start, "right") - 1, np.searchsorted(bounds, end, "left")
     middles = ((bounds[1:] + bounds[:-1]) / 2)[first:last]
@@ -89,6 +93,17 @@ def thinned(lines: TrackLines, most: int) -> TrackLines:
     return TrackLines(lines.start, lines.end, places, scores, posteriors)
 
 
+def highest(lines: TrackLines, points: int) -> TrackLines:
+    """Return lines with no more points; each is the highest probability of a stretch, so that no peak gets lost."""
+    if len(lines.places) <= points:
+        return lines
+    groups = np.linspace(0, len(lines.places), points + 1).astype(int)[:-1]
+    sizes = np.diff(np.append(groups, len(lines.places)))
+    places = np.add.reduceat(lines.places, groups) / sizes
+    peaks = np.maximum.reduceat(lines.posteriors, groups)
+    return TrackLines(lines.start, lines.end, places, peaks, peaks)
+
+
 def record_view(
     track: Track,
     regions: Sequence[FoundRegion],
@@ -99,17 +114,18 @@ def record_view(
     record = track.record
     circular = is_circular(record, annotated) if topology == "auto" else topology == "circular"
     genes = annotated.features if annotated else []
-    views = [_region_view(track, found, genes) for found in regions]
-    lines = track_lines(track)
+    middles = np.array([(a + b) / 2 for a, b in pairwise(track.bounds)])
+    whole = TrackLines(0, track.length, middles, track.scores, track.posteriors)
     return RecordView(
-        record.index + 1,
-        record.id,
-        track.length,
-        circular,
-        annotated is not None,
-        gc_share(record.sequence),
-        lines,
-        views,
+        number=record.index + 1,
+        seq_name=record.id,
+        length=track.length,
+        circular=circular,
+        annotated=annotated is not None,
+        gc_mean=gc_share(record.sequence),
+        lines=thinned(whole, _MAX_POINTS),
+        highest=highest(whole, _OVERVIEW_POINTS),
+        regions=[_region_view(track, found, genes) for found in regions],
     )
 
 
