@@ -167,11 +167,11 @@ def test_hundreds_of_regions_stay_below_the_limit(annotated):
     page = make_page(tracks, lambda track: genes, annotation="g.gff" if annotated else None)
     assert len(page.encode()) < 1_500_000
     read = Reader(page)
-    assert len([tag for tag, _ in read.tags if tag == "article"]) == MAX_REGIONS == 250
-    assert "This page shows the 250 regions with the most viral bases expected" in read.text
+    assert len([tag for tag, _ in read.tags if tag == "article"]) == MAX_REGIONS == 200
+    assert "This page shows the 200 regions with the most viral bases expected" in read.text
     assert "regions.tsv and regions.fasta have all 300." in read.text
     drawn = [given for tag, given in read.tags if tag == "svg" and given["aria-labelledby"].startswith("region")]
-    assert len(drawn) == 250
+    assert len(drawn) == 200
     assert "largest regions are drawn with all details" in read.text
 
 

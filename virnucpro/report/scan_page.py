@@ -20,9 +20,9 @@ from virnucpro.report.svg import shown
 from virnucpro.report.tracks import RecordView, RegionView
 from virnucpro.run.scan import FoundRegion, Scanner, Track
 
-MAX_REGIONS = 250  # on the page
+MAX_REGIONS = 200  # on the page
 # So that the page stays below 1.5 MB: bytes of panels with all details and of all panels, points of all overviews.
-_FULL_BYTES, _PANEL_BYTES = 250_000, 800_000
+_FULL_BYTES, _PANEL_BYTES = 250_000, 950_000
 _OVERVIEW_POINTS, _FEWEST_POINTS = 6000, 40
 
 

@@ -29,23 +29,22 @@ def number(value: float) -> str:
 
 
 def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> Markup:
-    """Return a text whose baseline begins, ends or has its middle at (x, y)."""
-    return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(
-        number(x), number(y), anchor, css, words
-    )
+    """Return a text whose baseline begins ("start"), has its middle ("middle") or ends ("end") at (x, y)."""
+    classes = css if anchor == "start" else f"{css} {anchor}"
+    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(number(x), number(y), classes, words)
 
 
 def rect(x: float, y: float, width: float, height: float, css: str) -> Markup:
     """Return a rectangle."""
-    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"></rect>').format(
-        number(x), number(y), number(width), number(height), css
-    )
+    place = map(number, (x, y, width, height))
+    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(*place, css)
 
 
 def path(steps: str, css: str, title: str = "") -> Markup:
     """Return a path; a browser shows its title when the pointer is on it."""
-    inside = Markup("<title>{}</title>").format(title) if title else ""
-    return Markup('<path d="{}" class="{}">{}</path>').format(steps, css, inside)
+    if not title:
+        return Markup('<path d="{}" class="{}"/>').format(steps, css)
+    return Markup('<path d="{}" class="{}"><title>{}</title></path>').format(steps, css, title)
 
 
 def steps_of(points: Iterable[Point], base: float | None = None) -> str:
