@@ -16,7 +16,7 @@ from virnucpro.seq.feature import Feature
 _LANE, _ARROW = 16, 12  # heights of a lane of genes and of an arrow
 _TIP = 6  # length of an arrow's tip
 _ROWS, _ROW = 4, 13  # of names
-_LETTER = 5.4  # mean width of a letter of a gene's name
+_LETTER = 6.0  # mean width of a letter of a gene's name
 _GC = 46  # height of the track
 Span = tuple[float, float]
 

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from virnucpro.files import atomic_writer
 from virnucpro.report.genes import ROLES, role_of, short_name
 from virnucpro.report.plots import figure_axes, label
-from virnucpro.report.scan_drawings import WIDTH, overview, panel
-from virnucpro.report.svg import Drawing, Rows, shown
+from virnucpro.report.scan_drawings import LEFT, WIDTH, overview, panel
+from virnucpro.report.svg import Drawing, Rows, shown, text
 from virnucpro.report.tracks import RecordView, RegionView, TrackLines
 
 MAX_PANELS = 8  # of a figure: the longest regions; the report has more
@@ -43,7 +43,8 @@ def write_svg(path: Path, view: RecordView) -> None:
         Markup("<style>{}</style>").format(Markup(style)),
         Markup('<rect width="100%" height="100%" class="card"/>'),
     ]
-    y: float = _GAP
+    parts.append(text(LEFT, 22, f"{shown(view.seq_name)} · {view.length:,} nt · {_counted(view)}", "name"))
+    y: float = 2 * _GAP
     for one in drawn:
         parts.append(one.markup(((WIDTH - one.width) / 2, y)))
         y += one.height + _GAP
