@@ -134,14 +134,18 @@ def _panels(records: Sequence[RecordView]) -> tuple[dict[str, Markup], int]:
     """Return the panels of regions by their names, and how many have all details: the largest, while there is room."""
     found: dict[str, Markup] = {}
     used = full = 0
+    detailed = True
     pairs = [(one, view) for view in records for one in view.regions]
     for one, view in sorted(pairs, key=_by_weight):
-        for detailed, limit in ((True, _FULL_BYTES), (False, _PANEL_BYTES)):
-            drawn = panel(one, view, f"{one.found.region}-p", detailed).markup()
-            if used + len(drawn) <= limit:
-                found[one.found.region] = drawn
-                used, full = used + len(drawn), full + detailed
-                break
+        name = one.found.region
+        drawn = panel(one, view, f"{name}-p", detailed).markup()
+        if detailed and used + len(drawn) > _FULL_BYTES:
+            detailed = False
+            drawn = panel(one, view, f"{name}-p", detailed).markup()
+        if used + len(drawn) > _PANEL_BYTES:
+            break
+        found[name] = drawn
+        used, full = used + len(drawn), full + detailed
     return found, full
 
 

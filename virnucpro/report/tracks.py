@@ -74,14 +74,6 @@ class RecordView:
     regions: list[RegionView] = field(default_factory=list)
 
 
-def track_lines(track: Track, start: int, end: int, most: int) -> TrackLines:
-    """Return at most `most` points of a record that has windows, between two places."""
-    bounds = np.array(track.bounds, dtype=np.float64)
-    first, last = np.searchsorted(bounds, start, "right") - 1, np.searchsorted(bounds, end, "left")
-    middles = ((bounds[1:] + bounds[:-1]) / 2)[first:last]
-    return thinned(TrackLines(start, end, middles, track.scores[first:last], track.posteriors[first:last]), most)
-
-
 def thinned(lines: TrackLines, most: int) -> TrackLines:
     """Return lines with at most `most` points, each the mean of as many neighbours."""
     groups = np.arange(0, len(lines.places), -(-len(lines.places) // most))
@@ -114,8 +106,8 @@ def record_view(
     record = track.record
     circular = is_circular(record, annotated) if topology == "auto" else topology == "circular"
     genes = annotated.features if annotated else []
-    middles = np.array([(a + b) / 2 for a, b in pairwise(track.bounds)])
-    whole = TrackLines(0, track.length, middles, track.scores, track.posteriors)
+    bounds = np.array(track.bounds, dtype=np.float64)
+    whole = TrackLines(0, track.length, (bounds[1:] + bounds[:-1]) / 2, track.scores, track.posteriors)
     return RecordView(
         number=record.index + 1,
         seq_name=record.id,
@@ -125,18 +117,21 @@ def record_view(
         gc_mean=gc_share(record.sequence),
         lines=thinned(whole, _MAX_POINTS),
         highest=highest(whole, _OVERVIEW_POINTS),
-        regions=[_region_view(track, found, genes) for found in regions],
+        regions=[_region_view(record.sequence, found, genes, whole, bounds) for found in regions],
     )
 
 
-def _region_view(track: Track, found: FoundRegion, genes: Sequence[Feature]) -> RegionView:
+def _region_view(
+    sequence: bytes, found: FoundRegion, genes: Sequence[Feature], whole: TrackLines, bounds: Floats
+) -> RegionView:
     flank = max(found.length // _FLANK, _MIN_FLANK)
-    start, end = max(found.start - flank, 0), min(found.end + flank, track.length)
-    lines = track_lines(track, start, end, _PANEL_POINTS)
-    sequence = track.record.sequence
+    start, end = max(found.start - flank, 0), min(found.end + flank, len(sequence))
+    seen = slice(int(np.searchsorted(bounds, start, "right")) - 1, int(np.searchsorted(bounds, end, "left")))
+    lines = TrackLines(start, end, whole.places[seen], whole.scores[seen], whole.posteriors[seen])
     gc = gc_along(sequence[start:end], min(_PANEL_POINTS, end - start))
     around = [gene for gene in genes if gene.end > start and gene.start < end]
-    return RegionView(found, lines, around, gc, gc_share(sequence[found.start : found.end]))
+    region_gc = gc_share(sequence[found.start : found.end])
+    return RegionView(found, thinned(lines, _PANEL_POINTS), around, gc, region_gc)
 
 
 def is_circular(record: Record, annotated: AnnotatedSequence | None = None) -> bool:
