@@ -63,7 +63,7 @@ def show(browser, tmp_path):
 def usual() -> str:
     """A chromosome with genes, a plasmid without and a contig that is a virus."""
     tracks = [
-        make_track("chr", 300_000, [(20_000, 60_000), (65_000, 75_000), (200_000, 240_000)]),
+        make_track("chr", 300_000, [(20_000, 30_000), (32_000, 40_000), (45_000, 60_000), (200_000, 240_000)]),
         make_track("pX", 40_000, [(5000, 20_000)], 1, "plasmid pX"),
         make_track("contig_3", 9000, [(0, 9000)], 2),
     ]
@@ -95,7 +95,7 @@ OUTSIDE = """(pictures) => pictures.flatMap((picture) => {
 def test_drawings_are_whole_and_their_texts_apart(show, usual):
     page = show(usual)
     drawings = page.locator("svg")
-    assert drawings.count() == 3 + 5
+    assert drawings.count() == 3 + 6
     assert drawings.evaluate_all(OVERLAPS) == []
     assert drawings.evaluate_all(OUTSIDE) == []
     assert page.get_by_role("img", name="region_2 in chr").is_visible()
@@ -152,6 +152,7 @@ def test_contrast(show, usual, scheme):
 def test_a_phone(show, usual):
     page = show(usual, width=400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.get_by_text("scroll sideways").is_visible()
     size = "(node) => parseFloat(getComputedStyle(node).fontSize) * node.getCTM().a"
     assert page.locator("svg.line text.tick").first.evaluate(size) > 8
     assert page.locator("svg.circle text.tick").first.evaluate(size) > 7
@@ -163,6 +164,7 @@ def test_paper_is_light_and_has_the_whole_drawing(show, usual):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.querySelector('svg text')).fill") != "rgb(231, 234, 236)"
     assert not page.locator("nav").is_visible()
+    assert not page.get_by_text("scroll sideways").is_visible()
     page.set_viewport_size({"width": 700, "height": 900})
     assert page.locator("svg.line").first.evaluate("(node) => node.getBoundingClientRect().right") <= 700
     assert page.pdf(format="A4").startswith(b"%PDF-")
