@@ -6,6 +6,8 @@ import os
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.seq.annotation import annotation_of, read_annotation
@@ -178,3 +180,25 @@ def test_a_pipe_cannot_be_read_twice(tmp_path):
         with pytest.raises(ConfigError, match="is a pipe: write it to a file") as error:
             annotation_of(written(tmp_path, GFF), [name])
         assert error.value.fields == ("annotation",)
+
+
+LETTERS = st.sampled_from(["", "\t", "\n", "%", '"', "(", "/", "//\n", "9"]) | st.text(max_size=8)
+EDITS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 12), LETTERS), max_size=6)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.sampled_from([GFF, GENBANK]), edits=EDITS, tail=st.binary(max_size=9))
+def test_a_damaged_file_is_read_or_refused(tmp_path, text, edits, tail):
+    """Whatever is in the file: genes with places that make sense, or an error of ours."""
+    for place, length, letters in edits:
+        text = text[:place] + letters + text[place + length :]
+    path = written(tmp_path, text.encode("utf-8", "surrogatepass") + tail)
+    try:
+        found = read_annotation(os.fspath(path))
+    except InputError:
+        return
+    for name in found.ids:
+        for gene in found.find(name).features:
+            assert 0 <= gene.start < gene.end
+            assert gene.strand in (-1, 0, 1)
+            assert max(map(len, (gene.name, gene.product, gene.role))) <= 200
