@@ -49,6 +49,9 @@ def stand_ins(tmp_path_factory) -> Path:
     (made / "contigs.fa").write_text("".join(contigs))
     letters = ["".join(line for line in text.splitlines() if line[0] != ">") for text in (ecoli, lambda_, ecoli)]
     (made / "genome.fa").write_text(f">genome with a piece of lambda\n{letters[0]}{letters[1]}{letters[2]}\n")
+    gene = "genome\tmade\tCDS\t{}\t{}\t.\t{}\t0\tID=cds-{}\n"
+    genes = (gene.format(start, start + 700, "+-"[start % 2], start) for start in range(1, len(letters[0]), 901))
+    (made / "genome.gff3").write_text("##gff-version 3\n" + "".join(genes))
     names = [read[0][1:].split()[0] for read in reads]
     labels = ((name, "virus" if name.startswith("lambda") else "bacteria") for name in names)
     (made / "truth.tsv").write_text("seq_name\tclass\n" + "".join(f"{name}\t{label}\n" for name, label in labels))

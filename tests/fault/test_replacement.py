@@ -56,7 +56,7 @@ COMMANDS = ("frames", "scan", "embed", "evaluate", "sample", "predict")
 # An output of each command, and the input that it is made to be.
 OUTPUTS = {
     "frames": [("chunks.fa", "in.fa"), ("frames.faa", "in.fa")],
-    "scan": [("regions.bed", "in.fa"), ("record_00001.png", "in.fa")],
+    "scan": [("regions.bed", "in.fa"), ("regions.fasta", "in.fa"), ("record_00001.png", "in.fa")],
     "embed": [("ids.tsv", "in.faa"), ("embeddings_00007.safetensors", "in.faa"), ("run.json", "in.faa")],
     "evaluate": [("evaluation.tsv", "a.tsv"), ("evaluation.json", "truth.tsv"), ("roc.png", "a.tsv")],
     "sample": [("windows.fa", "data/val/virus.fna"), ("truth.tsv", "data/val/virus.fna")],
@@ -183,7 +183,7 @@ def test_scan_leaves_no_figure_of_an_earlier_scan(lab, call, made):
     assert (out / "record_00009.png").read_text() == "mine"
     (out / "record_00009.png").unlink()
     figures = {f"record_{number:05d}.png" for number in range(1, 6)}
-    tables = {"regions.tsv", "regions.bed", "regions.gff3", "scores.bedgraph"}
+    tables = {"regions.tsv", "regions.bed", "regions.gff3", "regions.fasta", "scores.bedgraph", "report.html"}
     assert {path.name for path in out.iterdir()} == figures | tables
     mine = {"record_1.png", "record_00001.jpg", "my_record_00001.png", "record_00001.png.txt", "record_000001.svg"}
     for name in mine:

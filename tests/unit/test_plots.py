@@ -10,8 +10,10 @@ import pytest
 from virnucpro.errors import StoppedError, VirnucproError
 from virnucpro.pipeline.regions import Region
 from virnucpro.report import plots
-from virnucpro.report.tracks import draw_track, track_lines
-from virnucpro.run.scan import Track
+from virnucpro.report.scan_figures import draw_figure
+from virnucpro.report.tracks import record_view
+from virnucpro.run.scan import Numbering, Track
+from virnucpro.types import Record
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -91,19 +93,21 @@ def test_names_are_drawn_as_they_are(drawn, tmp_path, name, suffix):
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_tracks_name_their_record_as_it_is(tmp_path, drawn, name):
     scores = np.array([0.2, np.nan, 0.9])
-    track = Track(name, 1000, [0, 400, 700, 1000], scores, np.array([0.1, 0.75, 0.9]), [Region(400, 1000, 2, 0.8)])
-    draw_track(tmp_path / "t.svg", track)
+    record = Record(name, b"ACGTG" * 200)
+    track = Track(record, [0, 400, 700, 1000], scores, np.array([0.1, 0.75, 0.9]), [Region(400, 1000, 2, 0.8)])
+    draw_figure(tmp_path / "t.svg", record_view(track, list(Numbering().regions(track))))
     axes = drawn[-1].axes[0]
     assert axes.get_xlabel() == f"{NAMES[name]} (kb)"
     assert not axes.xaxis.label.get_parse_math()
     assert [line.get_xdata().tolist() for line in axes.lines] == [[0.2, 0.55, 0.85]] * 2
+    assert "region_1" in [text.get_text() for text in axes.texts]
 
 
 def test_the_lines_of_a_long_record_are_means_of_neighbours():
     n = 10_000
     scores = np.where(np.arange(n) % 3 == 0, np.nan, np.arange(n) / n)
-    track = Track("long", 250 * n, list(range(0, 250 * n + 1, 250)), scores, np.arange(n) / n, [])
-    lines = track_lines(track)
+    track = Track(Record("long", b"A" * 250 * n), list(range(0, 250 * n + 1, 250)), scores, np.arange(n) / n, [])
+    lines = record_view(track, []).lines
     assert len(lines.places) == len(lines.scores) == len(lines.posteriors) == 3334
     np.testing.assert_allclose(lines.places[:-1], 375 + 750 * np.arange(3333))
     np.testing.assert_allclose(lines.scores[:-1], (3 * np.arange(3333) + 1.5) / n)

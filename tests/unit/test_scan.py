@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from support.commands import run
 from virnucpro._optional import OptionalPackage
 from virnucpro.errors import ConfigError
 from virnucpro.pipeline.regions import Region, kmer_divergence
-from virnucpro.report.tracks import draw_track
-from virnucpro.run.scan import ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
+from virnucpro.report.scan_figures import draw_figure
+from virnucpro.report.tracks import record_view
+from virnucpro.run.scan import Numbering, ScanFiles, Scanner, ScanSettings, Track, window_bounds, window_starts
 from virnucpro.seq import read_records
+from virnucpro.types import Record
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -36,17 +39,22 @@ def test_windows_cover_the_record(length):
 
 
 def test_files(tmp_path):
+    record = Record("a;b=c", b"ACGTT-*.XN" * 100)
     track = Track(
-        "a;b=c", 1000, [0, 400, 700, 1000], np.array([0.2, np.nan, 0.9]), np.array([0.1, 0.75, 0.9]),
+        record, [0, 400, 700, 1000], np.array([0.2, np.nan, 0.9]), np.array([0.1, 0.75, 0.9]),
         [Region(400, 1000, 2, 0.825)],
     )  # fmt: skip
     with ExitStack() as stack:
         files = ScanFiles(stack, tmp_path)
-        files.write(track)
-        files.write(Track("empty", 0, [0], np.array([]), np.array([]), []))
+        (found,) = files.write(track)
+        assert files.write(Track(Record("empty", b""), [0], np.array([]), np.array([]), [])) == []
+    assert (found.fasta_name, found.length) == ("a_b_c|provirus_401_1000", 600)
     assert (files.n_regions, files.n_records) == (1, 2)
     text = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
-    assert text["regions.tsv"][1:] == ["region_1\ta;b=c\t400\t1000\t600\t2\t0.8250\t0.9000"]
+    assert text["regions.tsv"][1:] == ["region_1\ta;b=c\t400\t1000\t600\t2\t0.8250\t0.9000\ta_b_c|provirus_401_1000"]
+    assert text["regions.fasta"] == [
+        ">a_b_c|provirus_401_1000 region_1 401-1000/1000", *["ACGTTNNNNN" * 6] * 10,
+    ]  # fmt: skip
     assert text["regions.bed"] == ["a;b=c\t400\t1000\tregion_1\t825\t."]
     assert text["regions.gff3"] == [
         "##gff-version 3",
@@ -71,8 +79,9 @@ def test_files(tmp_path):
 def test_figures(tmp_path, suffix, magic):
     n = 9000  # more than are drawn one by one
     scores = np.where(np.arange(n) % 7 == 0, np.nan, 0.3)
-    track = Track("long", n * 250, list(range(0, n * 250 + 1, 250)), scores, np.full(n, 0.2), [Region(0, 500, 2, 0.9)])
-    draw_track(tmp_path / f"figure.{suffix}", track)
+    record = Record("long", b"AC" * n * 125)
+    track = Track(record, list(range(0, n * 250 + 1, 250)), scores, np.full(n, 0.2), [Region(0, 500, 2, 0.9)])
+    draw_figure(tmp_path / f"figure.{suffix}", record_view(track, list(Numbering().regions(track))))
     assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(magic)
 
 
@@ -145,16 +154,27 @@ def test_gaps_and_u_are_not_strange():
         assert not kmer_divergence(nothing, middles[:9]).any()
 
 
-def test_without_matplotlib_there_are_tables_and_a_warning(tmp_path, monkeypatch, capsys):
+def test_without_matplotlib_figures_are_simple_svg(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(OptionalPackage, "version", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    (tmp_path / "genome.fa").write_text(">a\n" + "ACGT" * 200 + "\n")
+    phage = b"".join(record.sequence for record in read_records([EXAMPLES / "lambda.fa"]))[:6000]
+    (tmp_path / "genome.fa").write_bytes(b">a&b<c\n" + phage + b"\n")
     command = ["scan", str(tmp_path / "genome.fa"), "-o", str(tmp_path / "out")]
     assert run(*command, "--plots", "png") == 1  # asked for, so an error before the work
     assert not (tmp_path / "out").exists()
-    assert run(*command) == 0
-    assert (tmp_path / "out" / "regions.tsv").exists()
-    assert "no figures, because matplotlib is not installed: pip install 'virnucpro[report]'" in capsys.readouterr().err
+    assert "no figures" not in capsys.readouterr().err
+    for plots, figures in (
+        ([], ["record_00001.svg"]),
+        (["--plots", "none"], []),
+        (["--plots", "svg"], ["record_00001.svg"]),
+    ):
+        assert run(*command, "--restart", *plots) == 0
+        assert [path.name for path in (tmp_path / "out").glob("record*")] == figures
+        expected = "figures are simple SVG, because matplotlib is not installed: pip install 'virnucpro[report]'"
+        assert (expected in capsys.readouterr().err) == bool(figures)
+    root = ElementTree.parse(tmp_path / "out" / "record_00001.svg").getroot()
+    assert root[0].text == "a&b<c: 1 region of virus"
+    assert "region_1 · 6,000 nt" in [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_ids_of_any_bytes_are_kept_and_tables_come_before_figures(tmp_path):
@@ -185,7 +205,8 @@ def test_a_figure_that_fails_costs_no_table(tmp_path, capsys):
     assert (out / "record_00002.png").is_file()
     assert len((out / "regions.tsv").read_text().splitlines()) == 3
     assert {path.name for path in out.iterdir()} == {
-        "regions.tsv", "regions.bed", "regions.gff3", "scores.bedgraph", "record_00001.png", "record_00002.png"
+        "regions.tsv", "regions.bed", "regions.gff3", "regions.fasta", "scores.bedgraph", "report.html",
+        "record_00001.png", "record_00002.png",
     }  # fmt: skip
 
 
@@ -194,13 +215,13 @@ def test_a_broken_matplotlib_costs_no_table(tmp_path):
     (tmp_path / "broken" / "matplotlib" / "__init__.py").write_text("raise ImportError('half installed')")
     (tmp_path / "in.fa").write_text(">a\n" + "ACGT" * 200 + "\n")
     search = os.pathsep.join((str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")))
-    for plots in ([], ["--plots", "png"]):
+    for plots, words in (([], "figures are simple SVG"), (["--plots", "png"], "no figures")):
         done = subprocess.run(
             [Path(sys.executable).with_name("virnucpro"), "scan", "in.fa", "-o", "out", "--restart", *plots],
             cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": search},
         )  # fmt: skip
         lines = done.stderr.splitlines()
         assert done.returncode == 0, done.stderr
-        assert lines[0].startswith("WARNING: no figures: matplotlib cannot be imported (ImportError: half installed)")
+        assert lines[0].startswith(f"WARNING: {words}: matplotlib cannot be imported (ImportError: half installed)")
         assert len(lines) == 2
         assert (tmp_path / "out" / "regions.tsv").is_file()

@@ -13,7 +13,7 @@ from virnucpro.config import Options
 from virnucpro.environment import make_sums_reproducible
 from virnucpro.pipeline.regions import REMNANTS, Landscape
 from virnucpro.pretrained.locations import DEFAULT_MODEL
-from virnucpro.run.scan import FoundRegion, Scanner, ScanSettings, found_regions
+from virnucpro.run.scan import FoundRegion, Numbering, Scanner, ScanSettings
 
 
 def scan(
@@ -67,8 +67,7 @@ def scan(
 
 
 def _regions(scanner: Scanner, sequences: GivenSequences, progress: bool | None) -> Iterator[FoundRegion]:
-    n_regions = 0
+    numbering = Numbering()
     with shown(None, progress, "windows") as counter:  # the windows to come are not known
         for track in scanner.scan(sequences, counter):
-            yield from found_regions(track, n_regions)
-            n_regions += len(track.regions)
+            yield from numbering.regions(track)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -36,11 +38,23 @@ def scan(
             show_default=False,
         ),
     ] = None,
+    annotation: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotation",
+            help="GFF3 or GenBank file, plain or compressed: report and figures show its genes.",
+            show_default=False,
+        ),
+    ] = None,
+    topology: Annotated[
+        Literal["auto", "circular", "linear"],
+        typer.Option("--topology", help="How records are drawn; auto: circular if header or annotation say so."),
+    ] = "auto",
     plots: Annotated[
         Literal["png", "svg", "pdf", "none"] | None,
         typer.Option(
             "--plots",
-            help="A figure of each record with a region; default: png if matplotlib works.",
+            help="A figure of each record with a region; default: png, or svg where matplotlib does not work.",
             show_default=False,
         ),
     ] = None,
@@ -53,9 +67,10 @@ def scan(
 ) -> None:
     """Find regions of virus, such as prophages, along genomes.
 
-    Writes regions.tsv, regions.bed, regions.gff3, scores.bedgraph and a figure of each record that has a region.
+    Writes regions.tsv, regions.bed, regions.gff3, regions.fasta, scores.bedgraph, report.html and a figure of each
+    record that has a region.
 
-    Example: virnucpro scan genome.fa -o regions
+    Example: virnucpro scan genome.fa --annotation genome.gff3 -o regions
     """
     from contextlib import ExitStack
     from dataclasses import replace
@@ -64,40 +79,54 @@ def scan(
 
     prepare_for_torch()
     from virnucpro.config import Options
-    from virnucpro.files import locked
+    from virnucpro.files import atomic_writer, locked
     from virnucpro.pipeline.regions import REMNANTS, Landscape
     from virnucpro.report.plots import can_draw, optional_figure
-    from virnucpro.report.tracks import draw_track, track_lines
+    from virnucpro.report.scan_figures import draw_figure, write_svg
+    from virnucpro.report.scan_page import Origin, Shown, Totals, render
+    from virnucpro.report.tracks import record_view
     from virnucpro.run.progress import shown_progress
     from virnucpro.run.replacement import replaced_files
-    from virnucpro.run.scan import SCAN_FILES, ScanFiles, Scanner, ScanSettings
+    from virnucpro.run.scan import SCAN_FILES, SCAN_REPORT, ScanFiles, Scanner, ScanSettings
+    from virnucpro.seq.annotation import annotation_of
     from virnucpro.seq.source import Source
 
-    suffix = plots or "png"
-    drawn = suffix != "none" and can_draw(suffix, asked=plots is not None)  # reports a missing package before the work
+    # Reports a missing package before the work. Without matplotlib, figures are SVG of our own.
+    asked = plots in ("png", "pdf")
+    drawn = plots != "none" and can_draw(plots or "png", asked, "figures are simple SVG" if not asked else "no figures")
+    suffix = plots or ("png" if drawn else "svg")
     run_options = Options(
         device=device, precision=precision, attention=attention, max_tokens=max_tokens, threads=threads
     )
     landscape = REMNANTS if remnants else Landscape()
     if neutral is not None:
         landscape = replace(landscape, evidence_offset=neutral)
+    genes = annotation_of(annotation, inputs) if annotation else None
     scanner = Scanner(ScanSettings(model, run_options, step, min_posterior, min_length, landscape))
-    # Without a table, files with such names are not the figures of a scan and must stay.
+    # Without a table, files with such names are not those of a scan and must stay.
     earlier = (output / "regions.tsv").is_file()
     source = Source(inputs, scanner.windows)
-    figures = {}
+    totals, shown, figures = Totals(), Shown(), {}
+    given = [*inputs, *([str(annotation)] if annotation else [])]
     with (
-        replaced_files(output, restart, inputs, SCAN_FILES, remove=earlier) as folder,
+        replaced_files(output, restart, given, SCAN_FILES, remove=earlier) as folder,
         ExitStack() as stack,
         shown_progress(source, "windows") as counter,
     ):
         files = ScanFiles(stack, folder)
         for track in scanner.scan(source, counter):
-            files.write(track)
-            if drawn and track.regions:
-                figures[output / f"record_{files.n_records:05d}.{suffix}"] = track_lines(track)
-    with locked(output):
-        for path, lines in figures.items():  # after the tables, so that a failing figure costs no table
+            found = files.write(track)
+            totals = totals.plus(track, found)
+            if found:
+                view = record_view(track, found, genes.find(track.seq_name) if genes else None, topology)
+                shown.add(view)
+                if drawn or suffix == "svg":
+                    figures[output / f"record_{files.n_records:05d}.{suffix}"] = view
+    origin = Origin(sys.argv, inputs, str(annotation) if annotation else None)
+    with locked(output):  # after the tables, so that a failing figure costs no table
+        with atomic_writer(output / SCAN_REPORT) as page:
+            page.write(render(shown.records(), totals, scanner, origin))
+        for path, view in figures.items():
             with optional_figure(path):
-                draw_track(path, lines)
+                (draw_figure if drawn else write_svg)(path, view)
     options.report(f"regions: {files.n_regions:,}; records: {files.n_records:,}; files are in {output}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +61,11 @@ def record_name(name: str) -> Markup:
         return Markup("<bdi>{}</bdi>").format(whole)
     title = whole if len(whole) <= _MAX_NAME else f"{whole[:_MAX_NAME]}…"
     return Markup('<bdi title="{}">{}</bdi>').format(title, shortened(name))
+
+
+def policy_hash(content: str) -> str:
+    """Return the hash by which the security policy of a page allows this style or script and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 def environment() -> Environment:

@@ -10,7 +10,7 @@ from virnucpro.report.finished import FinishedRun
 from virnucpro.report.html import Table
 
 # Options that do not change results, with and without a value. Without them, a resumed run shows the same command.
-_VALUED = ("-o", "--output", "-t", "--threads", "--max-tokens", "--unit-records", "--device")
+_VALUED = ("-o", "--output", "-t", "--threads", "--max-tokens", "--unit-records", "--device", "--plots")
 _FLAGS = ("--resume", "--restart", "--parquet")
 
 
@@ -41,21 +41,21 @@ def settings(run: FinishedRun) -> Table:
     return Table("Settings.", ("setting", "value"), rows)
 
 
-def plain_command(command: Sequence[str]) -> str:
-    """Return the command of a run without directories and without options that do not change results.
+def plain_command(command: Sequence[str], name: str = "predict") -> str:
+    """Return the command of a run (`name`) without directories and without options that do not change results.
 
     >>> plain_command(["/bin/virnucpro", "-q", "predict", "/data/a b.fa", "-o", "out", "-t2", "--resume"])
     "virnucpro predict 'a b.fa'"
     """
-    if "predict" not in command:
+    if name not in command:
         return "called from Python"
     kept: list[str] = []
-    rest = iter(command[command.index("predict") + 1 :])
+    rest = iter(command[command.index(name) + 1 :])
     for word in rest:
-        name = word.split("=", 1)[0] if word.startswith("--") else word[:2] if word.startswith("-") else word
-        if name in _VALUED:
-            if word == name:
+        option = word.split("=", 1)[0] if word.startswith("--") else word[:2] if word.startswith("-") else word
+        if option in _VALUED:
+            if word == option:
                 next(rest, None)
-        elif name not in _FLAGS:
+        elif option not in _FLAGS:
             kept.append(word if word.startswith("-") else Path(word).name)
-    return shlex.join(["virnucpro", "predict", *kept])
+    return shlex.join(["virnucpro", name, *kept])

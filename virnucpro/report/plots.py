@@ -83,12 +83,13 @@ def _import_figure() -> Callable[..., Any]:
     return make
 
 
-def can_draw(image_format: str, asked: bool) -> bool:
+def can_draw(image_format: str, asked: bool, otherwise: str = "no figures") -> bool:
     """Return whether figures of a format can be drawn, by drawing a small one; warn if they cannot.
 
     Args:
         image_format: png, svg or pdf.
         asked: the user asked for figures.
+        otherwise: what there is without matplotlib, for the warning.
 
     Raises:
         VirnucproError: they were asked for, and matplotlib is not installed.
@@ -102,13 +103,13 @@ def can_draw(image_format: str, asked: bool) -> bool:
     except StoppedError:
         raise
     except BrokenMatplotlibError as error:
-        logger.warning("no figures: %s", error)
+        logger.warning("%s: %s", otherwise, error)
     except VirnucproError:
         if asked:
             raise
-        logger.warning("no figures, because matplotlib is not installed: %s", MATPLOTLIB.install_command)
+        logger.warning("%s, because matplotlib is not installed: %s", otherwise, MATPLOTLIB.install_command)
     except Exception as error:  # a broken installation may raise anything
-        logger.warning("no figures: matplotlib cannot draw %s (%s)", image_format, _in_a_line(error))
+        logger.warning("%s: matplotlib cannot draw %s (%s)", otherwise, image_format, _in_a_line(error))
     else:
         return True
     return False
@@ -128,15 +129,17 @@ def optional_figure(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def figure_axes(path: Path, size: tuple[float, float] = _SIZE) -> Iterator[Any]:
+def figure_axes(
+    path: Path, size: tuple[float, float] = _SIZE, layout: Mapping[str, Any] | None = None
+) -> Iterator[Any]:
     """Give the axes of a new figure of `size` inches, and write it to `path` when the block ends.
 
-    The suffix of `path` is the format: png, svg or pdf.
+    The suffix of `path` is the format: png, svg or pdf. `layout` has arguments of matplotlib's `Figure.subplots`.
     """
     make = new_figure()
     with _quiet(), _plain_text():
         figure = make(figsize=size, layout="constrained")
-        yield figure.subplots()
+        yield figure.subplots(**(layout or {}))
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI)
 

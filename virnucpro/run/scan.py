@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,10 +24,19 @@ from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import Counter
 from virnucpro.types import Call, Record, RecordResult
 
-REGION_COLUMNS = ("region", "seq_name", "start", "end", "length", "n_windows", "posterior", "virus_score")
-# The files of `virnucpro scan`: tables, and figures by the number of the record in the input.
-SCAN_FILES = re.compile(r"regions\.(tsv|bed|gff3)|scores\.bedgraph|record_(\d{5}|[1-9]\d{5,})\.(png|svg|pdf)")
+REGION_COLUMNS = (
+    "region", "seq_name", "start", "end", "length", "n_windows", "posterior", "virus_score", "fasta_name"
+)  # fmt: skip
+SCAN_REPORT = "report.html"
+# The files of `virnucpro scan`: tables, report, and figures by the number of the record in the input.
+SCAN_FILES = re.compile(
+    r"regions\.(tsv|bed|gff3|fasta)|scores\.bedgraph|report\.html|record_(\d{5}|[1-9]\d{5,})\.(png|svg|pdf)"
+)
 _CLIP = 1e-6  # scores are clipped to this distance from 0 and 1
+# Other characters of a name stop tools that read regions.fasta: DRAM-v refuses ; and =, VirSorter2 changes ( and ).
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.|:+@~-]")
+_NO_NUCLEOTIDE = bytes.maketrans(b"-.*X", b"NNNN")
+_LINE = 60  # nt of a line of regions.fasta
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +56,21 @@ class Track:
     """The windows of a record: `bounds` (n + 1,) of the stretches that they stand for, nt; virus scores (n,), NaN
     without a score; posteriors (n,); and the regions."""
 
-    seq_name: str
-    length: int
+    record: Record
     bounds: list[int]
     scores: Floats
     posteriors: Floats
     regions: list[Region]
+
+    @property
+    def seq_name(self) -> str:
+        """The id of the record."""
+        return self.record.id
+
+    @property
+    def length(self) -> int:
+        """Nucleotides of the record."""
+        return len(self.record.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,7 @@ class FoundRegion:
 
     `region` is its name, numbered over all records; `start` and `end` are 0-based and half-open (nt); `posterior` is
     the mean probability of virus of its windows; `virus_score` their mean score, NaN where no window has one.
+    `fasta_name` is the name of its sequence in regions.fasta, such as `contig|provirus_1_2000`.
     """
 
     region: str
@@ -69,6 +89,7 @@ class FoundRegion:
     n_windows: int
     posterior: float
     virus_score: float
+    fasta_name: str
 
     @property
     def length(self) -> int:
@@ -76,14 +97,40 @@ class FoundRegion:
         return self.end - self.start
 
 
-def found_regions(track: Track, before: int = 0) -> Iterator[FoundRegion]:
-    """Yield the regions of a record; `before` counts those of the records before it."""
-    for place, region in enumerate(track.regions, start=before + 1):
-        inside = slice(track.bounds.index(region.start), track.bounds.index(region.end))
-        score = float(np.nanmean(track.scores[inside])) if np.isfinite(track.scores[inside]).any() else np.nan
-        yield FoundRegion(
-            f"region_{place}", track.seq_name, region.start, region.end, region.n_windows, region.posterior, score
-        )
+class Numbering:
+    """Number the regions of all records, and name their sequences.
+
+    Names are those of geNomad: `contig|provirus_START_END`, 1-based and inclusive, or that of the record if the region
+    is all of it. Characters that other tools refuse become `_`. No two names are equal, as CheckV requires: if records
+    share an id, `_2`, `_3`, ... follow the id.
+    """
+
+    def __init__(self) -> None:
+        self.n_regions = 0
+        self._taken: set[str] = set()
+        self._uses: Counts[str] = Counts()
+
+    def regions(self, track: Track) -> Iterator[FoundRegion]:
+        """Yield the regions of a record; records must come in order."""
+        for region in track.regions:
+            self.n_regions += 1
+            inside = track.scores[track.bounds.index(region.start) : track.bounds.index(region.end)]
+            score = float(np.nanmean(inside)) if np.isfinite(inside).any() else np.nan
+            yield FoundRegion(
+                f"region_{self.n_regions}", track.seq_name, region.start, region.end, region.n_windows,
+                region.posterior, score, self._fasta_name(track, region),
+            )  # fmt: skip
+
+    def _fasta_name(self, track: Track, region: Region) -> str:
+        record = _UNSAFE.sub("_", track.seq_name) or f"record_{track.record.index + 1}"
+        whole = (region.start, region.end) == (0, track.length)
+        place = "" if whole else f"|provirus_{region.start + 1}_{region.end}"
+        name = record + place
+        while name in self._taken:
+            self._uses[record + place] += 1
+            name = f"{record}_{self._uses[record + place] + 1}{place}"
+        self._taken.add(name)
+        return name
 
 
 class Scanner:
@@ -131,7 +178,7 @@ class Scanner:
         found = posteriors(evidence, self.step, settings.landscape)
         bounds = window_bounds(starts, length, self.window)
         kept = list(regions(found, bounds, settings.min_posterior, settings.min_length))
-        return Track(record.id, length, bounds, scores, found, kept)
+        return Track(record, bounds, scores, found, kept)
 
 
 def _counted(results: Iterable[RecordResult], counter: Counter) -> Iterator[RecordResult]:
@@ -179,10 +226,10 @@ def window_bounds(starts: Sequence[int], length: int, window: int) -> list[int]:
 
 
 class ScanFiles:
-    """The tables of a scan, written record by record.
+    """The tables and sequences of a scan, written record by record.
 
-    regions.tsv (0-based, half-open), regions.bed (BED6, score 1000 times the posterior), regions.gff3 (1-based) and
-    scores.bedgraph (the posterior along each record).
+    regions.tsv (0-based, half-open), regions.bed (BED6, score 1000 times the posterior), regions.gff3 (1-based),
+    regions.fasta (the sequences) and scores.bedgraph (the posterior along each record).
     """
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
@@ -191,25 +238,32 @@ class ScanFiles:
 
         self._tsv, self._bed = opened("regions.tsv"), opened("regions.bed")
         self._gff, self._graph = opened("regions.gff3"), opened("scores.bedgraph")
-        self.n_regions = self.n_records = 0
+        self._fasta = opened("regions.fasta")
+        self._numbering = Numbering()
+        self.n_records = 0
         self._tsv.write("\t".join(REGION_COLUMNS) + "\n")
         self._gff.write("##gff-version 3\n")
         self._graph.write('track type=bedGraph name="virnucpro" description="probability of virus"\n')
 
-    def write(self, track: Track) -> None:
-        """Append the rows of a record."""
+    @property
+    def n_regions(self) -> int:
+        """Regions that have been written."""
+        return self._numbering.n_regions
+
+    def write(self, track: Track) -> list[FoundRegion]:
+        """Append the rows and sequences of a record; return its regions."""
         self.n_records += 1
         seqid = quote(track.seq_name.encode(errors="surrogateescape"), safe=".:^*$@!+_?-|")
         if track.length:
             self._gff.write(f"##sequence-region {seqid} 1 {track.length}\n")
         spans = zip(pairwise(track.bounds), track.posteriors.tolist(), strict=True)
         self._graph.writelines(f"{track.seq_name}\t{start}\t{end}\t{value:.4f}\n" for (start, end), value in spans)
-        for found in found_regions(track, self.n_regions):
-            self.n_regions += 1
+        regions = list(self._numbering.regions(track))
+        for found in regions:
             name, posterior, score = found.region, found.posterior, found.virus_score
             self._tsv.write(
                 f"{name}\t{track.seq_name}\t{found.start}\t{found.end}\t{found.length}\t"
-                f"{found.n_windows}\t{posterior:.4f}\t{score:.4f}\n"
+                f"{found.n_windows}\t{posterior:.4f}\t{score:.4f}\t{found.fasta_name}\n"
             )
             bed = f"{track.seq_name}\t{found.start}\t{found.end}\t{name}\t{round(1000 * posterior)}\t.\n"
             self._bed.write(bed)
@@ -217,3 +271,11 @@ class ScanFiles:
                 f"{seqid}\tvirnucpro\tprophage\t{found.start + 1}\t{found.end}\t{posterior:.4f}\t.\t.\t"
                 f"ID={name};Name={name};mean_virus_score={score:.4f}\n"
             )
+            self._write_sequence(track, found)
+        return regions
+
+    def _write_sequence(self, track: Track, found: FoundRegion) -> None:
+        """Append the sequence of a region. After its name come region and place, as CheckV writes the place."""
+        self._fasta.write(f">{found.fasta_name} {found.region} {found.start + 1}-{found.end}/{track.length}\n")
+        letters = track.record.sequence[found.start : found.end].translate(_NO_NUCLEOTIDE).decode("ascii")
+        self._fasta.writelines(f"{letters[i : i + _LINE]}\n" for i in range(0, len(letters), _LINE))
