@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from virnucpro.report.entries import BINS, Entry
 from virnucpro.report.chart_parts import COLOURS, WIDTH, dot, line, rect, svg, text, ticks
+from virnucpro.report.entries import BINS, Entry
 
 _LEFT, _RIGHT = 46, 350  # of the axes
 _TOP, _BOTTOM = 14, 190
