@@ -23,6 +23,7 @@ TOOLS_STAMP := $(VENV)/.stamp-tools
 INTEGRATIONS       := $(VENV)/integrations
 INTEGRATIONS_STAMP := $(VENV)/.stamp-integrations
 BUILD_LOCK  := integrations/container/build.lock
+GPU_LOCK    := integrations/container/gpu.lock
 LOCK        := $(TOOLS)/bin/uv pip compile -c constraints.txt --generate-hashes --no-header --quiet \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 INSTALL_DEPS := $(VENV_STAMP) pyproject.toml $(CONSTRAINTS)
@@ -46,8 +47,8 @@ help:
 	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
 	@echo "make plot       build the plotting library of report.html anew, as tools/plot/package-lock.json says (needs npm)"
-	@echo "make lock       make requirements.lock and $(BUILD_LOCK) anew from pyproject.toml and constraints.txt"
-	@echo "make audit      look up known vulnerabilities of what is in both locks (needs a network)"
+	@echo "make lock       make requirements.lock and the locks in integrations/container anew from pyproject.toml and constraints.txt"
+	@echo "make audit      look up known vulnerabilities of what is in the locks (needs a network)"
 	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"
 
 $(VENV_STAMP):
@@ -132,13 +133,15 @@ lock: $(TOOLS_STAMP)
 	$(LOCK) pyproject.toml $(LOCK_TORCH) -o $(TOOLS)/packages > /dev/null
 	@grep '^#' requirements.lock > $(TOOLS)/header
 	@sed '/^torch==/s/+cpu//' $(TOOLS)/packages | cat $(TOOLS)/header - > requirements.lock
+	$(LOCK) pyproject.toml -o $(TOOLS)/packages > /dev/null
+	@head -n 2 $(GPU_LOCK) | cat - $(TOOLS)/packages > $(TOOLS)/gpu && mv $(TOOLS)/gpu $(GPU_LOCK)
 	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(LOCK) - -o $(TOOLS)/packages > /dev/null
 	@head -n 1 $(BUILD_LOCK) | cat - $(TOOLS)/packages > $(TOOLS)/build && mv $(TOOLS)/build $(BUILD_LOCK)
 
 # Strict: a package that cannot be looked up is a failure, not a pass.
 audit: $(TOOLS_STAMP)
 	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock \
-		-r $(BUILD_LOCK)
+		-r $(BUILD_LOCK) -r $(GPU_LOCK)
 
 clean:
 	rm -rf $(DEMO_DIR) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

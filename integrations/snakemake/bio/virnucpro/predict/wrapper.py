@@ -27,7 +27,7 @@ FILES = {
 if unknown := set(snakemake.output.keys()) - set(FILES):
     raise ValueError(f"unknown output {', '.join(sorted(unknown))}; choose among {', '.join(FILES)}")
 
-# Not among the outputs, which Snakemake removes when a job fails: so what is done outlasts a retry.
+# Not among the outputs, which Snakemake removes when a job fails: so a retry uses what is done.
 run_directory = Path(f"{snakemake.output[0]}.run")
 # Text for the shell, as in other wrappers; all names are quoted.
 extra = snakemake.params.get("extra", "")
@@ -39,6 +39,12 @@ shell(
     " -- {snakemake.input:q} {log}"
 )
 
+# Hits with qualities exist for FASTQ input only. A rule for both kinds of input gets an empty file for FASTA.
+for name in set(snakemake.output.keys()) & {"fastq", "fastq_1", "fastq_2"}:
+    if (run_directory / FILES[name]).with_suffix(".fasta").exists():
+        (run_directory / FILES[name]).touch()
+if absent := [name for name, _ in snakemake.output.items() if not (run_directory / FILES[name]).exists()]:
+    raise ValueError(f"no output {', '.join(absent)}: fasta and fastq end in _1 and _2 with --paired, and only then")
 for name, path in snakemake.output.items():
     shutil.move(run_directory / FILES[name], path)
 shutil.rmtree(run_directory)
