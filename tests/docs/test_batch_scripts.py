@@ -56,7 +56,7 @@ def test_tasks_of_an_array_that_are_sent_again_go_on_and_are_merged(batch, tmp_p
         said = task(short, folder, batch, number, 1)  # sbatch --array=4
         assert f"shard {number}/{last} is in part_{number}" in said
         assert list((folder / f"part_{number}" / "units").iterdir())
-    assert "1 of 1 units were done before" in task(short, folder, batch, 4, 2)  # sbatch --array=4,7
+    assert "1 of 1 unit was done before" in task(short, folder, batch, 4, 2)  # sbatch --array=4,7
     task(block("docs/scale.md", "sbatch --dependency", "virnucpro merge"), folder, batch, 0, 0)
     rows = (folder / "calls" / "records.tsv").read_text().splitlines()
     assert [row.split("\t")[0] for row in rows[1:]] == [f"r{i}" for i in range(9000)]

@@ -309,7 +309,7 @@ def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
     assert (done.code, done.err) == (0, "")
     lines = dict(line.split(": ", 1) for line in done.out.splitlines())
     assert list(lines) == ["input", "speed", "time", "memory"]
-    assert lines["input"] == "61 records (counted), 9,000 nt in records that are long enough"
+    assert lines["input"] == "61 record (counted), 9,000 nt in records that are long enough"
     assert lines["time"].startswith("about ")
     assert not (tmp_path / "out").exists()
 
@@ -317,7 +317,7 @@ def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
 def test_a_dry_run_of_nothing_to_score(call, tmp_path):
     done = call("predict", write(tmp_path / "input.fa", ">s\nACGT\n"), "-o", tmp_path / "out", "--dry-run")
     assert done.code == 0
-    assert "1 records (counted), 0 nt in records" in done.out
+    assert "1 record (counted), 0 nt in records" in done.out
 
 
 def test_parquet_and_explain_of_a_run(call, tmp_path):

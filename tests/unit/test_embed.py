@@ -243,8 +243,8 @@ def test_the_closing_line_says_what_was_left_out(models, tmp_path, capsys):
     assert not end.value.code
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith(
-        "; 3 letters (gaps, and * at the end) of 2 sequences were left out; "
-        "* within 1 sequences was read as an unknown residue"
+        "; left out: 3 letters (gaps, and * at the end) of 2 sequences; "
+        "* within 1 sequence was read as an unknown residue"
     )
 
 

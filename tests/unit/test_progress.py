@@ -77,6 +77,19 @@ def test_json_lines(monkeypatch, capsys):
     assert all(line["time"].endswith("+00:00") for line in lines)
 
 
+def test_one_record_is_not_one_records(capsys):
+    logs.set_up(logging.WARNING, json_lines=False)
+    tally = Tally(viral=1)
+    tally.status.update({"ok": 1})
+    summarise(tally, 1, 0.5)
+    summarise(tally + tally, 2, 0.5, unit="pairs")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "WARNING: 1 record repeats an id; each has its own row, in input order"
+    assert lines[1].startswith("virnucpro: 1 record: 1 virus, 0 other")
+    assert lines[2] == "WARNING: 2 pairs repeat an id; each has its own row, in input order"
+    assert lines[3].startswith("virnucpro: 2 pairs: 2 virus, 0 other")
+
+
 def test_lines_for_people_and_quiet(capsys):
     logs.set_up(logging.WARNING, json_lines=False)
     say("done")

@@ -11,6 +11,7 @@ import typer
 
 from virnucpro.cli import options
 from virnucpro.printable import printable_json
+from virnucpro.words import counted
 
 if TYPE_CHECKING:
     from virnucpro.evaluate.metrics import Sample
@@ -68,7 +69,7 @@ def evaluate(
     if drawn:
         with locked(output):
             _plot(found.sample, output)  # after the tables, so that a failing figure costs no table
-    options.report(f"{len(found.figures)} figures of {found.tool}; files are in {output}")
+    options.report(f"{counted(len(found.figures), 'figures')} of {found.tool}; files are in {output}")
 
 
 def _plot(sample: Sample, directory: Path) -> None:

@@ -22,6 +22,7 @@ from virnucpro.files import (
     atomic_writer,
     write_json,
 )
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ def evaluate_tables(
     known = read_truth(truth)
     said = read_calls(calls, set(known.names))
     if missing := _missing(known, said):
-        raise InputError(f"{calls} has no row for {len(missing)} sequences of {truth}, the first is {missing[0]!r}")
+        raise InputError(
+            f"{calls} has no row for {counted(len(missing), 'sequences')} of {truth}, the first is {missing[0]!r}"
+        )
     sample = Sample.of([said.scores.get(name) for name in known.names], known.classes)
     bootstrap = bootstrap or Bootstrap()
     bins = _length_bins(_lengths(known, said), edges)

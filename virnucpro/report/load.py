@@ -16,6 +16,7 @@ from virnucpro.errors import InputError
 from virnucpro.report.entries import Entry, draw_tracks, open_table
 from virnucpro.report.finished import FinishedRun, read_finished
 from virnucpro.report.table_columns import Rows, iter_rows
+from virnucpro.words import counted
 
 RUN_FILES = ("run.json", "records.tsv", "chunks.tsv", "frames.tsv")  # the input of a report
 TOP_HITS = 250
@@ -71,8 +72,9 @@ def read_run(directory: Path) -> Run:
     _count(run, directory)
     if run.records != (expected := run.manifest.outcome.tally.records):
         raise InputError(
-            f"{directory}/records.tsv has {run.records} rows, but run.json counts {expected} records; "
-            "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
+            f"{directory}/records.tsv has {counted(run.records, 'rows')}, "
+            f"but run.json counts {counted(expected, 'records')}; the "
+            "directory holds two runs or was edited: run `virnucpro predict` again with --restart"
         )
     shown = {
         entry.index: entry for entry in (*run.hits, *run.long)

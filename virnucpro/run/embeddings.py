@@ -26,6 +26,7 @@ from virnucpro.seq import read_records
 from virnucpro.seq.proteins import Tidied, refuse_nucleotides
 from virnucpro.seq.reader import as_path, several
 from virnucpro.types import Record
+from virnucpro.words import counted
 
 SHARD_RECORDS, SHARD_BYTES = 4096, 1 << 28
 
@@ -167,8 +168,8 @@ class Embeddings:
                 raise InputError(f"{record.source}: record {record.id!r} has no sequence; remove it")
             if self.request.long == "refuse" and len(record.sequence) > self._setup.max_length:
                 raise InputError(
-                    f"{record.source}: record {record.id!r} has {len(record.sequence)} letters, but at most "
-                    f"{self._setup.max_length} are allowed; use --long window, or a larger --max-length"
+                    f"{record.source}: record {record.id!r} has {counted(len(record.sequence), 'letters')}, "
+                    f"but at most {self._setup.max_length} are allowed; use --long window, or a larger --max-length"
                 )
 
     def _rows(self, records: Sequence[Record], shard: str) -> Iterator[str]:

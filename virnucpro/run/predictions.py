@@ -20,6 +20,7 @@ from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, ContentDigest, Unit
 from virnucpro.scores.composition import Composition
 from virnucpro.seq.source import Source
+from virnucpro.words import counted
 
 
 class Predictions:
@@ -111,7 +112,8 @@ class Predictions:
     def summarise(self, state: RunState[Tally], files: str) -> None:
         """Report the counts of a finished run on stderr; `files` names the files in its directory."""
         if self._before is not None:
-            say(f"{state.n_kept} of {state.n_mine} units were done before")
+            verb = "was" if state.n_kept == 1 else "were"
+            say(f"{state.n_kept:,} of {counted(state.n_mine, 'units')} {verb} done before")
         where = f"{files} are in {self.directory.path}"
         if self.request.shard:
             where = f"shard {self.request.shard} is in {self.directory.path}, for `virnucpro merge`"

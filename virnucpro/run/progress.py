@@ -16,6 +16,7 @@ from virnucpro.run.tally import Tally
 from virnucpro.scores.composition import Composition
 from virnucpro.seq.source import Source
 from virnucpro.types import Status
+from virnucpro.words import counted
 
 logger = logging.getLogger("virnucpro")
 
@@ -101,7 +102,7 @@ class Counter:
             rates = "".join(f"; {name} {rate:.0f}/s" for name, rate in self.rates().items())
             pace = {f"{self.unit}_per_second": round(self.pace, 3), "seconds_left": self.left}
             counts: dict[str, object] = {self.unit: self.records, **pace}
-            say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", event="progress", **counts)
+            say(f"{counted(self.records, self.unit)} done, {self.words()}{rates}", event="progress", **counts)
 
 
 class Bars(Counter):
@@ -152,10 +153,11 @@ def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: st
     On a terminal it has several lines, otherwise one.
     """
     if repeated:
-        logger.warning("%d %s repeat an id; each has its own row, in input order", repeated, unit)
+        verb = "repeats" if repeated == 1 else "repeat"
+        logger.warning("%s %s an id; each has its own row, in input order", counted(repeated, unit), verb)
     other = tally.status[Status.OK.value] - tally.viral
     dropped = {status: n for status, n in sorted(tally.status.items()) if n and status != Status.OK.value}
-    line = f"{tally.records:,} {unit}: {tally.viral:,} virus, {other:,} other"
+    line = f"{counted(tally.records, unit)}: {tally.viral:,} virus, {other:,} other"
     line += f", not called: {', '.join(f'{n:,} {status}' for status, n in dropped.items())}" if dropped else ""
     parts = [line]
     counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
