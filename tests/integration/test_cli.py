@@ -821,7 +821,7 @@ def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, mon
     ("arguments", "code", "message"),
     [
         (["train", "nothing.toml", "-o", "out"], 66, "no such file"),
-        (["train", "bad.toml", "-o", "out"], 2, "tables [data], [model] and [fit]"),
+        (["train", "bad.toml", "-o", "out"], 2, "`virnucpro train --settings` prints all settings"),
         (["sample", "nothing", "-o", "out"], 66, "no CLASS.fna files"),
         (["evaluate", "calls.tsv", "--truth", "nothing.tsv"], 66, "no such file"),
         (["evaluate", "bad.toml", "--truth", "bad.toml"], 65, "has no column 'seq_name'"),

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -14,7 +15,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from virnucpro.printable import printable
 from virnucpro.run.tally import Tally
 from virnucpro.scores.composition import Composition
-from virnucpro.seq.source import Source
 from virnucpro.types import Status
 from virnucpro.words import counted
 
@@ -46,13 +46,20 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+class HasTotal(Protocol):
+    """What knows how many records there are, such as a `Source`."""
+
+    def total(self) -> int | None:
+        """Return their number, None if it is unknown."""
+
+
 class Counter:
     """Counts finished records and their rate, in total and for each worker.
 
     Records kept from an earlier run are not `new` and do not count for the rate.
     """
 
-    def __init__(self, source: Source | None = None, unit: str = "records") -> None:
+    def __init__(self, source: HasTotal | None = None, unit: str = "records") -> None:
         self.source, self.unit, self.began = source, unit, time.monotonic()
         self.records = self.new = 0
         self._said = self.began
@@ -108,7 +115,7 @@ class Counter:
 class Bars(Counter):
     """A bar for the run, and a line for each worker."""
 
-    def __init__(self, bars: Progress, source: Source | None, unit: str) -> None:
+    def __init__(self, bars: Progress, source: HasTotal | None, unit: str) -> None:
         super().__init__(source, unit)
         self._bars, self._lines = bars, {"": bars.add_task(unit, total=None, words="reading")}
 
@@ -123,7 +130,7 @@ class Bars(Counter):
 
 
 @contextmanager
-def shown_progress(source: Source | None = None, unit: str = "records") -> Iterator[Counter]:
+def shown_progress(source: HasTotal | None = None, unit: str = "records") -> Iterator[Counter]:
     """Give a counter that shows its progress: as bars on a terminal, otherwise as plain lines."""
     if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
         yield Counter(source, unit)
