@@ -270,6 +270,14 @@ def test_every_form_of_the_input_gives_the_same_table(call, tmp_path, small_tabl
     assert (tmp_path / "out" / "records.tsv").read_bytes() == small_table
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_precision_is_in_the_closing_line(call, tmp_path, precision):
+    path = write(tmp_path / "input.fa", SMALL)
+    for output in (tmp_path / "out", "-"):
+        done = call("predict", path, "-o", output, "--device", "cpu", "--precision", precision)
+        assert re.search(rf"; \S+ s in {precision} on cpu\b", done.err), done.err
+
+
 def test_standard_input_to_standard_output(small_table, tmp_path):
     done = command("predict", "-", "-o", "-", stdin=FORMS["zst"])
     assert done.code == 0, done.err
@@ -297,6 +305,7 @@ def test_json_lines_for_programs(call, tmp_path):
     done = call("--json-log", "predict", path, "-o", tmp_path / "out")
     (said,) = [json.loads(line) for line in done.err.splitlines()]
     assert (said["event"], said["records"], said["not_called"]) == ("summary", 2, {})
+    assert re.search(r"; \S+ s in (bf16|fp32) on cpu; tables and ", said["message"])
     assert said["virus"] + said["other"] == 2
     done = call("--json-log", "predict", path, "-o", tmp_path / "out")
     (said,) = [json.loads(line) for line in done.err.splitlines()]

@@ -87,6 +87,6 @@ def embed(
     within = counted(tidied.with_stops, "sequences")
     stops = f"; * within {within} was read as an unknown residue" if tidied.with_stops else ""
     options.report(
-        f"{counted(done.sequences, 'sequences')}{windowed}, width {embeddings.width}; "
+        f"{counted(done.sequences, 'sequences')}{windowed}, width {embeddings.width}, {embeddings.computed}; "
         f"files are in {output}{kept}{left_out}{stops}"
     )

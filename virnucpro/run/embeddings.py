@@ -16,6 +16,7 @@ from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.embed_directory import IDS, EmbedDirectory, open_for_embedding, unfinished_directory
 from virnucpro.run.manifest import COMPLETE, RUNNING, EmbedOutcome, Manifest, RunnerReport
+from virnucpro.run.progress import in_precision
 from virnucpro.run.provenance import InputFile, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.setup import EmbedSetup
 from virnucpro.run.state import RunState
@@ -91,6 +92,11 @@ class Embeddings:
             output=self.directory.path,
             place=None if place is None else place.path,
         )
+
+    @property
+    def computed(self) -> str:
+        """The precision and the device, in words."""
+        return in_precision(self._setup.precision, self._setup.device)
 
     @property
     def width(self) -> int:

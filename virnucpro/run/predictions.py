@@ -11,7 +11,7 @@ from virnucpro import __version__
 from virnucpro.errors import ConfigError
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport
-from virnucpro.run.progress import say, shown_progress, summarise
+from virnucpro.run.progress import in_precision, say, shown_progress, summarise
 from virnucpro.run.provenance import InputFile, are_untouched, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.request import Request
 from virnucpro.run.setup import PredictSetup
@@ -117,7 +117,19 @@ class Predictions:
         where = f"{files} are in {self.directory.path}"
         if self.request.shard:
             where = f"shard {self.request.shard} is in {self.directory.path}, for `virnucpro merge`"
-        summarise(state.tally, state.ids.count(), sum(state.seconds.values()), where, unit=self.request.unit)
+        summarise(
+            state.tally,
+            state.ids.count(),
+            sum(state.seconds.values()),
+            where,
+            unit=self.request.unit,
+            computed=self._computed,
+        )
+
+    @property
+    def _computed(self) -> str:
+        setup = self._manifest.setup
+        return in_precision(setup.options.precision, setup.options.device) if isinstance(setup, PredictSetup) else ""
 
     def _is_complete(self, before: Manifest, inputs: tuple[InputFile, ...]) -> bool:
         """Return whether the earlier run is complete and of the same input.

@@ -46,6 +46,15 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def in_precision(precision: str, device: str) -> str:
+    """Return in which precision and on which device scores were computed, in words.
+
+    >>> in_precision("bf16", "cpu")
+    'in bf16 on cpu'
+    """
+    return f"in {precision} on {device}"
+
+
 class HasTotal(Protocol):
     """What knows how many records there are, such as a `Source`."""
 
@@ -154,8 +163,11 @@ def writes_json() -> bool:
     return any(getattr(handler.formatter, "json_lines", False) for handler in logging.getLogger().handlers)
 
 
-def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records") -> None:
-    """Print the summary of a run of records or pairs; `repeated` of them repeat an id, `where` names the files.
+def summarise(
+    tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records", computed: str = ""
+) -> None:
+    """Print the summary of a run of records or pairs; `repeated` of them repeat an id, `where` names the files,
+    `computed` the precision and device, which may change the last digits of scores.
 
     On a terminal it has several lines, otherwise one.
     """
@@ -176,5 +188,5 @@ def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: st
     if composition := Composition.of(tally.evidence):
         parts.append(f"estimated share of virus {composition.prevalence:.2%}")
         counts["prevalence"] = round(composition.prevalence, 6)
-    parts += [in_words(seconds), *where]
+    parts += [f"{in_words(seconds)} {computed}".rstrip(), *where]
     say(*parts, event="summary", **counts, seconds=round(seconds, 3))
