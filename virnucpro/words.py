@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_SINGULAR = {"classes": "class", "taxa": "taxon", "processes": "process", "qualities": "quality"}
+_SINGULAR = {"classes": "class", "taxa": "taxon", "processes": "process", "qualities": "quality", "viruses": "virus"}
 _STEP = 1000
 
 
