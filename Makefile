@@ -36,7 +36,7 @@ DEMO_DIR    := demo-output
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
 	@echo "make install    create $(VENV) and install virnucpro alone"
-	@echo "make demo       install, classify the records in examples/, print the calls"
+	@echo "make demo       install, classify the records in examples/, print a summary"
 	@echo "make test       install, run the tests, print the slowest; .ci/run does make check and this"
 	@echo "make check      format check, lint and strict types"
 	@echo "make check-integrations  install what checks integrations/ (planemo, snakemake, ...: 2 GB) and run it all"
@@ -84,7 +84,7 @@ demo: $(RUN_STAMP)
 	@rm -rf $(DEMO_DIR)
 	$(BIN)/virnucpro predict $(EXAMPLES) -o $(DEMO_DIR)
 	@echo
-	@cut -f 1,2,5,6,7,9 $(DEMO_DIR)/records.tsv | expand -t 28,38,50,64,72
+	@$(BIN)/python examples/demo.py $(DEMO_DIR)
 	@echo
 	@echo "Open $(DEMO_DIR)/report.html in a browser. The command is $(BIN)/virnucpro; source $(BIN)/activate to type it short."
 
