@@ -31,7 +31,7 @@ EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check check-integrations format docs build bench model lock audit clean distclean
+.PHONY: help env install dev demo test check check-integrations format docs build release-check bench model lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
@@ -43,6 +43,7 @@ help:
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make docs       build the documentation into site/; open site/index.html"
 	@echo "make build      make sdist and wheel in dist/, install the wheel in an empty environment and run it"
+	@echo "make release-check  say what keeps this commit from being released: TAG=v1.2.3; docs/releasing.md"
 	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
 	@echo "make lock       make requirements.lock and $(BUILD_LOCK) anew from pyproject.toml and constraints.txt"
@@ -112,6 +113,10 @@ build: $(TOOLS_STAMP)
 	rm -rf dist
 	$(TOOLS)/bin/python -m build --outdir dist
 	$(BIN)/python tests/release/try_wheel.py dist $(addprefix -c ,$(CONSTRAINTS))
+
+# Before a tag: make release-check TAG=v1.2.3
+release-check:
+	@$(PYTHON) tests/release/check_release.py "$(TAG)"
 
 bench: $(DEV_STAMP)
 	@mkdir -p benchmarks/results
