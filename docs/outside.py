@@ -1,8 +1,8 @@
 """Hooks of mkdocs: what the site takes from outside of docs/.
 
 Files outside docs/ that a page links to by `../` become part of the site, under the same names. So one link serves both
-the pages in the repository and those of the site. A link of such a file to `docs/` works, too. The project's address comes
-from pyproject.toml.
+the pages in the repository and those of the site. A link of such a file to `docs/` works, too. The project's address
+comes from pyproject.toml.
 """
 
 import re
