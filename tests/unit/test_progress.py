@@ -59,6 +59,15 @@ def test_progress_off_a_terminal_is_plain_lines(monkeypatch, capsys):
     assert second.endswith(" left")
 
 
+def test_a_slow_pace_is_not_shown_as_zero():
+    counter = progress.Counter(unit="steps")
+    counter.began -= 10
+    counter.advance(3)
+    assert counter.words().startswith("0.3 steps/s")
+    counter.advance(997)
+    assert counter.words() in ("100 steps/s", "99 steps/s")
+
+
 def test_json_lines(monkeypatch, capsys):
     logs.set_up(logging.WARNING, json_lines=True)
     tally = Tally(viral=2, bases=9)

@@ -110,7 +110,8 @@ class Counter:
     def words(self) -> str:
         """Return rate and remaining time in words."""
         left = "" if self.left is None else f", about {in_words(self.left)} left"
-        return f"{self.pace:,.0f} {self.unit}/s{left}" if self.new else "reading"
+        pace = f"{self.pace:,.0f}" if self.pace >= 10 else f"{self.pace:.1f}"
+        return f"{pace} {self.unit}/s{left}" if self.new else "reading"
 
     def _show(self, worker: str | None) -> None:
         if time.monotonic() - self._said > PLAIN_LINE_SECONDS:
