@@ -41,7 +41,7 @@ def list_() -> None:
         lines.append("\t".join((printable(name), printable(described.name), lengths, printable(str(directory)))))
     for name, entry in CATALOGUE.items():
         if name not in known:
-            size = f"to be downloaded, {in_bytes(entry.bytes)}"
+            size = f"{in_bytes(entry.bytes)} to download"
             lines.append(f"{name}\t{name}\t{entry.chunk_length or 'NA'}\tNA\t{size}")
     print_tables(lines)
 
