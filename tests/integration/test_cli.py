@@ -190,7 +190,7 @@ def test_totals_of_the_run_add_up(run):
 def test_messages_go_to_stderr_and_warn_once_of_repeated_ids(run):
     done = run[1]
     assert done.out == ""
-    assert done.err.count("repeat an id") == 1
+    assert done.err.count("1 record repeats an id") == 1
     assert f"virnucpro: {len(ENTRIES)} records" in done.err
     assert "1 empty" in done.err
     assert "2 too_short" in done.err
@@ -318,7 +318,7 @@ def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
     assert (done.code, done.err) == (0, "")
     lines = dict(line.split(": ", 1) for line in done.out.splitlines())
     assert list(lines) == ["input", "speed", "time", "memory"]
-    assert lines["input"] == "61 record (counted), 9,000 nt in records that are long enough"
+    assert lines["input"] == "61 records (counted), 9,000 nt in records that are long enough"
     assert lines["time"].startswith("about ")
     assert not (tmp_path / "out").exists()
 
