@@ -32,18 +32,19 @@ EXAMPLES    := examples/lambda.fa examples/ecoli.fa.gz examples/reads.fastq.gz
 DEMO_DIR    := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help env install dev demo test check check-integrations format docs build bench model plot lock audit clean distclean
+.PHONY: help env install dev demo test check check-integrations format docs build release-check bench model plot lock audit clean distclean
 
 help:
 	@echo "make env        create $(VENV) and install virnucpro with its development tools"
 	@echo "make install    create $(VENV) and install virnucpro alone"
-	@echo "make demo       install, classify the records in examples/, print the calls"
+	@echo "make demo       install, classify the records in examples/, print a summary"
 	@echo "make test       install, run the tests, print the slowest; .ci/run does make check and this"
 	@echo "make check      format check, lint and strict types"
 	@echo "make check-integrations  install what checks integrations/ (planemo, snakemake, ...: 2 GB) and run it all"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make docs       build the documentation into site/; open site/index.html"
 	@echo "make build      make sdist and wheel in dist/, install the wheel in an empty environment and run it"
+	@echo "make release-check  say what keeps this commit from being released: TAG=v1.2.3; docs/releasing.md"
 	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
 	@echo "make plot       build the plotting library of report.html anew, as tools/plot/package-lock.json says (needs npm)"
@@ -86,7 +87,7 @@ demo: $(RUN_STAMP)
 	@rm -rf $(DEMO_DIR)
 	$(BIN)/virnucpro predict $(EXAMPLES) -o $(DEMO_DIR)
 	@echo
-	@cut -f 1,2,5,6,7,9 $(DEMO_DIR)/records.tsv | expand -t 28,38,50,64,72
+	@$(BIN)/python examples/demo.py $(DEMO_DIR)
 	@echo
 	@echo "Open $(DEMO_DIR)/report.html in a browser. The command is $(BIN)/virnucpro; source $(BIN)/activate to type it short."
 
@@ -114,6 +115,10 @@ build: $(TOOLS_STAMP)
 	rm -rf dist
 	$(TOOLS)/bin/python -m build --outdir dist
 	$(BIN)/python tests/release/try_wheel.py dist $(addprefix -c ,$(CONSTRAINTS))
+
+# Before a tag: make release-check TAG=v1.2.3
+release-check:
+	@$(PYTHON) tests/release/check_release.py "$(TAG)"
 
 bench: $(DEV_STAMP)
 	@mkdir -p benchmarks/results

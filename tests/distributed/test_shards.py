@@ -44,6 +44,21 @@ def test_merged_shards_are_the_run(lab, call, shards, tmp_path):
     assert lab.tables(output) == lab.expected
 
 
+def test_shards_of_a_small_input_are_even(lab, call, tmp_path):
+    arguments = [word for word in lab.arguments(tmp_path / "out") if word not in ("--unit-records", str(lab.unit))]
+    records = []
+    for number in range(1, 4):
+        given = [*arguments, "--shard", f"{number}/3"]
+        given[given.index("-o") + 1] = str(tmp_path / f"shard_{number}")
+        assert call(given)[0] == 0
+        records.append(run_json(tmp_path / f"shard_{number}")["counts"]["records"])
+    assert sum(records) == 300
+    assert max(records) - min(records) <= 32  # in one unit of the usual size they would be all in one shard
+    assert merge(call, [tmp_path / f"shard_{number}" for number in (1, 2, 3)], tmp_path / "out")[0] == 0
+    assert lab.tables(tmp_path / "out") == lab.expected
+    assert call([*arguments, "--resume"])[1].endswith("is already complete\n")  # as if there had been no shards
+
+
 def test_missing_doubled_and_strange_shards_are_refused(lab, call, shards, tmp_path):
     output = tmp_path / "out"
     (tmp_path / "empty").mkdir()

@@ -1,5 +1,6 @@
 """The scripts for batch systems in the pages run as their tasks would, with the variables that SLURM sets."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -39,7 +40,7 @@ def batch(shell, tmp_path):
 
 
 def test_tasks_of_an_array_that_are_sent_again_go_on_and_are_merged(batch, tmp_path):
-    """9000 records make more units than one, so that the tasks sent again have some."""
+    """The units of a small input are so small that every task has some, also those sent again."""
     script = block("docs/scale.md", "#SBATCH --array", "--shard")
     last = int(script.text.split("--array=1-")[1].split()[0])
     folder = tmp_path / "work"
@@ -56,7 +57,7 @@ def test_tasks_of_an_array_that_are_sent_again_go_on_and_are_merged(batch, tmp_p
         said = task(short, folder, batch, number, 1)  # sbatch --array=4
         assert f"shard {number}/{last} is in part_{number}" in said
         assert list((folder / f"part_{number}" / "units").iterdir())
-    assert "1 of 1 units were done before" in task(short, folder, batch, 4, 2)  # sbatch --array=4,7
+    assert re.search(r"\b(\d+) of \1 units were done before", task(short, folder, batch, 4, 2))  # sbatch --array=4,7
     task(block("docs/scale.md", "sbatch --dependency", "virnucpro merge"), folder, batch, 0, 0)
     rows = (folder / "calls" / "records.tsv").read_text().splitlines()
     assert [row.split("\t")[0] for row in rows[1:]] == [f"r{i}" for i in range(9000)]

@@ -14,6 +14,7 @@ import virnucpro
 import virnucpro.models
 
 pytest.importorskip("mkdocs", reason="needs mkdocs-material and mkdocstrings (the extra docs)")
+OUTSIDE = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md")
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -47,7 +48,7 @@ def test_a_broken_link_is_an_error(link: str, tmp_path: Path) -> None:
     for name in ("virnucpro", "examples", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("mkdocs.yml", "pyproject.toml", *OUTSIDE):
         shutil.copy(ROOT / name, tmp_path)
     with (tmp_path / "docs" / "limits.md").open("a") as page:
         page.write(f"\n[x]({link})\n")
@@ -57,7 +58,7 @@ def test_a_broken_link_is_an_error(link: str, tmp_path: Path) -> None:
 
 
 def test_every_page_is_there(site: Path) -> None:
-    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} | {"CHANGELOG", "CONTRIBUTING", "404"}
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} | {Path(name).stem for name in OUTSIDE} | {"404"}
     assert {path.stem for path in site.glob("*.html")} == pages
     assert virnucpro.__version__ in (site / "CHANGELOG.html").read_text(encoding="utf-8")
     assert (site / "benchmarks" / "results" / "accuracy_val.json").is_file()

@@ -190,7 +190,7 @@ def test_totals_of_the_run_add_up(run):
 def test_messages_go_to_stderr_and_warn_once_of_repeated_ids(run):
     done = run[1]
     assert done.out == ""
-    assert done.err.count("repeat an id") == 1
+    assert done.err.count("1 record repeats an id") == 1
     assert f"virnucpro: {len(ENTRIES)} records" in done.err
     assert "1 empty" in done.err
     assert "2 too_short" in done.err
@@ -270,6 +270,14 @@ def test_every_form_of_the_input_gives_the_same_table(call, tmp_path, small_tabl
     assert (tmp_path / "out" / "records.tsv").read_bytes() == small_table
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_precision_is_in_the_closing_line(call, tmp_path, precision):
+    path = write(tmp_path / "input.fa", SMALL)
+    for output in (tmp_path / "out", "-"):
+        done = call("predict", path, "-o", output, "--device", "cpu", "--precision", precision)
+        assert re.search(rf"; \S+ s in {precision} on cpu\b", done.err), done.err
+
+
 def test_standard_input_to_standard_output(small_table, tmp_path):
     done = command("predict", "-", "-o", "-", stdin=FORMS["zst"])
     assert done.code == 0, done.err
@@ -297,6 +305,7 @@ def test_json_lines_for_programs(call, tmp_path):
     done = call("--json-log", "predict", path, "-o", tmp_path / "out")
     (said,) = [json.loads(line) for line in done.err.splitlines()]
     assert (said["event"], said["records"], said["not_called"]) == ("summary", 2, {})
+    assert re.search(r"; \S+ s in (bf16|fp32) on cpu; tables and ", said["message"])
     assert said["virus"] + said["other"] == 2
     done = call("--json-log", "predict", path, "-o", tmp_path / "out")
     (said,) = [json.loads(line) for line in done.err.splitlines()]
@@ -317,7 +326,7 @@ def test_a_dry_run_measures_and_writes_nothing(call, tmp_path):
 def test_a_dry_run_of_nothing_to_score(call, tmp_path):
     done = call("predict", write(tmp_path / "input.fa", ">s\nACGT\n"), "-o", tmp_path / "out", "--dry-run")
     assert done.code == 0
-    assert "1 records (counted), 0 nt in records" in done.out
+    assert "1 record (counted), 0 nt in records" in done.out
 
 
 def test_parquet_and_explain_of_a_run(call, tmp_path):
@@ -794,7 +803,7 @@ def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, mon
     calls = write(tmp_path / "calls.tsv", "seq_name\tvirus_score\na\t0.7\nb\tNA\n")
     out = tmp_path / "figures"
     assert call("evaluate", calls, "--truth", truth, "-o", out).code == 0
-    plots = {"roc.png", "calibration.png", "scores.png"}
+    plots = {f"{name}.png" for name in ("roc", "precision_recall", "calibration", "scores")}  # no lengths are known
     assert {path.name for path in out.iterdir()} == {"evaluation.json", "evaluation.tsv", *plots}
 
     (out / "roc.png").unlink()
@@ -821,7 +830,7 @@ def test_evaluate_draws_plots_or_says_what_it_needs_for_them(call, tmp_path, mon
     ("arguments", "code", "message"),
     [
         (["train", "nothing.toml", "-o", "out"], 66, "no such file"),
-        (["train", "bad.toml", "-o", "out"], 2, "tables [data], [model] and [fit]"),
+        (["train", "bad.toml", "-o", "out"], 2, "`virnucpro train --settings` prints all settings"),
         (["sample", "nothing", "-o", "out"], 66, "no CLASS.fna files"),
         (["evaluate", "calls.tsv", "--truth", "nothing.tsv"], 66, "no such file"),
         (["evaluate", "bad.toml", "--truth", "bad.toml"], 65, "has no column 'seq_name'"),

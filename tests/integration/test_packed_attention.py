@@ -401,4 +401,4 @@ def test_what_overflows_in_half_precision_is_computed_in_float32(name, caplog):
     assert np.linalg.norm(found[place] - expected) <= FP32 * np.linalg.norm(expected)
     assert not np.array_equal(found[place], plain[place])
     assert half.n_redone == 1
-    assert "1 embeddings overflowed" in caplog.text
+    assert "because of overflow in half precision: 1 embedding" in caplog.text

@@ -117,10 +117,10 @@ def hub(repositories, tmp_path, monkeypatch):
 
 def test_a_model_is_downloaded_and_used_by_its_name(hub, tmp_path, capsys):
     assert run("predict", __file__, "--model", "published-500", "-o", tmp_path / "out") == 1
-    assert "`virnucpro models download published-500` (11.8 GB)" in capsys.readouterr().err
+    assert "`virnucpro models download published-500` (12 GB)" in capsys.readouterr().err
     assert hub.asked == []
     assert run("models", "list") == 0
-    assert "published-500\tpublished-500\t500\tNA\tto be downloaded, 12 GB" in capsys.readouterr().out
+    assert "published-500\tpublished-500\t500\tNA\t12 GB to download" in capsys.readouterr().out
 
     assert run("models", "download", "published-500", "--mirror", hub.url) == 0
     printed = capsys.readouterr()

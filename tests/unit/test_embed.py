@@ -238,13 +238,15 @@ def test_gaps_and_stops_at_the_end_change_nothing(embed, tmp_path, capsys):
 def test_the_closing_line_says_what_was_left_out(models, tmp_path, capsys):
     (tmp_path / "p.faa").write_text(f">a\n{PLAIN}*\n>b\n{PLAIN[:5]}--*{PLAIN[5:]}\n>c\n{PLAIN}\n")
     arguments = ["embed", tmp_path / "p.faa", "-o", tmp_path / "out", "--model", models / "esm", "--device", "cpu"]
+    arguments += ["--precision", "bf16"]
     with pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     assert not end.value.code
     line = capsys.readouterr().err.splitlines()[-1]
+    assert ", in bf16 on cpu; files are in " in line
     assert line.endswith(
-        "; 3 letters (gaps, and * at the end) of 2 sequences were left out; "
-        "* within 1 sequences was read as an unknown residue"
+        "; left out: 3 letters (gaps, and * at the end) of 2 sequences; "
+        "* within 1 sequence was read as an unknown residue"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from virnucpro.evaluate.metrics import (
     auroc,
     calibration_error,
     evaluate,
+    precision_recall_curve,
     recall_at,
     reliability,
     roc_curve,
@@ -75,6 +77,7 @@ def test_evaluate_counts_the_unscored_as_not_found():
         "n_unscored": 2,
         "auroc": round(plain_auroc([0.9, 0, 0.8], [0.1, 0, 0.3]), 4),
         "macro_auroc": round((bacteria + fungi) / 2, 4),
+        "average_precision": round((1 + 1 + 3 / 6) / 3, 4),  # 0.9, 0.8, and the virus without a score below the hosts
         "recall_at_5_percent_fpr": round(2 / 3, 4),
         "recall_at_1_percent_fpr": round(2 / 3, 4),
         # Bins of the four that have a score: 0.9 and 0.8 viral, 0.1 and 0.3 not.
@@ -162,3 +165,48 @@ def test_reliability_leaves_out_empty_bins():
     assert mean == pytest.approx([0.15, 0.975])
     assert share == pytest.approx([0.5, 1.0])
     assert count.tolist() == [2, 2]
+
+
+def plain_average_precision(scores, is_virus):
+    """Add up, threshold by threshold, the precision times the recall that is won."""
+    precision, recall, area, before = [], [], 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        called = [virus for score, virus in zip(scores, is_virus, strict=True) if score >= threshold]
+        found = sum(called) / sum(is_virus)
+        area, before = area + (found - before) * sum(called) / len(called), found
+        if found > (recall[-1] if recall else 0):
+            recall.append(found)
+            precision.append(sum(called) / len(called))
+    return area, recall, precision
+
+
+def test_average_precision_and_its_curve_equal_the_plain_loop():
+    rng = np.random.default_rng(6)
+    is_virus = rng.random(200) < 0.3
+    scores = (rng.random(200) + is_virus).round(1)  # with ties
+    area, recall, precision = plain_average_precision(scores.tolist(), is_virus.tolist())
+    found = evaluate((scores / 2).tolist(), ["virus" if virus else "plant" for virus in is_virus])
+    assert found["average_precision"] == round(area, 4) < 1
+    curve = precision_recall_curve(scores[is_virus], scores[~is_virus])
+    np.testing.assert_allclose(curve, (recall, precision))
+
+
+def test_operating_points_are_shares_of_both_sides():
+    scores, classes = [0.9, 0.8, 0.3, 0.7, 0.1, 0.2], ["virus", "virus", "virus", "bacteria", "bacteria", "fungi"]
+    called = {"a": np.array([1, 1, 0, 1, 0, 0], bool), "none": np.zeros(6, bool)}
+    sample = replace(Sample.of(scores, classes), called=called)
+    assert sample.points() == {
+        "a": {
+            "recall": 0.6667, "false_positive_rate": 0.3333, "false_positive_rate_mean_over_host_classes": 0.25,
+            "precision": 0.6667,
+        },
+        "none": {
+            "recall": 0.0, "false_positive_rate": 0.0, "false_positive_rate_mean_over_host_classes": 0.0,
+            "precision": None,
+        },
+    }  # fmt: skip
+    part = sample.take(np.array([0, 0, 1, 1, 1, 0], bool))
+    assert (part.called["a"].tolist(), part.points()["a"]["false_positive_rate"]) == ([False, True, False], 0.5)
+    weighted = sample.figures(np.array([[3.0, 0, 1, 1, 3, 1]]))
+    assert weighted[ALL_HOSTS, "recall_a"][0] == 0.75
+    assert weighted["bacteria", "false_positive_rate_a"][0] == 0.25

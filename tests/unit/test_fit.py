@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from virnucpro.seq.frame_table import find_frames
 from virnucpro.seq.screen import Limits, repetitions
 from virnucpro.seq.strings import Strings
 from virnucpro.train.batches import NO_VIRUS, WindowBatches, collate_frames
-from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
+from virnucpro.train.checkpoint import CHECKPOINT, checkpoint_step, load_checkpoint, save_checkpoint
 from virnucpro.train.fit import describe, fit, learning_rate, make_optimizers
 from virnucpro.train.mixture import read_mixture
 from virnucpro.train.network import Network, _cross_entropy, initialise, loss_of, margins_of
@@ -76,6 +77,28 @@ def test_a_broken_off_training_ends_with_the_same_weights(settings, tmp_path):
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     logged = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
     assert logged == [3, 6]
+
+
+def test_progress_counts_steps_and_says_when_checkpoints_are_written(settings, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("virnucpro.run.progress.PLAIN_LINE_SECONDS", -1)  # a line for each step
+    lines: list[str] = []
+    caplog.set_level("INFO", "virnucpro")
+    fit(settings, tmp_path, CPU, lines.append)
+    said = [record.getMessage() for record in caplog.records if getattr(record, "event", "") == "progress"]
+    assert said[0] == "0 steps done, reading"
+    shown = [re.match(r"(\d) steps? done, \S+ steps/s, about \S+ s left", line) for line in said[1:]]
+    assert [found[1] for found in shown if found] == list("123456")
+    assert lines[2] == "model and checkpoint are written at each evaluation, every 3 steps"
+    assert checkpoint_step(tmp_path / CHECKPOINT) == 6
+    assert checkpoint_step(tmp_path / "none") is None
+
+
+def test_a_torch_without_the_optimiser_is_an_error_that_says_so(settings, tmp_path, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    muon = replace(settings, fit=replace(settings.fit, optimizer="muon"))
+    with pytest.raises(ConfigError, match=r'optimizer = "muon" needs torch 2.9 or later, found \S+; pip install'):
+        fit(muon, tmp_path / "out", CPU, lambda line: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_settings_do_not_go_on_from_a_checkpoint(settings, tmp_path):
@@ -419,8 +442,15 @@ def test_settings_are_read_from_toml(tmp_path):
     ("change", "message"),
     [
         (("steps = 5", "steps ="), "is not TOML"),
-        (("[fit]", "[fitt]"), "'fit'"),
-        (("steps = 5", "step = 5"), "step"),
+        (("[fit]", "[fitt]"), r"unknown table \[fitt\]; did you mean \[fit\]\?"),
+        (("[fit]\nsteps = 5\n", ""), r"the table \[fit\] is missing"),
+        (("steps = 5", "step = 5"), r"\[fit\] has no setting 'step'; did you mean steps\?"),
+        (("steps = 5", "steps = 5\nlearnin_rate = 1"), r"\[fit\] has no setting 'learnin_rate'; did you mean learning"),
+        (("steps = 5", "steps = 5\nqqq = 1"), r"\[fit\] has no setting 'qqq'; `virnucpro train --settings` prints all"),
+        (("segments = 4", "segment = 4"), r"\[model.frame_rule\] has no setting 'segment'; did you mean segments\?"),
+        (("steps = 5", 'steps = "5"'), "fit.steps must be a whole number from 0 to .*, got '5'"),
+        (("[model]", "exclude = 3\n[model]"), "data.exclude must be"),
+        (("[data]", "data = 3\n[dat]"), r"unknown table \[dat\]; did you mean \[data\]"),
         (("segments = 4", "segments = 9"), "1 to 6 segments"),
         (('name = "m"', 'name = "m"\nclasses = "three"'), "classes must be two or hosts"),
     ],

@@ -14,7 +14,7 @@ PACKAGE = Path(virnucpro.__file__).parent
 
 # Top-level names by level; a module may import from lower levels and from its own part of the package.
 LEVELS = (
-    {"errors", "printable", "types", "config", "environment", "files", "places", "_optional"},
+    {"errors", "printable", "words", "types", "config", "environment", "files", "places", "_optional"},
     {"seq"},
     {"scores"},
     {"data", "models"},

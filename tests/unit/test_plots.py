@@ -40,6 +40,27 @@ def test_roc(drawn, tmp_path):
     assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == ["bacteria, AUROC 0.850"]
 
 
+def test_precision_and_recall(drawn, tmp_path):
+    recall, precision = np.array([0.5, 1.0]), np.array([1.0, 0.4])
+    plots.plot_precision_recall(tmp_path / "p.svg", recall, precision, 0.25, {"strict": (0.5, 0.9)}, "4 viruses")
+    found = lines(drawn[0])
+    assert found["all scores as thresholds"] == [[0.5, 1], [1, 0.4]]
+    assert found["strict"] == [[0.5, 0.9]]
+    assert found["share of viruses 0.25"] == [[0, 0.25], [1, 0.25]]
+    assert drawn[0].axes[0].get_title() == "4 viruses"
+    assert (tmp_path / "p.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_recall_by_length(drawn, tmp_path):
+    recalls = {"strict": [(0.1, 0.0, 0.3), (0.6, 0.5, 0.7)], "sensitive": [(0.5, 0.4, 0.6), (np.nan, np.nan, np.nan)]}
+    plots.plot_recall_by_length(tmp_path / "r.png", {"150-299": 20, "300-": 1500}, recalls, "n")
+    axes = drawn[0].axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["150-299\n(20)", "300-\n(1,500)"]
+    assert axes.containers[0].lines[0].get_ydata().tolist() == [0.1, 0.6]
+    low, high = axes.containers[0].lines[1]
+    np.testing.assert_allclose((low.get_ydata(), high.get_ydata()), [[0.0, 0.5], [0.3, 0.7]])
+
+
 def test_calibration(drawn, tmp_path):
     plots.plot_calibration(tmp_path / "c.png", np.array([0.1, 0.9]), np.array([0.2, 0.7]), np.array([30.0, 4.0]))
     assert (tmp_path / "c.png").read_bytes().startswith(PNG)

@@ -59,6 +59,15 @@ def test_progress_off_a_terminal_is_plain_lines(monkeypatch, capsys):
     assert second.endswith(" left")
 
 
+def test_a_slow_pace_is_not_shown_as_zero():
+    counter = progress.Counter(unit="steps")
+    counter.began -= 10
+    counter.advance(3)
+    assert counter.words().startswith("0.3 steps/s")
+    counter.advance(997)
+    assert counter.words() in ("100 steps/s", "99 steps/s")
+
+
 def test_json_lines(monkeypatch, capsys):
     logs.set_up(logging.WARNING, json_lines=True)
     tally = Tally(viral=2, bases=9)
@@ -75,6 +84,19 @@ def test_json_lines(monkeypatch, capsys):
     assert (lines[1]["virus"], lines[1]["not_called"], lines[1]["seconds"]) == (2, {"too_short": 1}, 3.25)
     assert (lines[2]["message"], lines[2]["exit_code"], lines[2]["kind"]) == ("a\nb", 65, "InputError")
     assert all(line["time"].endswith("+00:00") for line in lines)
+
+
+def test_one_record_is_not_one_records(capsys):
+    logs.set_up(logging.WARNING, json_lines=False)
+    tally = Tally(viral=1)
+    tally.status.update({"ok": 1})
+    summarise(tally, 1, 0.5)
+    summarise(tally + tally, 2, 0.5, unit="pairs")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "WARNING: 1 record repeats an id; each has its own row, in input order"
+    assert lines[1].startswith("virnucpro: 1 record: 1 virus, 0 other")
+    assert lines[2] == "WARNING: 2 pairs repeat an id; each has its own row, in input order"
+    assert lines[3].startswith("virnucpro: 2 pairs: 2 virus, 0 other")
 
 
 def test_lines_for_people_and_quiet(capsys):

@@ -103,7 +103,7 @@ def test_a_changed_tokenizer_is_refused(complete, tmp_path, capsys):
     ]
     assert (
         printed.err
-        == f"virnucpro: error: 1 files of the model {str(complete)!r} cannot be used; download or copy it again\n"
+        == f"virnucpro: error: 1 file of the model {str(complete)!r} cannot be used; download or copy it again\n"
     )
     with pytest.raises(ModelError, match=r"tokenizer\.json is damaged or was changed"):
         load_model(str(complete))

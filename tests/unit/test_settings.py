@@ -91,6 +91,16 @@ def test_units_suit_the_device_unless_their_size_is_asked_for():
     assert (unit_size("cpu", 5), unit_size("cuda:0", 5)) == ((5, 1 << 20), (5, 1 << 22))
 
 
+def test_a_small_input_has_smaller_units_for_shards():
+    assert unit_size("cpu", None, 4, 100 * 1024 * 80) == (1024, 1 << 20)  # 20 units of the usual size for each shard
+    assert unit_size("cpu", None, 4, 100 * 1024 * 20) == (256, 1 << 18)
+    assert unit_size("cuda", None, 4, 100 * 8192 * 40) == (4096, 1 << 21)
+    assert unit_size("cpu", None, 1000, 5) == (32, 1 << 15)  # not below a part of the usual size
+    for shards, size in ((4, None), (1, 5)):  # a stream, and a run in one piece
+        assert unit_size("cpu", None, shards, size) == (1024, 1 << 20)
+    assert unit_size("cpu", 7, 4, 5) == (7, 1 << 20)
+
+
 def test_inputs_of_requests_and_predict_are_paths():
     assert Request(str(EXAMPLE), None).inputs == Request([bytes(EXAMPLE)], None).inputs == [str(EXAMPLE)]
     for wrong in (None, 5, [None], ["a\0b"], "a\0b", b"a\0b"):

@@ -138,7 +138,10 @@ def test_settings_of_a_classifier(tmp_path):
     path.write_text('[classifier]\ndirectory = "data"\nname = "mine"\nwindows = 100\nexclude = []\n')
     found = read_settings(path)
     assert found == ClassifierSettings(str(tmp_path / "data"), "mine", windows=100, exclude=())
-    for text, message in (("windows = 3", "windows must be at least 10"), ("epoch = 3", "unexpected keyword")):
+    for text, message in (
+        ("windows = 3", "windows must be at least 10"),
+        ("epoch = 3", r"\[classifier\] has no setting 'epoch'; did you mean epochs"),
+    ):
         path.write_text(f'[classifier]\ndirectory = "data"\nname = "mine"\n{text}\n')
         with pytest.raises(ConfigError, match=message):
             read_settings(path)

@@ -110,7 +110,7 @@ def test_borders_must_rise(tmp_path, edges):
     [
         ({"truth": TRUTH.replace("class", "kind")}, "truth.tsv has no column 'class'"),
         ({"calls": CALLS.replace("virus_score", "score")}, "records.tsv is of no known tool"),
-        ({"calls": CALLS.replace("v\t9\t0.7\n", "")}, "no row for 1 sequences of .*, the first is 'v'"),
+        ({"calls": CALLS.replace("v\t9\t0.7\n", "")}, "no row for 1 sequence of .*, the first is 'v'"),
         ({"truth": TRUTH + "v\tbacteria\tx\n"}, "3 rows for 2 names"),
         ({"calls": CALLS.replace("\t0.7", "")}, "row of 'v' has 2 columns, the header has 3"),
         ({"truth": TRUTH.replace("virus", "fungi")}, "must have sequences of class 'virus' and of another"),

@@ -17,6 +17,7 @@ from virnucpro.seq.blocks import iter_blocks, read_blocks
 from virnucpro.seq.reader import AnyPath, Kind, SequenceFile, as_path, find_fault
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
+from virnucpro.words import counted
 
 # A path or paths, a mapping from ids to sequences, or records: (id, sequence), `Record`s, or objects of other packages.
 SequenceSource = AnyPath | Mapping[Any, Any] | Iterable[Any]
@@ -184,7 +185,8 @@ def record_of(item: Any, index: int, kind: Kind = "nucleotide") -> Record:
         letters = _letters(sequence, name, index)
     fault = find_fault(letters, quality, kind)
     if not fault and quality and len(quality) != len(letters):
-        fault = f"{len(letters)} letters and {len(quality)} qualities; give as many of both, or no quality"
+        given = f"{counted(len(letters), 'letters')} and {counted(len(quality), 'qualities')}"
+        fault = f"{given}; give as many of both, or no quality"
     if not fault and (_DIVIDERS.search(name) or _DIVIDERS.search(description)):
         fault = "a tab, a line end or NUL in its id or description, which would divide a row of a table; replace it"
     if fault:

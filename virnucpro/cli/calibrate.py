@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
-from virnucpro.cli.print_tables import print_line, print_progress
+from virnucpro.cli.print_tables import print_line
 from virnucpro.environment import prepare_for_torch
 
 
@@ -52,7 +52,7 @@ def calibrate(
     refuse_directory(source, output)
     how = Options(device=device, precision=precision, threads=threads)
     genomes = read_genomes(data, split, ["viroid"])
-    scorer = Scorer(loaded, genomes, how, windows, print_progress)
+    scorer = Scorer(loaded, genomes, how, windows, options.report_progress)
     settings = {"split": split, "windows_per_host_class": windows, "seed": seed}
     own = any_of(("model.json", *loaded.description.files()))
     with replaced_files(output, restart, data_files(data), own, remove=False) as folder:

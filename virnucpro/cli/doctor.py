@@ -7,6 +7,7 @@ import platform
 import typer
 
 from virnucpro.cli.print_tables import print_line
+from virnucpro.words import counted, in_bytes
 
 
 def doctor() -> None:
@@ -25,11 +26,11 @@ def doctor() -> None:
 
     console = Console(markup=False)
     console.print(f"virnucpro {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
-    console.print(f"CPU: {platform.machine()}, {default_threads()} cores available")
+    console.print(f"CPU: {platform.machine()}, {counted(default_threads(), 'cores')} available")
     devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     for device in devices:
         properties = torch.cuda.get_device_properties(device)
-        console.print(f"{device}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        console.print(f"{device}: {properties.name}, {in_bytes(properties.total_memory)}")
     if not devices:
         console.print("GPU: torch finds none that it can use")
 

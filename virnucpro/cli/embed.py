@@ -10,6 +10,7 @@ import typer
 from virnucpro.cli import options
 from virnucpro.cli.signals import stoppable
 from virnucpro.environment import prepare_for_torch
+from virnucpro.words import counted
 
 
 def embed(
@@ -79,14 +80,13 @@ def embed(
     if state is None:
         return
     done, tidied = state.tally, embeddings.tidied
-    windowed = f", {done.windowed} of them in windows" if done.windowed else ""
-    kept = f"; {state.n_kept} shards were done before" if state.n_kept else ""
-    left_out = (
-        f"; {tidied.letters} letters (gaps, and * at the end) of {tidied.sequences} sequences were left out"
-        if tidied.letters
-        else ""
-    )
-    stops = f"; * within {tidied.with_stops} sequences was read as an unknown residue" if tidied.with_stops else ""
+    windowed = f", {done.windowed:,} of them in windows" if done.windowed else ""
+    kept = f"; done before: {counted(state.n_kept, 'shards')}" if state.n_kept else ""
+    letters, of = counted(tidied.letters, "letters"), counted(tidied.sequences, "sequences")
+    left_out = f"; left out: {letters} (gaps, and * at the end) of {of}" if tidied.letters else ""
+    within = counted(tidied.with_stops, "sequences")
+    stops = f"; * within {within} was read as an unknown residue" if tidied.with_stops else ""
     options.report(
-        f"{done.sequences} sequences{windowed}, width {embeddings.width}; files are in {output}{kept}{left_out}{stops}"
+        f"{counted(done.sequences, 'sequences')}{windowed}, width {embeddings.width}, {embeddings.computed}; "
+        f"files are in {output}{kept}{left_out}{stops}"
     )

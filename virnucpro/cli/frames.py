@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.words import counted
 
 
 def frames(
@@ -29,4 +30,4 @@ def frames(
 
     with replaced_files(output, restart, inputs, any_of(FRAME_FILES)) as folder:
         n_chunks, n_frames = write_frames(iter_blocks(Source(inputs)), chunk_length, folder)
-    options.report(f"{n_chunks} chunks, {n_frames} stop-free frames; files are in {output}")
+    options.report(f"{counted(n_chunks, 'chunks')}, {counted(n_frames, 'stop-free frames')}; files are in {output}")

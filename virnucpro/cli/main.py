@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import logging
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from virnucpro.cli import (
     frames,
     logs,
     merge,
+    messages,
     models,
     predict,
     report,
@@ -79,7 +79,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.command("selftest")(selftest.selftest)
 app.command("doctor")(doctor.doctor)
-
+for _command in (*app.registered_commands, *models.app.registered_commands):
+    _command.cls = messages.Command
 
 _WITH_TORCH = {"predict", "scan", "embed", "train", "calibrate", "selftest", "doctor"}
 
@@ -96,16 +97,11 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Also print details, such as the chosen backends.")
-    ] = False,
-    json_log: Annotated[
-        bool,
-        typer.Option("--json-log", help="Print messages, progress and summary on stderr as one JSON object per line."),
-    ] = False,
+    quiet: messages.Quiet = False,
+    verbose: messages.Verbose = False,
+    json_log: messages.JsonLog = False,
 ) -> None:
-    logs.set_up(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING, json_log)
+    messages.set_up(quiet, verbose, json_log)
     require_address_space("torch" if context.invoked_subcommand in _WITH_TORCH else "numpy")
 
 

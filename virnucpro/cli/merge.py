@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.words import counted
 
 
 def merge(
@@ -31,4 +32,6 @@ def merge(
     tally = merge_shards(runs, output, options.if_exists(False, restart), sys.argv)
     with locked(output):
         write_report(output)
-    options.report(f"{tally.records} records of {len(runs)} shards; tables and report.html are in {output}")
+    options.report(
+        f"{counted(tally.records, 'records')} of {counted(len(runs), 'shards')}; tables and report.html are in {output}"
+    )

@@ -13,6 +13,7 @@ import typer
 from virnucpro.cli import options
 from virnucpro.cli.print_tables import print_tables
 from virnucpro.printable import printable, printable_json
+from virnucpro.words import counted, in_bytes
 
 app = typer.Typer(help="List, show, download, import and verify models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -40,7 +41,7 @@ def list_() -> None:
         lines.append("\t".join((printable(name), printable(described.name), lengths, printable(str(directory)))))
     for name, entry in CATALOGUE.items():
         if name not in known:
-            size = f"to be downloaded, {entry.gigabytes:.2g} GB"
+            size = f"{in_bytes(entry.bytes)} to download"
             lines.append(f"{name}\t{name}\t{entry.chunk_length or 'NA'}\tNA\t{size}")
     print_tables(lines)
 
@@ -87,7 +88,7 @@ def download(
     if not logging.getLogger().isEnabledFor(logging.WARNING):  # --quiet
         disable_progress_bars()
     if name in CATALOGUE:
-        options.report(f"{name}, about {CATALOGUE[name].gigabytes:.2g} GB; licences: {CATALOGUE[name].licence}")
+        options.report(f"{name}, about {in_bytes(CATALOGUE[name].bytes)}; licences: {CATALOGUE[name].licence}")
     options.report(f"{name} is complete in {download_model(name, output, mirror, offline, classifier)}")
 
 
@@ -144,4 +145,6 @@ def verify(name: Annotated[str, typer.Argument(help="Name or directory of a mode
         print(f"{printable(file)}\t{printable(str(problem or 'ok'))}")
         problems += problem is not None
     if problems:
-        raise ModelError(f"{problems} files of the model {name!r} cannot be used; download or copy it again")
+        raise ModelError(
+            f"{counted(problems, 'files')} of the model {name!r} cannot be used; download or copy it again"
+        )

@@ -95,6 +95,11 @@ def runner(engine: str, ray_address: str | None, workers: int | None, gpus: int 
     return open_ray(Scale(ray_address, workers, gpus))
 
 
-def report(line: str) -> None:
+def report(line: str, event: str = "summary") -> None:
     """Print a closing line on stderr, unless --quiet."""
-    logging.getLogger("virnucpro").log(NOTICE, "%s", line, extra={"event": "summary"})
+    logging.getLogger("virnucpro").log(NOTICE, "%s", line, extra={"event": event})
+
+
+def report_progress(line: str) -> None:
+    """Print a line about what is done so far on stderr, unless --quiet."""
+    report(line, "progress")

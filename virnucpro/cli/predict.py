@@ -32,7 +32,7 @@ def predict(
         str | None,
         typer.Option(
             "--preset",
-            help="sensitive, balanced (default) or strict: at most 10, 5 or 1 % of host sequences called virus.",
+            help="sensitive, balanced (default) or strict: 10, 5 or 1 % of hosts called virus (mean of classes).",
             show_default=False,
         ),
     ] = None,

@@ -26,11 +26,6 @@ def print_line(line: str, bytes_to_files: bool = False) -> None:
     print(printable(line, keep_bytes=bytes_to_files and not sys.stdout.isatty()))
 
 
-def print_progress(line: str) -> None:
-    """Print a line of progress on stderr."""
-    print(printable(line), file=sys.stderr, flush=True)
-
-
 def print_tables(lines: Iterable[str]) -> None:
     """Print lines of tab-separated cells; an empty line ends a table."""
     _accept_all_text()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from virnucpro.cli import options
+from virnucpro.words import counted
 
 
 def sample(
@@ -43,4 +44,4 @@ def sample(
         per_class = {name: virus if name == VIRUS else host for name in sorted(set(genomes.classes.tolist()))}
         windows = sample_windows(genomes, length, per_class, seed)
         write_windows(windows, folder)
-    options.report(f"{len(windows)} windows of {split}; files are in {output}")
+    options.report(f"{counted(len(windows), 'windows')} of {split}; files are in {output}")

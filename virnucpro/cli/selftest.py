@@ -10,6 +10,7 @@ import typer
 from virnucpro.cli import options
 from virnucpro.environment import prepare_for_torch
 from virnucpro.printable import printable
+from virnucpro.words import counted
 
 
 def selftest(
@@ -49,7 +50,7 @@ def selftest(
     where = f"{predictor.precision} on {predictor.device}"
     if failed:
         raise ModelError(
-            f"{failed} of {n} comparisons failed in {where}; `virnucpro models verify {model}` checks the weights, "
-            "then try --precision fp32 and --attention sdpa"
+            f"{failed} of {counted(n, 'comparisons')} failed in {where}; "
+            f"`virnucpro models verify {model}` checks the weights, then try --precision fp32 and --attention sdpa"
         )
-    options.report(f"{model} agrees with the published tool in {where}: {n} comparisons")
+    options.report(f"{model} agrees with the published tool in {where}: {counted(n, 'comparisons')}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,10 +18,11 @@ _NOT_IN_FILES = ("<frozen importlib._bootstrap>", "ray/_private/serialization.py
 
 
 @contextmanager
-def stoppable(advice: str = "run it again with --resume to continue") -> Iterator[None]:
+def stoppable(advice: str | Callable[[], str] = "run it again with --resume to continue") -> Iterator[None]:
     """Raise StoppedError in the block when SIGTERM or SIGINT arrives; restore the earlier handlers after it.
 
-    The program then ends soon; a second Ctrl-C ends it at once and loses nothing more.
+    `advice`, or a function that returns it when the signal has arrived, ends the message. The program then ends soon;
+    a second Ctrl-C ends it at once and loses nothing more.
     """
 
     arrived: list[int] = []
@@ -37,7 +38,8 @@ def stoppable(advice: str = "run it again with --resume to continue") -> Iterato
 
     def stopped() -> StoppedError:
         which = signal.Signals(arrived[0])
-        return StoppedError(f"stopped by {which.name}; {advice}", EXIT_CODES[which])
+        remedy = advice if isinstance(advice, str) else advice()
+        return StoppedError(f"stopped by {which.name}; {remedy}", EXIT_CODES[which])
 
     before = {number: signal.signal(number, stop) for number in (*EXIT_CODES, signal.SIGALRM)}
     try:

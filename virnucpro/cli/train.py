@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from virnucpro.cli import options
-from virnucpro.cli.print_tables import print_progress
 from virnucpro.cli.signals import stoppable
+
+if TYPE_CHECKING:
+    from virnucpro.train.settings import FitSettings
+
+
+def _print_settings(wanted: bool) -> None:
+    if wanted:
+        from virnucpro.train.template import template
+
+        print(template(), end="")
+        raise typer.Exit
 
 
 def train(
     config: Annotated[
-        Path, typer.Argument(help="TOML file with [data], [model] and [fit], or [classifier].", show_default=False)
+        Path, typer.Argument(help="TOML file of settings; --settings prints a template.", show_default=False)
     ],
     output: options.OutputDirectory,
+    template: Annotated[
+        bool,
+        typer.Option(
+            "--settings",
+            help="Print a template of all settings with their defaults, and exit.",
+            callback=_print_settings,
+            is_eager=True,
+        ),
+    ] = False,
     data: Annotated[
         Path | None, typer.Option("--data", help="Data directory, instead of the file's.", show_default=False)
     ] = None,
@@ -41,10 +60,17 @@ def train(
     records.tsv[.gz] with columns id, class, family, genus, which groups records into taxa. The directory of --extra
     holds CLASS.fna files and such a table, without splits.
 
-    Example: virnucpro train SETTINGS.toml --data DATA -o MODEL
+    At each evaluation the model, log.jsonl and checkpoint/ are written. --resume continues from the last checkpoint;
+    what was done after it is done again.
+
+    \b
+    Examples:
+      virnucpro train --settings > settings.toml
+      virnucpro train settings.toml --data DATA -o MODEL
     """
     from dataclasses import replace
 
+    from virnucpro.environment import launched_rank
     from virnucpro.errors import ConfigError
     from virnucpro.evaluate.genomes import data_files
     from virnucpro.pipeline.device import choose_device
@@ -71,7 +97,8 @@ def train(
         refuse_directory(find_directory(settings.model), output)
         given = [config, *data_files(Path(settings.directory))]
         with replaced_files(output, restart, given, MODEL_FILES, remove=False) as folder:
-            train_classifier(settings, folder, Options(device=device), print_progress)
+            train_classifier(settings, folder, Options(device=device), options.report_progress)
+        options.report(_done(output))
         return
     if data is not None:
         settings = replace(settings, data=replace(settings.data, directory=str(data)))
@@ -84,8 +111,21 @@ def train(
     if settings.fit.init:
         refuse_directory(find_directory(settings.fit.init), output)
     given = [config, *data_files(Path(settings.data.directory))]
-    with (
-        training_place(output, restart, resume, given) as place,
-        stoppable("run it again with --resume to continue from the last checkpoint"),
-    ):
-        fit(settings, place, choose_device(device), print_progress)
+    with training_place(output, restart, resume, given) as place, stoppable(lambda: _advice(place, settings.fit)):
+        fit(settings, place, choose_device(device), options.report_progress)
+    if launched_rank()[0] == 0:
+        options.report(_done(output))
+
+
+def _advice(place: Path, settings: FitSettings) -> str:
+    """Return what --resume would do after a stop."""
+    from virnucpro.train.checkpoint import CHECKPOINT, checkpoint_step
+
+    if (step := checkpoint_step(place / CHECKPOINT)) is not None:
+        return f"run it again with --resume to continue from the checkpoint of step {step:,} of {settings.steps:,}"
+    first = min(settings.evaluate_every, settings.steps)
+    return f"there is no checkpoint yet, the first is that of step {first:,}; run it again with --resume to begin anew"
+
+
+def _done(output: Path) -> str:
+    return f"the model is in {output}; `virnucpro calibrate` turns its scores into probabilities"

@@ -26,6 +26,7 @@ from virnucpro.environment import (
 from virnucpro.errors import ConfigError, VirnucproError
 from virnucpro.run.progress import say
 from virnucpro.run.text_pool import MAX_CORES
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Plan:
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
-        return f"{self.workers} workers with {self.cpus} CPU core{'s' * (self.cpus > 1)}{gpus} each"
+        return f"{counted(self.workers, 'workers')} with {counted(self.cpus, 'CPU cores')}{gpus} each"
 
 
 @contextmanager

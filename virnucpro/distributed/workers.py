@@ -23,6 +23,7 @@ from virnucpro.run.progress import PLAIN_LINE_SECONDS, say
 from virnucpro.run.provenance import differences
 from virnucpro.run.runner import Done
 from virnucpro.run.units import Unit
+from virnucpro.words import counted
 
 # A unit that has lost this many workers is assumed to kill them.
 MAX_LOST = 5
@@ -195,8 +196,8 @@ class Workers(AbstractContextManager["Workers"]):
         worker.units -= 1
         if piece.lost + 1 >= MAX_LOST:
             raise VirnucproError(
-                f"unit {piece.number} lost {MAX_LOST} workers, the last with: {reason[0]}; its records kill the "
-                "process, perhaps for lack of memory: use a smaller --unit-records or --max-tokens"
+                f"unit {piece.number} lost {counted(MAX_LOST, 'workers')}, the last with: {reason[0]}; "
+                "its records kill the process, perhaps for lack of memory: use a smaller --unit-records or --max-tokens"
             ) from error
         self._again.append(replace(piece, lost=piece.lost + 1))
         if worker.up:

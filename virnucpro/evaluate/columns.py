@@ -13,6 +13,7 @@ from pathlib import Path
 from xopen import xopen
 
 from virnucpro.errors import InputError, MissingInputError
+from virnucpro.words import counted
 
 Row = dict[str, str]
 
@@ -50,8 +51,8 @@ class Table:
                 raise InputError(f"{self.line(number)}: no id in the column {column}; expected one in each row")
             if first.setdefault(name, number) != number:
                 raise InputError(
-                    f"{self.path} has {len(names)} rows for {len(set(names))} names: more than one row for "
-                    f"{quoted(name)}, on lines {first[name] + 2} and {number + 2}; "
+                    f"{self.path} has {counted(len(names), 'rows')} for {counted(len(set(names)), 'names')}: "
+                    f"more than one row for {quoted(name)}, on lines {first[name] + 2} and {number + 2}; "
                     "give every sequence a name of its own"
                 )
         return names
@@ -95,7 +96,7 @@ def read_table(path: Path, columns: tuple[str, ...] = (), check: Callable[[list[
         cells = line.split("\t")
         if len(cells) != len(names):
             raise InputError(
-                f"{path}: line {number}: the row of {quoted(cells[0])} has {len(cells)} columns, "
+                f"{path}: line {number}: the row of {quoted(cells[0])} has {counted(len(cells), 'columns')}, "
                 f"the header has {len(names)}; the file was cut or edited, make it again"
             )
         rows.append(dict(zip(names, cells, strict=True)))

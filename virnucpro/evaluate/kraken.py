@@ -9,6 +9,7 @@ from pathlib import Path
 
 from virnucpro.errors import InputError
 from virnucpro.evaluate.columns import first_word, quoted, read_lines
+from virnucpro.words import counted
 
 _VIRUSES = "10239"  # the taxid of Viruses
 _TAXID = re.compile(r"\d+", re.ASCII)
@@ -47,7 +48,8 @@ def read_output(path: Path, report: Path) -> Iterator[tuple[str, bool]]:
         cells = line.split("\t")
         if len(cells) != 5:
             raise InputError(
-                f"{where} has {len(cells)} columns; expected the five of Kraken2's output, from C or U to the k-mers; "
+                f"{where} has {counted(len(cells), 'columns')}; "
+                "expected the five of Kraken2's output, from C or U to the k-mers; "
                 "the file was cut or edited, make it again"
             )
         state, name, taxon, length, _ = cells
@@ -103,7 +105,7 @@ def _fault(cells: list[str], line: str, width: int) -> str:
     """Return why a line does not belong to a report of `width` columns, "" if it does."""
     if len(cells) != width or width not in (6, 8):
         other = next((what for begin, what in _OTHERS if begin.match(line)), "")
-        return other or f"{len(cells)} columns" + (f", line 1 has {width}" if len(cells) != width else "")
+        return other or counted(len(cells), "columns") + (f", line 1 has {width}" if len(cells) != width else "")
     share, *counts, rank, taxid, name = cells
     if not _SHARE.fullmatch(share) or float(share) > 100:
         return f"{quoted(share)} in column 1, which must be a percentage"

@@ -7,7 +7,7 @@ themselves, rows drawn by `bootstrap` their spread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ Bools = npt.NDArray[np.bool_]
 
 ALL_HOSTS, MACRO = "all", "mean over host classes"
 CALIBRATION_BINS = 10
+_RECALL, _FALSE_POSITIVES = "recall_{}", "false_positive_rate_{}"  # of an operating point
 _RATES = {"recall_at_5_percent_fpr": 0.05, "recall_at_1_percent_fpr": 0.01}
 # (hosts, name of the figure) -> one value per weighting; hosts is ALL_HOSTS, a host class or MACRO.
 Figures = dict[tuple[str, str], Floats]
@@ -75,12 +76,25 @@ class _Ranked:
         wins = (self.of_positive * (passed[:, below] + passed[:, up_to])).sum(1) / 2
         return _ratio(wins, self.positives * self.negatives)
 
+    def average_precision(self) -> Floats:
+        positive, of_positive = np.sort(self.positive), self.of_positive[:, np.argsort(self.positive, kind="stable")]
+        found = _at_least(positive, of_positive, positive)  # (R, P), by the threshold at each positive
+        passed = _at_least(self.negative, self.of_negative, positive)
+        return _ratio((of_positive * _ratio(found, found + passed)).sum(1, where=of_positive > 0), self.positives)
+
     def recall_at(self, false_positive_rate: float) -> Floats:
         allowed = np.floor(false_positive_rate * self.negatives + 1e-9)  # 0.29 * 100 is a little below 29
         may_pass = (np.cumsum(self.of_negative[:, ::-1], axis=1) <= allowed[:, None]).sum(1)
         threshold = np.append(self.negative[::-1], -np.inf)[may_pass]  # (R,)
         found = (self.of_positive * (self.positive > threshold[:, None])).sum(1)
         return _ratio(found, np.where(self.negatives > 0, self.positives, 0.0))
+
+
+def _at_least(scores: Floats, weights: Floats, thresholds: Floats) -> Floats:
+    """Return the weight (R, T) of sorted scores (S,) with weights (R, S) that are at least each threshold (T,)."""
+    below = np.pad(np.cumsum(weights, axis=1), ((0, 0), (1, 0)))
+    passed: Floats = below[:, -1:] - below[:, np.searchsorted(scores, thresholds, "left")]
+    return passed
 
 
 def _bins(scores: Floats) -> Floats:
@@ -103,6 +117,13 @@ def roc_curve(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     return false_positive, true_positive
 
 
+def precision_recall_curve(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
+    """Return recall and precision at each distinct score of a positive, from the highest score down."""
+    thresholds = np.unique(positive)[::-1]
+    found, passed = (len(side) - np.searchsorted(np.sort(side), thresholds, "left") for side in (positive, negative))
+    return found / max(1, len(positive)), found / (found + passed)
+
+
 def reliability(scores: Floats, is_virus: Bools) -> tuple[Floats, Floats, Floats]:
     """Return the mean score, the share of viruses and the number of sequences of each bin that is not empty."""
     bins = _bins(scores)
@@ -113,11 +134,15 @@ def reliability(scores: Floats, is_virus: Bools) -> tuple[Floats, Floats, Floats
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Scores (n,) of sequences of known class; a sequence without a score has score 0 and False in `scored`."""
+    """Scores (n,) of sequences of known class; a sequence without a score has score 0 and False in `scored`.
+
+    `called` has, by the name of an operating point such as a preset, which sequences (n,) are called virus.
+    """
 
     scores: Floats
     scored: Bools
     classes: npt.NDArray[np.str_]
+    called: dict[str, Bools] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scores: Sequence[float | None], classes: Sequence[str]) -> Sample:
@@ -140,7 +165,8 @@ class Sample:
 
     def take(self, chosen: Bools) -> Sample:
         """Return the chosen sequences."""
-        return Sample(self.scores[chosen], self.scored[chosen], self.classes[chosen])
+        called = {name: flags[chosen] for name, flags in self.called.items()}
+        return Sample(self.scores[chosen], self.scored[chosen], self.classes[chosen], called)
 
     def figures(self, weights: Floats) -> Figures:
         """Return every figure for every weighting (R, n), NaN without viruses or hosts."""
@@ -149,9 +175,23 @@ class Sample:
             members = self.members(hosts)
             for name, value in _compare(self.take(members), weights[:, members]).items():
                 found[hosts, name] = value
-        per_class = [found[hosts, "auroc"] for hosts in self.hosts]
-        found[MACRO, "auroc"] = np.mean(per_class, axis=0) if per_class else np.full(len(weights), np.nan)
+        for name in ("auroc", *(_FALSE_POSITIVES.format(point) for point in self.called)):
+            per_class = [found[hosts, name] for hosts in self.hosts]
+            found[MACRO, name] = np.mean(per_class, axis=0) if per_class else np.full(len(weights), np.nan)
         return found
+
+    def points(self) -> dict[str, dict[str, float | None]]:
+        """Return recall, false positive rate (of all hosts; mean over host classes) and precision of the points."""
+        found = {key: rounded(values[0]) for key, values in self.figures(np.ones((1, len(self.scores)))).items()}
+        return {
+            name: {
+                "recall": found[ALL_HOSTS, _RECALL.format(name)],
+                "false_positive_rate": found[ALL_HOSTS, _FALSE_POSITIVES.format(name)],
+                "false_positive_rate_mean_over_host_classes": found[MACRO, _FALSE_POSITIVES.format(name)],
+                "precision": rounded(float(self.is_virus[called].mean())) if called.any() else None,
+            }
+            for name, called in self.called.items()
+        }
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of all hosts together and AUROC by class: four decimals, None without a figure."""
@@ -161,7 +201,7 @@ class Sample:
             "n_unscored": int((~self.scored).sum()),
             "auroc": found[ALL_HOSTS, "auroc"],
             "macro_auroc": found[MACRO, "auroc"],
-            **{name: found[ALL_HOSTS, name] for name in (*_RATES, "calibration_error")},
+            **{name: found[ALL_HOSTS, name] for name in ("average_precision", *_RATES, "calibration_error")},
             "auroc_by_class": {hosts: found[hosts, "auroc"] for hosts in self.hosts},
         }
 
@@ -174,9 +214,17 @@ def _compare(sample: Sample, weights: Floats) -> dict[str, Floats]:
     both = (ranked.positives > 0) & (ranked.negatives > 0)
     return {
         "auroc": ranked.auroc(),
+        "average_precision": np.where(both, ranked.average_precision(), np.nan),
         **{name: ranked.recall_at(rate) for name, rate in _RATES.items()},
         "calibration_error": np.where(both, error, np.nan),  # sequences without a score are left out
+        **{_RECALL.format(name): _share(called, virus, weights) for name, called in sample.called.items()},
+        **{_FALSE_POSITIVES.format(name): _share(called, ~virus, weights) for name, called in sample.called.items()},
     }
+
+
+def _share(called: Bools, side: Bools, weights: Floats) -> Floats:
+    """Return the share (R,) of one side that is called virus."""
+    return _ratio(weights[:, called & side].sum(1), weights[:, side].sum(1))
 
 
 def rounded(value: float) -> float | None:

@@ -6,20 +6,22 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from virnucpro.evaluate.tools import read_scores
+from virnucpro.evaluate.tools import read_scores, verdicts_of
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
     """The scores of a tool: name -> score (None: no score), name -> length in nt (empty: no lengths in the table).
 
-    `complete` says that the tool lists every sequence, so a missing sequence is an error.
+    `complete` says that the tool lists every sequence, so a missing sequence is an error. `virus` has the names that
+    the tool itself calls virus, None if the table does not say it.
     """
 
     tool: str
     scores: dict[str, float | None]
     lengths: dict[str, int]
     complete: bool
+    virus: frozenset[str] | None = None
 
 
 def read_calls(path: Path, names: Collection[str] = ()) -> Calls:
@@ -38,9 +40,15 @@ def read_calls(path: Path, names: Collection[str] = ()) -> Calls:
     scores: dict[str, float | None] = {}
     whole: dict[str, int] = {}
     lengths = table.lengths()
+
+    def name_of(given: str) -> str:
+        return given if given in names else tool.without_suffix(given)
+
     for place, (given, score) in enumerate(rows):
-        name = given if given in names else tool.without_suffix(given)
+        name = name_of(given)
         scores[name] = max((value for value in (score, scores.get(name)) if value is not None), default=None)
         if lengths and name == given:  # the length of a part is not the sequence's
             whole[name] = lengths[place]
-    return Calls(tool.full_name, scores, whole, tool.lists == "all")
+    verdicts = verdicts_of(table)
+    virus = None if verdicts is None else frozenset(name_of(given) for given, verdict in verdicts.items() if verdict)
+    return Calls(tool.full_name, scores, whole, tool.lists == "all", virus)

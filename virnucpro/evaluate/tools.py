@@ -197,6 +197,16 @@ def read_scores(path: Path) -> tuple[Tool, Table, list[tuple[str, Score]]]:
     return tool, table, tool.read(table, tool.score)
 
 
+def verdicts_of(table: Table) -> dict[str, Verdict] | None:
+    """Return the verdict on each id of a table, None if it has none.
+
+    Raises:
+        InputError: a row is not what its tool writes.
+    """
+    found = next((tool for tool in _TOOLS if tool.verdict and set(tool.columns) <= set(table.columns)), None)
+    return None if found is None or found.verdict is None else dict(found.read(table, found.verdict))
+
+
 def read_verdicts(path: Path) -> tuple[Tool, dict[str, Verdict]]:
     """Read a table with verdicts; return its tool, and the verdict on each id.
 

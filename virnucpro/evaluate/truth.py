@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from virnucpro.evaluate.bootstrap import Bootstrap
 from virnucpro.evaluate.columns import quoted, read_table
 from virnucpro.evaluate.genomes import VIRUS
 from virnucpro.evaluate.metrics import ALL_HOSTS, CALIBRATION_BINS, MACRO, Sample, rounded
+from virnucpro.evaluate.presets import called_by_presets
 from virnucpro.evaluate.tool_calls import Calls, read_calls
 from virnucpro.files import (
     atomic_writer,
     write_json,
 )
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
-ALL_LENGTHS = "all"
+ALL_LENGTHS, AS_CALLED = "all", "as_called"
 EVALUATION_FILES = ("evaluation.json", "evaluation.tsv")
 LENGTH_EDGES = (150, 300, 500, 1000, 5000)
 
@@ -97,7 +99,10 @@ class TableEvaluation:
     def summary(self) -> dict[str, Any]:
         """Return the figures over all lengths, and the intervals of those over all hosts."""
         intervals = {
-            "macro_auroc" if figure.hosts == MACRO else figure.name: [rounded(figure.low), rounded(figure.high)]
+            f"macro_{figure.name}" if figure.hosts == MACRO else figure.name: [
+                rounded(figure.low),
+                rounded(figure.high),
+            ]
             for figure in self.figures
             if figure.length == ALL_LENGTHS and figure.hosts in (ALL_HOSTS, MACRO)
         }
@@ -105,6 +110,7 @@ class TableEvaluation:
         return {
             "tool": self.tool,
             **self.sample.summary(),
+            "operating_points": self.sample.points(),
             "calibration_bins": CALIBRATION_BINS,
             "bootstrap": {
                 "unit": self.unit,
@@ -114,6 +120,21 @@ class TableEvaluation:
             },
             "intervals": intervals,
         }
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The length bins that have viruses, in order, and how many."""
+        return {f.length: f.n_virus for f in self.figures if f.length != ALL_LENGTHS and f.n_virus}
+
+    def recall_by_length(self) -> dict[str, list[tuple[float, float, float]]]:
+        """Return for each figure that is a recall its value and interval in each of `lengths`."""
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        for figure in self.figures:
+            if figure.length in self.lengths and figure.hosts == ALL_HOSTS and figure.name.startswith("recall_"):
+                name = figure.name.removeprefix("recall_").replace("percent_fpr", "% false positives").replace("_", " ")
+                found.setdefault(name, []).append((figure.value, figure.low, figure.high))
+        own = found.pop(AS_CALLED.replace("_", " "), None)  # drawn once, if it is a preset
+        return found if own is None or own in found.values() else {AS_CALLED.replace("_", " "): own, **found}
 
     def write(self, directory: Path) -> None:
         """Write evaluation.json and evaluation.tsv."""
@@ -144,8 +165,11 @@ def evaluate_tables(
     known = read_truth(truth)
     said = read_calls(calls, set(known.names))
     if missing := _missing(known, said):
-        raise InputError(f"{calls} has no row for {len(missing)} sequences of {truth}, the first is {missing[0]!r}")
-    sample = Sample.of([said.scores.get(name) for name in known.names], known.classes)
+        raise InputError(
+            f"{calls} has no row for {counted(len(missing), 'sequences')} of {truth}, the first is {missing[0]!r}"
+        )
+    scores = [said.scores.get(name) for name in known.names]
+    sample = replace(Sample.of(scores, known.classes), called=_called(known, said, calls, scores))
     bootstrap = bootstrap or Bootstrap()
     bins = _length_bins(_lengths(known, said), edges)
     samples = {name: (chosen, sample.take(chosen)) for name, chosen in bins.items()}
@@ -157,6 +181,17 @@ def evaluate_tables(
         for figure in _figures(name, part, spread)
     ]
     return TableEvaluation(said.tool, sample, bootstrap, "taxon" if known.taxa else "sequence", figures)
+
+
+def _called(truth: Truth, said: Calls, calls: Path, scores: Sequence[float | None]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which sequences are called virus: by the tool itself, and by each preset of the model of a run of ours."""
+    called = {}
+    if said.virus is not None:
+        called[AS_CALLED] = np.array([name in said.virus for name in truth.names])
+    if said.tool == "virnucpro":
+        known = said.lengths.keys() >= set(truth.names)
+        called |= called_by_presets(calls, scores, [said.lengths[name] for name in truth.names] if known else None)
+    return called
 
 
 def _missing(truth: Truth, calls: Calls) -> list[str]:

@@ -28,6 +28,7 @@ from virnucpro.models.pooling import mean_pool_packed
 from virnucpro.pipeline.device_tokens import DeviceTokens, to_device
 from virnucpro.pretrained.registry import Encoder
 from virnucpro.types import EmbeddingBatch
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class AsyncInferenceRunner:
                 self._embed_rows(self._in_full_precision(), sequences, rows[batch], vectors)
             self.n_redone += len(rows)
             logger.warning(
-                "%d embeddings overflowed in half precision and were computed again in float32", self.n_redone
+                "computed again in float32, because of overflow in half precision: %s",
+                counted(self.n_redone, "embeddings"),
             )
         n_bad = int((~torch.isfinite(vectors).all(dim=1)).sum())
         if n_bad:
@@ -268,7 +270,8 @@ class AsyncInferenceRunner:
             vectors[~finite] = self._in_float32(pending.batch)[~finite]
             self.n_redone += int((~finite).sum())
             logger.warning(
-                "%d embeddings overflowed in half precision and were computed again in float32", self.n_redone
+                "computed again in float32, because of overflow in half precision: %s",
+                counted(self.n_redone, "embeddings"),
             )
             finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():

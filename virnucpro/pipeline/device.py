@@ -10,6 +10,7 @@ import torch
 from virnucpro.environment import default_threads
 from virnucpro.errors import ConfigError
 from virnucpro.models.encoder import PackedEncoder
+from virnucpro.words import counted
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
@@ -28,7 +29,7 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= n_gpus:
-            raise ConfigError(f"there is no device {name}: torch sees {n_gpus} CUDA GPUs; use --device cpu")
+            raise ConfigError(f"there is no device {name}: torch sees {counted(n_gpus, 'CUDA GPUs')}; use --device cpu")
         return torch.device("cuda", device.index or 0)
     return device
 

@@ -10,6 +10,7 @@ import numpy as np
 from virnucpro.errors import NumericalError
 from virnucpro.pipeline.calls import CallTable, failed_calls
 from virnucpro.seq.block import RecordBlock
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ def _try(call: Callable[[RecordBlock], CallTable], block: RecordBlock, tries: in
         except FAULTS as error:
             if isinstance(error, _MISTAKES):
                 raise
-            logger.info("%d records failed, attempt %d of %d: %s", len(block), attempt, tries, _reason(error))
+            logger.info(
+                "%s failed, attempt %d of %d: %s", counted(len(block), "records"), attempt, tries, _reason(error)
+            )
             fault = error.with_traceback(None)  # the traceback would keep the attempt's tensors in memory
     return fault
 

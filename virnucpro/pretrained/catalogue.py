@@ -29,9 +29,9 @@ class CatalogueEntry:
     chunk_length: int | None = None
 
     @property
-    def gigabytes(self) -> float:
-        """The approximate size of the download, in 10^9 bytes."""
-        return 4e-9 * sum(repository.weights for repository in self.repositories)
+    def bytes(self) -> int:
+        """The approximate size of the download."""
+        return 4 * sum(repository.weights for repository in self.repositories)
 
     @property
     def licence(self) -> str:

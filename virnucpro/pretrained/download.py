@@ -42,6 +42,7 @@ from virnucpro.pretrained.locations import check_file, description_file, list_mo
 from virnucpro.pretrained.repository import CONFIG, MAX_BYTES, WEIGHT_FILES, known_files, max_bytes, read_shards
 from virnucpro.pretrained.transport import ask, failure, fetch, without_password
 from virnucpro.pretrained.weights import git_blob_id, sha256
+from virnucpro.words import in_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -283,7 +284,7 @@ def _fetch(url: str, path: Path, limit: int, expected: str = "") -> bool:
             "it was removed: run the same command again, or choose another --mirror"
         )
     os.replace(part, path)
-    logger.info("%s: %d bytes, %s", path.name, stated.size, digest)
+    logger.info("%s: %s, %s", path.name, in_bytes(stated.size), digest)
     return True
 
 

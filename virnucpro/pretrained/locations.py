@@ -10,6 +10,7 @@ from virnucpro.errors import ConfigError, ModelError
 from virnucpro.pretrained.catalogue import CATALOGUE
 from virnucpro.pretrained.description import DESCRIPTIONS, LanguageModelDescription, ModelDescription
 from virnucpro.pretrained.weights import sha256
+from virnucpro.words import in_bytes
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
@@ -50,7 +51,7 @@ def find_directory(name: str) -> Path:
         return directory
     if entry := CATALOGUE.get(name):
         raise ModelError(
-            f"the model {name} is not installed; run `virnucpro models download {name}` ({entry.gigabytes:.1f} GB), "
+            f"the model {name} is not installed; run `virnucpro models download {name}` ({in_bytes(entry.bytes)}), "
             f"or copy its directory to {models_directory() / name}"
         )
     raise ModelError(

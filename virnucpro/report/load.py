@@ -17,6 +17,7 @@ from virnucpro.report.entries import Entry, draw_tracks, open_table
 from virnucpro.report.finished import FinishedRun, read_finished
 from virnucpro.report.hit_sequences import read_hit_sequences
 from virnucpro.report.table_columns import Rows, iter_rows
+from virnucpro.words import counted
 
 TOP_HITS = 500
 LONG_RECORDS = 20
@@ -86,8 +87,9 @@ def read_run(directory: Path) -> Run:
     _count(run, directory)
     if run.records != (expected := run.manifest.outcome.tally.records):
         raise InputError(
-            f"{directory}/records.tsv has {run.records} rows, but run.json counts {expected} records; "
-            "the directory holds two runs or was edited: run `virnucpro predict` again with --restart"
+            f"{directory}/records.tsv has {counted(run.records, 'rows')}, "
+            f"but run.json counts {counted(expected, 'records')}; the "
+            "directory holds two runs or was edited: run `virnucpro predict` again with --restart"
         )
     paired = run.unit == "pair"
     shown = {

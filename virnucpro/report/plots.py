@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,15 @@ from virnucpro.files import atomic_path
 from virnucpro.report.html import readable
 
 Floats = npt.NDArray[np.float64]
-EVALUATION_PLOTS = ("roc.png", "calibration.png", "scores.png")
+EVALUATION_PLOTS = ("roc", "precision_recall", "recall_by_length", "calibration", "scores")
+FORMATS = ("png", "svg", "pdf")
 _SIZE = (6.0, 5.0)  # inches
 _DPI = 150
 _LONGEST_NAME = 60
-# Settings that a user's matplotlibrc could change so that text becomes formulas or LaTeX.
-_PLAIN_TEXT: dict[Any, Any] = {"text.usetex": False, "text.parse_math": False, "axes.formatter.use_mathtext": False}
+# Settings that a user's matplotlibrc could change so that text becomes formulas or LaTeX, and stable names in SVG.
+_PLAIN_TEXT: dict[Any, Any] = {
+    "text.usetex": False, "text.parse_math": False, "axes.formatter.use_mathtext": False, "svg.hashsalt": "virnucpro",
+}  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +144,8 @@ def figure_axes(
         figure = make(figsize=size, layout="constrained")
         yield figure.subplots(**(layout or {}))
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI)
+            dated = {"Date": None} if path.suffix == ".svg" else None  # the same figure has the same bytes
+            figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI, metadata=dated)
 
 
 @contextmanager
@@ -183,10 +187,11 @@ def _in_a_line(error: Exception) -> str:
 
 
 @contextmanager
-def _axes(path: Path, x: str, y: str) -> Iterator[Any]:
+def _axes(path: Path, x: str, y: str, title: str) -> Iterator[Any]:
     """Give axes with these labels, see `figure_axes`."""
     with figure_axes(path) as axes:
         axes.set(xlabel=x, ylabel=y)
+        axes.set_title(title, fontsize="medium")
         axes.grid(alpha=0.3)
         yield axes
 
@@ -196,29 +201,72 @@ def _style(number: int) -> dict[str, Any]:
     return {"color": f"C{(number - 1) % 9}" if number else "black", "linewidth": 1.2 if number else 2.2}
 
 
-def plot_roc(path: Path, curves: Mapping[str, tuple[Floats, Floats]]) -> None:
-    """Draw ROC curves: name -> false- and true-positive rates. The first stands out."""
-    with _axes(path, "false-positive rate", "recall of viruses") as axes:
+Points = Mapping[str, tuple[float, float]]  # operating points: name -> x and y
+
+
+def plot_roc(
+    path: Path, curves: Mapping[str, tuple[Floats, Floats]], points: Points | None = None, n: str = ""
+) -> None:
+    """Draw ROC curves: name -> false- and true-positive rates, the first stands out; `n` says of how many sequences."""
+    with _axes(path, "false-positive rate", "recall of viruses", n) as axes:
         axes.plot((0, 1), (0, 1), color="grey", linestyle=":")
         for number, (name, (false_positive, true_positive)) in enumerate(curves.items()):
             axes.plot(false_positive, true_positive, label=label(name), **_style(number))
+        _draw_points(axes, points)
         axes.legend(loc="lower right", fontsize="small")
 
 
-def plot_calibration(path: Path, mean_score: Floats, share_of_viruses: Floats, count: Floats) -> None:
-    """Draw the share of viruses against the mean score of each bin, with the number of sequences beside it."""
-    with _axes(path, "mean score of the bin", "share of viruses in the bin") as axes:
-        axes.plot((0, 1), (0, 1), color="grey", linestyle=":", label="calibrated")
-        axes.plot(mean_score, share_of_viruses, marker="o", label="measured")
-        for x, y, n in zip(mean_score, share_of_viruses, count, strict=True):
-            axes.annotate(f"{n:.0f}", (x, y), textcoords="offset points", xytext=(6, -9), fontsize="x-small")
+def plot_precision_recall(
+    path: Path, recall: Floats, precision: Floats, share: float, points: Points | None = None, n: str = ""
+) -> None:
+    """Draw precision against recall; `share` is that of viruses among the sequences, the precision of a guess."""
+    with _axes(path, "recall of viruses", "precision: share of viruses among calls", n) as axes:
+        axes.axhline(share, color="grey", linestyle=":", label=f"share of viruses {share:.2f}")
+        axes.plot(recall, precision, color="black", linewidth=2.2, label="all scores as thresholds")
+        _draw_points(axes, points)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.legend(loc="lower left", fontsize="small")
+
+
+def plot_recall_by_length(
+    path: Path, lengths: Mapping[str, int], recalls: Mapping[str, Sequence[tuple[float, float, float]]], n: str = ""
+) -> None:
+    """Draw recall against length.
+
+    `lengths` has for each length its number of viruses, `recalls` for each curve its value and interval at each length.
+    NaN is left out.
+    """
+    places = np.arange(len(lengths))
+    with _axes(path, "length, nt (number of viruses)", "recall of viruses", n) as axes:
+        for number, (name, values) in enumerate(recalls.items()):
+            value, low, high = np.array(values, dtype=np.float64).T
+            beside = 0.06 * (number - (len(recalls) - 1) / 2)  # so that intervals do not hide one another
+            error = np.maximum(0, (value - low, high - value))
+            axes.errorbar(places + beside, value, error, marker="o", capsize=2, color=f"C{number}", label=label(name))
+        axes.set(ylim=(-0.02, 1.02))
+        axes.set_xticks(places, [f"{label(name)}\n({number:,})" for name, number in lengths.items()], fontsize="small")
         axes.legend(loc="upper left", fontsize="small")
 
 
-def plot_scores(path: Path, scores: Mapping[str, Floats]) -> None:
+def _draw_points(axes: Any, points: Points | None) -> None:
+    for number, (name, (x, y)) in enumerate((points or {}).items()):
+        axes.plot(x, y, marker="osD^v"[number % 5], color=f"C{(number + 5) % 9}", linestyle="", label=label(name))
+
+
+def plot_calibration(path: Path, mean_score: Floats, share_of_viruses: Floats, count: Floats, n: str = "") -> None:
+    """Draw the share of viruses against the mean score of each bin, with the number of sequences beside it."""
+    with _axes(path, "mean score of the bin", "share of viruses in the bin", n) as axes:
+        axes.plot((0, 1), (0, 1), color="grey", linestyle=":", label="calibrated")
+        axes.plot(mean_score, share_of_viruses, marker="o", label="measured")
+        for x, y, number in zip(mean_score, share_of_viruses, count, strict=True):
+            axes.annotate(f"{number:.0f}", (x, y), textcoords="offset points", xytext=(6, -9), fontsize="x-small")
+        axes.legend(loc="upper left", fontsize="small")
+
+
+def plot_scores(path: Path, scores: Mapping[str, Floats], n: str = "") -> None:
     """Draw for each class its share with at least a score, which a threshold would call virus. The first stands out."""
-    with _axes(path, "score", "share of the class with at least this score") as axes:
+    with _axes(path, "score", "share of the class with at least this score", n) as axes:
         for number, (name, values) in enumerate(scores.items()):
             axes.ecdf(values, complementary=True, label=label(name), **_style(number))
         axes.set(xlim=(0, 1))
-        axes.legend(loc="upper right", fontsize="small")
+        axes.legend(loc="best", fontsize="small")

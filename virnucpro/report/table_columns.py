@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from virnucpro.errors import InputError
 from virnucpro.seq.strings import Bytes, Ints, Strings, gather
+from virnucpro.words import counted
 
 _BLOCK_BYTES = 1 << 19
 _TAB, _NEWLINE, _ZERO = b"\t\n0"
@@ -110,7 +111,7 @@ def _rows(path: Path, text: bytes, columns: int, line: int) -> Rows:
         counts = [row.count(b"\t") + 1 for row in text.split(b"\n")[:-1]]
         wrong = next(place for place, count in enumerate(counts) if count != columns)
         raise InputError(
-            f"{path}: line {line + wrong} has {counts[wrong]} columns, line 1 has {columns}; "
+            f"{path}: line {line + wrong} has {counted(counts[wrong], 'columns')}, line 1 has {columns}; "
             "the file was edited or cut: run `virnucpro predict` again with --restart"
         )
     ends = marks.reshape(-1, columns)

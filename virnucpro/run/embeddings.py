@@ -16,6 +16,7 @@ from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.embed_directory import IDS, EmbedDirectory, open_for_embedding, unfinished_directory
 from virnucpro.run.manifest import COMPLETE, RUNNING, EmbedOutcome, Manifest, RunnerReport
+from virnucpro.run.progress import in_precision
 from virnucpro.run.provenance import InputFile, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.setup import EmbedSetup
 from virnucpro.run.state import RunState
@@ -26,6 +27,7 @@ from virnucpro.seq import read_records
 from virnucpro.seq.proteins import Tidied, refuse_nucleotides
 from virnucpro.seq.reader import as_path, several
 from virnucpro.types import Record
+from virnucpro.words import counted
 
 SHARD_RECORDS, SHARD_BYTES = 4096, 1 << 28
 
@@ -90,6 +92,11 @@ class Embeddings:
             output=self.directory.path,
             place=None if place is None else place.path,
         )
+
+    @property
+    def computed(self) -> str:
+        """The precision and the device, in words."""
+        return in_precision(self._setup.precision, self._setup.device)
 
     @property
     def width(self) -> int:
@@ -167,8 +174,8 @@ class Embeddings:
                 raise InputError(f"{record.source}: record {record.id!r} has no sequence; remove it")
             if self.request.long == "refuse" and len(record.sequence) > self._setup.max_length:
                 raise InputError(
-                    f"{record.source}: record {record.id!r} has {len(record.sequence)} letters, but at most "
-                    f"{self._setup.max_length} are allowed; use --long window, or a larger --max-length"
+                    f"{record.source}: record {record.id!r} has {counted(len(record.sequence), 'letters')}, "
+                    f"but at most {self._setup.max_length} are allowed; use --long window, or a larger --max-length"
                 )
 
     def _rows(self, records: Sequence[Record], shard: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from virnucpro.run.progress import in_words
 from virnucpro.run.tally import MAX_IDS
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
+from virnucpro.words import counted, in_bytes
 
 _MAX_RECORDS = 100_000  # to read
 _SAMPLE = 1024  # records to measure, as many as in a unit
@@ -45,10 +46,9 @@ def forecast(inputs: Sequence[str], model: str, options: Options) -> list[str]:
     rate = scored / seconds if scored else 0.0
     needed = loaded + (all_bases / rate if rate else 0.0)
     known = "counted" if source.at_end else f"estimated from the first {source.records:,}"
-    threads = torch.get_num_threads()
-    how = f"{predictor.device}, {predictor.precision}, {threads} thread{'s' if threads > 1 else ''}"
+    how = f"{predictor.device}, {predictor.precision}, {counted(torch.get_num_threads(), 'threads')}"
     return [
-        f"input: {total:,} records ({known}), {all_bases:,.0f} nt in records that are long enough",
+        f"input: {counted(total, 'records')} ({known}), {all_bases:,.0f} nt in records that are long enough",
         f"speed: {rate:,.0f} nt/s with {predictor.description.name} on {how}, "
         f"measured on {scored:,} nt in {in_words(seconds)}",
         f"time: about {in_words(needed)}",
@@ -98,7 +98,7 @@ def _memory(predictor: Predictor, records: int) -> str:
     """Return the memory that a run needs: the peak of a whole block so far, and what grows with the records."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + 8 * min(records, MAX_IDS)
-    memory = f"{host / 1e9:.1f} GB"
+    memory = in_bytes(host)
     if predictor.device.type == "cuda":
-        memory += f", and {torch.cuda.max_memory_reserved(predictor.device) / 1e9:.1f} GB of the GPU's"
+        memory += f", and {in_bytes(torch.cuda.max_memory_reserved(predictor.device))} of the GPU's"
     return memory

@@ -11,7 +11,7 @@ from virnucpro import __version__
 from virnucpro.errors import ConfigError
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport
-from virnucpro.run.progress import say, shown_progress, summarise
+from virnucpro.run.progress import in_precision, say, shown_progress, summarise
 from virnucpro.run.provenance import InputFile, are_untouched, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.request import Request
 from virnucpro.run.setup import PredictSetup
@@ -20,6 +20,7 @@ from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, ContentDigest, Unit
 from virnucpro.scores.composition import Composition
 from virnucpro.seq.source import Source
+from virnucpro.words import counted
 
 
 class Predictions:
@@ -111,11 +112,24 @@ class Predictions:
     def summarise(self, state: RunState[Tally], files: str) -> None:
         """Report the counts of a finished run on stderr; `files` names the files in its directory."""
         if self._before is not None:
-            say(f"{state.n_kept} of {state.n_mine} units were done before")
+            verb = "was" if state.n_kept == 1 else "were"
+            say(f"{state.n_kept:,} of {counted(state.n_mine, 'units')} {verb} done before")
         where = f"{files} are in {self.directory.path}"
         if self.request.shard:
             where = f"shard {self.request.shard} is in {self.directory.path}, for `virnucpro merge`"
-        summarise(state.tally, state.ids.count(), sum(state.seconds.values()), where, unit=self.request.unit)
+        summarise(
+            state.tally,
+            state.ids.count(),
+            sum(state.seconds.values()),
+            where,
+            unit=self.request.unit,
+            computed=self._computed,
+        )
+
+    @property
+    def _computed(self) -> str:
+        setup = self._manifest.setup
+        return in_precision(setup.options.precision, setup.options.device) if isinstance(setup, PredictSetup) else ""
 
     def _is_complete(self, before: Manifest, inputs: tuple[InputFile, ...]) -> bool:
         """Return whether the earlier run is complete and of the same input.

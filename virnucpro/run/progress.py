@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -14,8 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from virnucpro.printable import printable
 from virnucpro.run.tally import Tally
 from virnucpro.scores.composition import Composition
-from virnucpro.seq.source import Source
 from virnucpro.types import Status
+from virnucpro.words import counted
 
 logger = logging.getLogger("virnucpro")
 
@@ -45,13 +46,29 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def in_precision(precision: str, device: str) -> str:
+    """Return in which precision and on which device scores were computed, in words.
+
+    >>> in_precision("bf16", "cpu")
+    'in bf16 on cpu'
+    """
+    return f"in {precision} on {device}"
+
+
+class HasTotal(Protocol):
+    """What knows how many records there are, such as a `Source`."""
+
+    def total(self) -> int | None:
+        """Return their number, None if it is unknown."""
+
+
 class Counter:
     """Counts finished records and their rate, in total and for each worker.
 
     Records kept from an earlier run are not `new` and do not count for the rate.
     """
 
-    def __init__(self, source: Source | None = None, unit: str = "records") -> None:
+    def __init__(self, source: HasTotal | None = None, unit: str = "records") -> None:
         self.source, self.unit, self.began = source, unit, time.monotonic()
         self.records = self.new = 0
         self._said = self.began
@@ -93,7 +110,8 @@ class Counter:
     def words(self) -> str:
         """Return rate and remaining time in words."""
         left = "" if self.left is None else f", about {in_words(self.left)} left"
-        return f"{self.pace:,.0f} {self.unit}/s{left}" if self.new else "reading"
+        pace = f"{self.pace:,.0f}" if self.pace >= 10 else f"{self.pace:.1f}"
+        return f"{pace} {self.unit}/s{left}" if self.new else "reading"
 
     def _show(self, worker: str | None) -> None:
         if time.monotonic() - self._said > PLAIN_LINE_SECONDS:
@@ -101,13 +119,13 @@ class Counter:
             rates = "".join(f"; {name} {rate:.0f}/s" for name, rate in self.rates().items())
             pace = {f"{self.unit}_per_second": round(self.pace, 3), "seconds_left": self.left}
             counts: dict[str, object] = {self.unit: self.records, **pace}
-            say(f"{self.records:,} {self.unit} done, {self.words()}{rates}", event="progress", **counts)
+            say(f"{counted(self.records, self.unit)} done, {self.words()}{rates}", event="progress", **counts)
 
 
 class Bars(Counter):
     """A bar for the run, and a line for each worker."""
 
-    def __init__(self, bars: Progress, source: Source | None, unit: str) -> None:
+    def __init__(self, bars: Progress, source: HasTotal | None, unit: str) -> None:
         super().__init__(source, unit)
         self._bars, self._lines = bars, {"": bars.add_task(unit, total=None, words="reading")}
 
@@ -122,7 +140,7 @@ class Bars(Counter):
 
 
 @contextmanager
-def shown_progress(source: Source | None = None, unit: str = "records") -> Iterator[Counter]:
+def shown_progress(source: HasTotal | None = None, unit: str = "records") -> Iterator[Counter]:
     """Give a counter that shows its progress: as bars on a terminal, otherwise as plain lines."""
     if not sys.stderr.isatty() or not logger.isEnabledFor(NOTICE) or writes_json():
         yield Counter(source, unit)
@@ -146,16 +164,20 @@ def writes_json() -> bool:
     return any(getattr(handler.formatter, "json_lines", False) for handler in logging.getLogger().handlers)
 
 
-def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records") -> None:
-    """Print the summary of a run of records or pairs; `repeated` of them repeat an id, `where` names the files.
+def summarise(
+    tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records", computed: str = ""
+) -> None:
+    """Print the summary of a run of records or pairs; `repeated` of them repeat an id, `where` names the files,
+    `computed` the precision and device, which may change the last digits of scores.
 
     On a terminal it has several lines, otherwise one.
     """
     if repeated:
-        logger.warning("%d %s repeat an id; each has its own row, in input order", repeated, unit)
+        verb = "repeats" if repeated == 1 else "repeat"
+        logger.warning("%s %s an id; each has its own row, in input order", counted(repeated, unit), verb)
     other = tally.status[Status.OK.value] - tally.viral
     dropped = {status: n for status, n in sorted(tally.status.items()) if n and status != Status.OK.value}
-    line = f"{tally.records:,} {unit}: {tally.viral:,} virus, {other:,} other"
+    line = f"{counted(tally.records, unit)}: {tally.viral:,} virus, {other:,} other"
     line += f", not called: {', '.join(f'{n:,} {status}' for status, n in dropped.items())}" if dropped else ""
     parts = [line]
     counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
@@ -167,5 +189,5 @@ def summarise(tally: Tally, repeated: int, seconds: float, *where: str, unit: st
     if composition := Composition.of(tally.evidence):
         parts.append(f"estimated share of virus {composition.prevalence:.2%}")
         counts["prevalence"] = round(composition.prevalence, 6)
-    parts += [in_words(seconds), *where]
+    parts += [f"{in_words(seconds)} {computed}".rstrip(), *where]
     say(*parts, event="summary", **counts, seconds=round(seconds, 3))

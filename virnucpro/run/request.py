@@ -121,7 +121,9 @@ class Request:
     def units(self, source: Source, device: str) -> Iterator[Unit]:
         """Read the input in a background thread and yield units for a device; warn if records look like pairs."""
         # A unit that a fault of the input cuts short would be another one once the input is mended.
-        blocks = iter_blocks(source, self.in_pairs, *unit_size(device, self.unit_records), cut_short=False)
+        shards = 1 if self.shard is None else self.shard.all
+        size = unit_size(device, self.unit_records, shards, source.bytes)
+        blocks = iter_blocks(source, self.in_pairs, *size, cut_short=False)
         if not self.in_pairs:
             for hint in hints(heads_of(source.files)):
                 logger.warning(hint)

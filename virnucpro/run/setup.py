@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from virnucpro import __version__
 from virnucpro.config import Options
+from virnucpro.files import fingerprint
+from virnucpro.pretrained.description import ModelDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class CallingModel(ModelFiles):
 
     chunk_length: int | None = None
     sha256_of_description: str = ""
+
+
+def fingerprint_of(description: ModelDescription) -> str:
+    """Return a SHA-256 of the parts of a model's description that determine scores and calls."""
+    return fingerprint(asdict(replace(description, training={}, metrics={}, checksums={})))
 
 
 @dataclass(frozen=True, slots=True)

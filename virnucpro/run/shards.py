@@ -146,7 +146,8 @@ def _in_order(shards: Sequence[_Done]) -> list[_Done]:
     if missing := len(everything) - len(found):
         names = islice((f"{number}/{len(everything)}" for number in everything if number not in found), _MAX_NAMED)
         more = ", ..." if missing > _MAX_NAMED else ""
-        raise ConfigError(f"{missing} of {len(everything)} shards are missing: {', '.join(names)}{more}; give all")
+        verb = "is" if missing == 1 else "are"
+        raise ConfigError(f"{missing} of {len(everything)} shards {verb} missing: {', '.join(names)}{more}; give all")
     return [found[number] for number in everything]
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 from virnucpro.pipeline.isolation import call_isolated
-from virnucpro.run.progress import shown_progress, summarise
+from virnucpro.run.progress import in_precision, shown_progress, summarise
 from virnucpro.run.replacement import refuse_stdout
 from virnucpro.run.request import Request
 from virnucpro.run.rows import record_rows
@@ -38,4 +38,5 @@ def run_to_stdout(request: Request) -> None:
             ids.add(unit.records.ids)
             out.flush()
             counter.advance(len(unit.records))
-    summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit)
+    computed = in_precision(predictor.precision, str(predictor.device))
+    summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit, computed=computed)

@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from virnucpro.pretrained.locations import find_directory, find_model, read_desc
 from virnucpro.pretrained.registry import check_encoder, check_model, load_model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
-from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
+from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup, fingerprint_of
 from virnucpro.run.tally import C_co, EmbedTally, Tally
 from virnucpro.run.text_pool import MAX_PROCESSES
 from virnucpro.run.unit_caller import UnitCaller
@@ -212,7 +212,6 @@ def require_legacy(description: ModelDescription, name: str) -> None:
 def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
     """Return the setup of a predictor for the manifest; `model` is the name or directory of its model."""
     description, decision, device = predictor.description, predictor.decision, predictor.device
-    named = asdict(replace(description, training={}, metrics={}, checksums={}))
     return PredictSetup(
         CallingModel(
             description.name,
@@ -220,7 +219,7 @@ def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
             description.checksums,
             description.training.get("imported"),
             description.chunk_length,
-            fingerprint(named),
+            fingerprint_of(description),
         ),
         replace(
             predictor.options, device=str(device), precision=predictor.precision, min_length=predictor.min_length,

@@ -12,6 +12,7 @@ from virnucpro.pipeline.predict import Predictor
 from virnucpro.run.rows import UnitTables
 from virnucpro.run.text_pool import TextPool, text_processes
 from virnucpro.seq.block import RecordBlock
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
                 return pool.tables(block, self.predictor.score)
             except FAULTS as error:
                 logger.info(
-                    "%d records failed in a text process and are tried again in this one: %s", len(block), error
+                    "trying %s again in this process, after a failure in a text process: %s",
+                    counted(len(block), "records"),
+                    error,
                 )
         parts = call_isolated(self.predictor.call, block)
         return UnitTables.concat([UnitTables.of(calls, self._legacy) for calls in parts])

@@ -29,6 +29,9 @@ from virnucpro.types import Record
 # The records and nt after which a unit is closed, by type of device. On a CPU a unit takes some seconds; a GPU needs
 # more records, so that computing takes longer than launching.
 UNIT_SIZES = {"cpu": (1024, 1 << 20), "cuda": (8192, 1 << 22)}
+# Units that each shard of a small input should get, the assumed size of a record in a file, and how much smaller than
+# usual a unit may become.
+SHARD_UNITS, RECORD_BYTES, MAX_DIVISION = 20, 100, 32
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
 
@@ -81,10 +84,25 @@ def number_units(blocks: Iterable[RecordBlock]) -> Iterator[Unit]:
     return (Unit(number, block, block.digest) for number, block in enumerate(blocks))
 
 
-def unit_size(device: str, n_records: int | None = None) -> tuple[int, int]:
-    """Return the records and nt of a unit for a device, given by name; `n_records` is the user's choice."""
+def unit_size(
+    device: str, n_records: int | None = None, shards: int = 1, n_bytes: int | None = None
+) -> tuple[int, int]:
+    """Return the records and nt of a unit.
+
+    Shards take units in turn, so one shard may get a unit more than another. If a small input is divided into shards,
+    its units are smaller, so that each shard gets about `SHARD_UNITS` of them. All shards find the same size.
+
+    Args:
+        device: the device, by name.
+        n_records: the user's choice, which is not changed.
+        shards: the number of shards of the run.
+        n_bytes: the size of the input files together; None: unknown, as of a stream.
+    """
     records, bases = UNIT_SIZES[device.partition(":")[0]]
-    return n_records or records, bases
+    if n_records or shards == 1 or n_bytes is None:
+        return n_records or records, bases
+    smaller = min(1.0, max(n_bytes / (records * RECORD_BYTES * SHARD_UNITS * shards), 1 / MAX_DIVISION))
+    return round(records * smaller), round(bases * smaller)
 
 
 def iter_units(records: Iterable[Record], n_records: int, n_bases: int) -> Iterator[Unit]:

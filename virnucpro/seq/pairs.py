@@ -16,6 +16,7 @@ from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.reader import AnyPath, SequenceFile, as_path, read_records
 from virnucpro.seq.strings import Bytes, Ints, Strings, borders, gather
 from virnucpro.types import Record
+from virnucpro.words import counted
 
 # The beginning of a description by Illumina software, such as "1:N:0:ATCACG": the mate, and whether it was filtered.
 _MATE = re.compile(r"([12]):[YN]:")
@@ -85,7 +86,7 @@ def _interleaved(source: AnyPath) -> Iterator[Record]:
 def ends_before(path: str, index: int, left: Record) -> InputError:
     """Return the error for a file that ends after `index` records while the other continues with `left`."""
     return InputError(
-        f"{path} ends after {index} records, but {left.source} continues with {_shown(left)}; "
+        f"{path} ends after {counted(index, 'records')}, but {left.source} continues with {_shown(left)}; "
         "give the two complete files of one run"
     )
 

@@ -22,6 +22,7 @@ from virnucpro.pretrained.registry import Model
 from virnucpro.scores.calibration import PRESETS, Calibration, Floats, Knot, OperatingPoint, probability
 from virnucpro.train.shuffle import adapters, shuffle_dinucleotides
 from virnucpro.types import Record
+from virnucpro.words import counted
 
 PREVALENCE = 0.5
 CHUNK_LENGTHS = (75, 100, 150, 200, 300, 400)  # nt, besides the model's chunk length
@@ -118,7 +119,8 @@ class Scorer:
                 "calibration found no window of only A, C, G and T at one of its lengths, which go up to "
                 f"{max(RECORD_CHUNKS)} chunks; give longer genomes, with fewer N"
             )
-        self.log(f"{len(windows)} windows of {len(windows[0].sequence)} nt{', shuffled' * shuffled}{', cut' * halves}")
+        how = f"{', shuffled' * shuffled}{', cut' * halves}"
+        self.log(f"{counted(len(windows), 'windows')} of {len(windows[0].sequence)} nt{how}")
         rng = np.random.default_rng(0)
         sequences = [window.sequence for window in windows]
         if shuffled:

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 
 from virnucpro.errors import ConfigError, ModelError
 
+CHECKPOINT = "checkpoint"  # its directory, in that of the model
 _SHARD_BYTES = 15_000_000
 
 
@@ -60,7 +62,23 @@ def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 def has_checkpoint(directory: Path) -> bool:
     """Return whether there is a checkpoint to continue from."""
-    return any((place / "state.json").is_file() for place in (directory, _before(directory)))
+    return _present(directory) is not None
+
+
+def checkpoint_step(directory: Path) -> int | None:
+    """Return the step of the checkpoint, None if there is none."""
+    present = _present(directory)
+    return None if present is None else int(_state(present)["step"])
+
+
+def _present(directory: Path) -> Path | None:
+    """Return where the checkpoint is: a training may have been killed while it replaced the last one."""
+    return next((place for place in (directory, _before(directory)) if (place / "state.json").is_file()), None)
+
+
+def _state(directory: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+    return values
 
 
 def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Optimizer], key: str) -> int:
@@ -70,11 +88,9 @@ def load_checkpoint(directory: Path, network: nn.Module, optimizers: Sequence[Op
         ConfigError: it belongs to other settings.
         ModelError: it is incomplete.
     """
-    if not has_checkpoint(directory):
+    if (present := _present(directory)) is None:
         return 0
-    if not (directory / "state.json").is_file():
-        directory = _before(directory)  # a training was killed while it saved
-    state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+    directory, state = present, _state(present)
     if state["settings"] != key:
         raise ConfigError(f"{directory} belongs to other settings; choose another --output or use --restart")
     tensors: dict[str, Tensor] = {}

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from virnucpro.environment import launched_rank
+from virnucpro.errors import ConfigError
 from virnucpro.files import fingerprint
 from virnucpro.models.esm2_flash import ESM2Config
 from virnucpro.models.kernels import compiled_kernels
@@ -32,12 +33,14 @@ from virnucpro.pretrained.description import (
     ModelDescription,
 )
 from virnucpro.pretrained.registry import Model, build_model, save_weights
+from virnucpro.run.progress import shown_progress
 from virnucpro.train.batches import HostBatch, WindowBatches
-from virnucpro.train.checkpoint import load_checkpoint, save_checkpoint
+from virnucpro.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from virnucpro.train.mixture import read_mixture, read_split
 from virnucpro.train.network import Network, initialise, loss_of
 from virnucpro.train.settings import FitSettings, ModelSettings, TrainSettings
 from virnucpro.train.validation import Validation, validate, validation_set
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,19 @@ def learning_rate(step: int, settings: FitSettings) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
+def require_optimizer(settings: FitSettings) -> None:
+    """Check that this torch has the optimiser.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if settings.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        raise ConfigError(
+            f'optimizer = "muon" needs torch 2.9 or later, found {torch.__version__}; '
+            "pip install --upgrade 'torch>=2.9', or set optimizer = \"adamw\""
+        )
+
+
 def make_optimizers(network: nn.Module, settings: FitSettings) -> list[torch.optim.Optimizer]:
     """Return AdamW for all parameters, or Muon for the matrices of hidden layers and AdamW for the rest."""
     hidden, decayed, others = [], [], []
@@ -120,8 +136,9 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
         log: called with each line of progress.
 
     Raises:
-        ConfigError: the checkpoint belongs to other settings.
+        ConfigError: the checkpoint belongs to other settings, or torch lacks the optimiser.
     """
+    require_optimizer(settings.fit)
     rank, local_rank, world = launched_rank()
     if device.type == "cuda":
         device = torch.device("cuda", local_rank if world > 1 else device.index or 0)
@@ -143,7 +160,7 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
         for encoder in network.encoders.values():
             encoder.model.kernels = kernels
     optimizers = make_optimizers(network, settings.fit)
-    begin = load_checkpoint(output / "checkpoint", network, optimizers, key)
+    begin = load_checkpoint(output / CHECKPOINT, network, optimizers, key)
     steps = settings.fit.steps
     windows = WindowBatches(mixture, settings.data, model, settings.fit.batch, steps * world, settings.fit.seed)
     own = Subset(windows, range(begin * world + rank, steps * world, world))
@@ -163,23 +180,40 @@ def fit(settings: TrainSettings, output: Path, device: torch.device, log: Callab
         output.mkdir(parents=True, exist_ok=True)
         drawn = mixture.weights > 0
         n_bases, n_taxa = mixture.genomes.lengths[drawn].sum(), len(set(mixture.genomes.taxa[drawn].tolist()))
-        log(f"train: {drawn.sum()} records, {n_bases / 1e6:.1f} Mbp, {n_taxa} taxa, classes {', '.join(classes)}")
+        records, taxa = counted(int(drawn.sum()), "records"), counted(n_taxa, "taxa")
+        log(f"train: {records}, {n_bases / 1e6:.1f} Mbp, {taxa}, classes {', '.join(classes)}")
         log(f"model: {n_parameters / 1e6:.2f} M parameters, {world} x {device.type}, from step {begin}")
+        log(f"model and checkpoint are written at each evaluation, every {settings.fit.evaluate_every:,} steps")
         validation = validation_set(read_split(settings.data, "val"), model, settings.fit)
     progress = _Progress(output, network, validation, device)
     log_prior = None
     if len(classes) > 2:
         log_prior = torch.tensor([settings.data.class_share[name] for name in classes], device=device).log()
-    for step, losses in _steps(trained, optimizers, batches, settings.fit, device, begin, log_prior):
-        if rank == 0 and (step % settings.fit.evaluate_every == 0 or step == steps):
-            entry = progress.evaluate(step, losses)
-            training = {"parameters": n_parameters, "processes": world, "split": "train", **entry}
-            _save(model, description, settings, training, output)
-            save_checkpoint(output / "checkpoint", step, network, optimizers, key)
-            aurocs = ", ".join(f"{n} bp {f['auroc']}/{f['macro_auroc']}" for n, f in entry["val"].items())
-            log(f"step {step}: {entry['seconds']} s, loss {entry['loss']}, val AUROC plain/macro {aurocs}")
+    with shown_progress(_Steps(steps), "steps") if rank == 0 else nullcontext() as counter:
+        if counter:
+            counter.advance(begin, new=False)
+        for step, losses in _steps(trained, optimizers, batches, settings.fit, device, begin, log_prior):
+            if counter:
+                counter.advance(1)
+            if rank == 0 and (step % settings.fit.evaluate_every == 0 or step == steps):
+                entry = progress.evaluate(step, losses)
+                training = {"parameters": n_parameters, "processes": world, "split": "train", **entry}
+                _save(model, description, settings, training, output)
+                save_checkpoint(output / CHECKPOINT, step, network, optimizers, key)
+                aurocs = ", ".join(f"{n} bp {f['auroc']}/{f['macro_auroc']}" for n, f in entry["val"].items())
+                log(f"step {step}: {entry['seconds']} s, loss {entry['loss']}, val AUROC plain/macro {aurocs}")
     if world > 1:
         torch.distributed.destroy_process_group()
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The number of steps, for the display of progress."""
+
+    number: int
+
+    def total(self) -> int:
+        return self.number
 
 
 def _stop_silently(worker: int) -> None:

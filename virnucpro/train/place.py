@@ -17,9 +17,8 @@ from virnucpro.files import (
     usable,
 )
 from virnucpro.run.replacement import UNFINISHED, Name, refuse_inputs
-from virnucpro.train.checkpoint import has_checkpoint
+from virnucpro.train.checkpoint import CHECKPOINT, has_checkpoint
 
-CHECKPOINT = "checkpoint"
 MODEL_FILES = re.compile(r"model\.json|log\.jsonl|tokenizer\.json|[^.]+\.safetensors")
 
 

@@ -40,6 +40,7 @@ from virnucpro.pretrained.weights import save_state, sha256
 from virnucpro.seq.frame_table import find_frames
 from virnucpro.seq.strings import Strings
 from virnucpro.train.settings import ClassifierSettings
+from virnucpro.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,8 @@ def train_classifier(
     sets: dict[str, FrameSet] = {}
     for split, n_virus in sizes.items():
         sets[split] = frame_set(predictor, settings, split, n_virus)
-        log(f"{split}: {len(sets[split].classes)} windows with a frame, {len(sets[split].labels)} frames")
+        windows, frames = len(sets[split].classes), len(sets[split].labels)
+        log(f"{split}: {counted(windows, 'windows')} with a frame, {counted(frames, 'frames')}")
     output.mkdir(parents=True, exist_ok=True)
     journal = output / "log.jsonl"
     journal.write_text("")

@@ -1,65 +1,80 @@
-"""Training settings: a TOML file with three tables, read into frozen dataclasses."""
+"""Training settings: a TOML file with three tables, read into frozen dataclasses.
+
+What a setting does is said beside it; `virnucpro train --settings` prints that as a template.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, MissingInputError
-from virnucpro.pretrained.description import VIRUS
+from virnucpro.pretrained.description import VIRUS, read_as
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+_EXCLUDED = ("viroid",)
+_BOTH = (300, 500)
+_RULE = FrameRule("longest_segments", segments=2, min_aa=20)
+
+
+def _about(words: str) -> dict[str, str]:
+    return {"about": words}
+
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
     """Settings of the draws: shares of classes, weights of taxa, window lengths, errors, windows without an organism.
 
-    `class_share` is the share of each class in a batch. `extra` is a second directory with files CLASS.fna for training
-    only; `extra_share` is the share of a class's windows that is drawn from it (all windows of a class that only this
-    directory has). `merge` renames classes of the data, so that several count as one. `fixed_lengths` are drawn with
-    probability `fixed_share`, otherwise a length between `min_length` and `max_length` nt.
-
-    Each window gets its own error rates, up to `max_substitution` letters replaced and `max_unknown` turned into N. A
-    share `indel_share` of the windows has insertions and deletions, up to `max_indel` per letter; a letter that
-    repeats the one before it is changed `homopolymer` times as often. With `fill_unknown` every letter other than A, C,
-    G and T is replaced by a random base.
-    A share `tails` of the windows gets a homopolymer at an end, a share `adapter_ends` an adapter at the 3' end.
-
-    A share `shuffled` of the windows, of any class, is shuffled with its dinucleotides kept, and a share `simple` is
-    replaced by simple repeats and adapters; both are then no virus. A share `tandem` of the host windows becomes
-    repeats of a unit of 20 to 200 nt of it, with mutations, and keeps its class.
+    Each window gets its own error rates, between 0 and the greatest.
     """
 
-    directory: str
-    class_share: dict[str, float]
-    exclude: tuple[str, ...] = ("viroid",)
-    extra: str = ""
-    extra_share: dict[str, float] = field(default_factory=dict)
-    merge: dict[str, str] = field(default_factory=dict)
-    temper: float = 0.5
-    min_length: int = 75
-    max_length: int = 500
-    fixed_lengths: tuple[int, ...] = (300, 500)
-    fixed_share: float = 0.7
-    max_substitution: float = 0.04
-    max_indel: float = 0.0
-    indel_share: float = 1.0
-    homopolymer: float = 1.0
-    max_unknown: float = 0.0
-    fill_unknown: bool = False
-    tails: float = 0.0
-    adapter_ends: float = 0.0
-    shuffled: float = 0.0
-    simple: float = 0.0
-    tandem: float = 0.0
+    directory: str = field(metadata=_about("directory with train/CLASS.fna and val/CLASS.fna; or --data"))
+    class_share: dict[str, float] = field(metadata=_about("share of each class in a batch; virus and any hosts"))
+    exclude: tuple[str, ...] = field(default=_EXCLUDED, metadata=_about("classes to leave out"))
+    extra: str = field(
+        default="", metadata=_about("second directory, with CLASS.fna for training only, without splits; or --extra")
+    )
+    extra_share: dict[str, float] = field(
+        default_factory=dict,
+        metadata=_about("share of a class's windows that comes from `extra`; all if only `extra` has the class"),
+    )
+    merge: dict[str, str] = field(
+        default_factory=dict, metadata=_about("new names of host classes of the data, so that several count as one")
+    )
+    temper: float = field(default=0.5, metadata=_about("a taxon's weight is its size to this power; 0: all equal"))
+    min_length: int = field(default=75, metadata=_about("shortest window, nt"))
+    max_length: int = field(default=500, metadata=_about("longest window, nt; becomes the model's chunk length"))
+    fixed_lengths: tuple[int, ...] = field(default=_BOTH, metadata=_about("lengths, nt, that are drawn more often"))
+    fixed_share: float = field(default=0.7, metadata=_about("share of windows of these lengths; others: any length"))
+    max_substitution: float = field(default=0.04, metadata=_about("greatest share of letters replaced"))
+    max_indel: float = field(default=0.0, metadata=_about("greatest share of letters inserted or deleted"))
+    indel_share: float = field(default=1.0, metadata=_about("share of windows with insertions and deletions"))
+    homopolymer: float = field(
+        default=1.0, metadata=_about("how many times as often a letter that repeats the one before it is changed")
+    )
+    max_unknown: float = field(default=0.0, metadata=_about("greatest share of letters turned into N"))
+    fill_unknown: bool = field(default=False, metadata=_about("replace letters other than A, C, G, T by random bases"))
+    tails: float = field(default=0.0, metadata=_about("share of windows with a homopolymer at an end"))
+    adapter_ends: float = field(default=0.0, metadata=_about("share of windows with an adapter at the 3' end"))
+    shuffled: float = field(
+        default=0.0, metadata=_about("share of windows shuffled with dinucleotides kept; labelled as no virus")
+    )
+    simple: float = field(
+        default=0.0, metadata=_about("share of windows replaced by simple repeats and adapters; labelled as no virus")
+    )
+    tandem: float = field(
+        default=0.0, metadata=_about("share of host windows that become repeats of 20 to 200 nt; they keep their class")
+    )
 
     def __post_init__(self) -> None:
         if min(self.shuffled, self.simple) < 0 or self.shuffled + self.simple > 1:
@@ -92,23 +107,28 @@ class DataSettings:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The shape of the model: classes, widths and layers of the two encoders, k of the nucleotide tokens.
+    """The shape of the model: classes, widths and layers of the two encoders, k of the nucleotide tokens."""
 
-    `classes` is `two` (other and virus) or `hosts`: virus and every host class of `class_share`.
-    """
-
-    name: str
-    classes: Literal["two", "hosts"] = "two"
-    protein_layers: int = 4
-    protein_width: int = 192
-    protein_heads: int = 6
-    nucleotide_layers: int = 3
-    nucleotide_width: int = 192
-    nucleotide_heads: int = 6
-    kmer: int = 3
-    hidden_dim: int = 256
-    dropout: float = 0.1
-    frame_rule: FrameRule = field(default_factory=lambda: FrameRule("longest_segments", segments=2, min_aa=20))
+    name: str = field(metadata=_about("name of the model"))
+    classes: Literal["two", "hosts"] = field(
+        default="two", metadata=_about("two: other and virus; hosts: virus and every host class of class_share")
+    )
+    protein_layers: int = field(default=4, metadata=_about("layers of the protein encoder"))
+    protein_width: int = field(default=192, metadata=_about("width of its vectors"))
+    protein_heads: int = field(default=6, metadata=_about("its attention heads; they divide the width"))
+    nucleotide_layers: int = field(default=3, metadata=_about("layers of the nucleotide encoder"))
+    nucleotide_width: int = field(default=192, metadata=_about("width of its vectors"))
+    nucleotide_heads: int = field(default=6, metadata=_about("its attention heads; they divide the width"))
+    kmer: int = field(default=3, metadata=_about("nucleotides of one token"))
+    hidden_dim: int = field(default=256, metadata=_about("width of the classifier's hidden layer"))
+    dropout: float = field(default=0.1, metadata=_about("share of values set to zero in training"))
+    frame_rule: FrameRule = field(
+        default=_RULE,
+        metadata=_about(
+            "which reading frames of a window are used: the `segments` longest stop-free ones, of at least `min_aa` "
+            "amino acids and the share `min_share` of the longest"
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.classes not in ("two", "hosts"):
@@ -117,32 +137,34 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Settings of the fit: AdamW, or Muon (Jordan et al. 2024) for the hidden matrices. The learning rate has a linear
-    warm-up, is then constant, and falls to zero over the last share `decay` of the steps.
+    """Settings of the fit. The learning rate has a linear warm-up, is then constant, and falls to zero at the end."""
 
-    `batch` is the number of windows per process; `frame_loss` is the weight of the mean loss of single frames beside
-    that of chunks; `init` names a model of the same shape with the initial weights, which may have two classes if the
-    new one has more; `compile` fuses the elementwise work of a layer by torch.compile; `hidden_tokens` is the share of
-    tokens masked in each step.
-    """
-
-    steps: int
-    batch: int = 512
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 500
-    decay: float = 1.0
-    clip: float = 1.0
-    label_smoothing: float = 0.03
-    frame_loss: float = 0.2
-    seed: int = 1
-    workers: int = 4
-    evaluate_every: int = 1000
-    windows_per_class: int = 300
-    init: str = ""
-    compile: bool = False
-    hidden_tokens: float = 0.0
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    steps: int = field(metadata=_about("number of steps; each is one batch"))
+    batch: int = field(default=512, metadata=_about("windows of a batch, for each process"))
+    learning_rate: float = field(default=1e-3, metadata=_about("learning rate between warm-up and decay"))
+    weight_decay: float = field(default=0.05, metadata=_about("weight decay of matrices"))
+    warmup: int = field(default=500, metadata=_about("steps in which the learning rate rises"))
+    decay: float = field(default=1.0, metadata=_about("share of the steps after the warm-up in which it falls to zero"))
+    clip: float = field(default=1.0, metadata=_about("greatest norm of the gradient"))
+    label_smoothing: float = field(default=0.03, metadata=_about("share of a label spread over the classes"))
+    frame_loss: float = field(default=0.2, metadata=_about("weight of the loss of frames beside that of windows"))
+    seed: int = field(default=1, metadata=_about("seed of the random numbers"))
+    workers: int = field(default=4, metadata=_about("processes that make batches; 0: none beside the training"))
+    evaluate_every: int = field(
+        default=1000,
+        metadata=_about("steps between evaluations; each writes log.jsonl, the model and a checkpoint for --resume"),
+    )
+    windows_per_class: int = field(
+        default=300, metadata=_about("windows of each host class in an evaluation; of virus three times as many")
+    )
+    init: str = field(
+        default="", metadata=_about("model of the same shape to start from, a name or a directory; or --init")
+    )
+    compile: bool = field(default=False, metadata=_about("fuse the work of a layer by torch.compile"))
+    hidden_tokens: float = field(default=0.0, metadata=_about("share of tokens masked in each step"))
+    optimizer: Literal["adamw", "muon"] = field(
+        default="adamw", metadata=_about("adamw, or muon for the hidden matrices (torch 2.9 or later)")
+    )
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "muon"):
@@ -151,25 +173,25 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """Settings of the published recipe, see `train.published`: a table [classifier] instead of the three others.
+    """Settings of the published recipe, see `train.published`: a table [classifier] instead of the three others."""
 
-    `model` names the model whose encoders and frame rule are used. `windows` is the number of viral windows drawn from
-    train, with as many of all hosts together; val and test get a tenth of it.
-    """
-
-    directory: str
-    name: str
-    model: str = "published-500"
-    exclude: tuple[str, ...] = ("viroid",)
-    windows: int = 20_000
-    batch: int = 32
-    epochs: int = 200
-    patience: int = 5
-    learning_rate: float = 2e-4
-    momentum: float = 0.9
-    decay_every: int = 10
-    decay: float = 0.85
-    seed: int = 42
+    directory: str = field(metadata=_about("directory with train, val and test, CLASS.fna in each; or --data"))
+    name: str = field(metadata=_about("name of the model"))
+    model: str = field(
+        default="published-500", metadata=_about("model whose encoders and frame rule are used; or --init")
+    )
+    exclude: tuple[str, ...] = field(default=_EXCLUDED, metadata=_about("classes to leave out"))
+    windows: int = field(
+        default=20_000, metadata=_about("windows of virus, and as many of all hosts; val and test: a tenth of it")
+    )
+    batch: int = field(default=32, metadata=_about("frames of a batch"))
+    epochs: int = field(default=200, metadata=_about("greatest number of passes through the windows"))
+    patience: int = field(default=5, metadata=_about("stop after so many epochs without a lower loss on val"))
+    learning_rate: float = field(default=2e-4, metadata=_about("learning rate of the first epoch"))
+    momentum: float = field(default=0.9, metadata=_about("momentum"))
+    decay_every: int = field(default=10, metadata=_about("epochs after which the learning rate falls"))
+    decay: float = field(default=0.85, metadata=_about("factor by which it falls"))
+    seed: int = field(default=42, metadata=_about("seed of the random numbers"))
 
     def __post_init__(self) -> None:
         if min(self.windows, self.epochs, self.patience, self.decay_every) < 1 or self.windows < 10 or self.batch < 2:
@@ -200,23 +222,57 @@ def read_settings(path: Path) -> TrainSettings | ClassifierSettings:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such file") from None
-    except tomllib.TOMLDecodeError as error:
+        raise MissingInputError(
+            f"{path}: no such file; `virnucpro train --settings > {path}` writes a template"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     try:
-        if tuple(values) == ("classifier",):
-            return ClassifierSettings(**_from_file(values["classifier"], path))
-        data, model, fit = _from_file(values["data"], path), dict(values["model"]), dict(values["fit"])
-        if "frame_rule" in model:
-            model["frame_rule"] = FrameRule(**model["frame_rule"])
-        return TrainSettings(DataSettings(**data), ModelSettings(**model), FitSettings(**fit))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ConfigError(
-            f"{path}: {error}; the file must have the tables [data], [model] and [fit], or [classifier]"
-        ) from error
+        if "classifier" in values:
+            _check_names({"classifier": ClassifierSettings}, values, "")
+            classifier: ClassifierSettings = _read(ClassifierSettings, values, "classifier", path)
+            return classifier
+        _check_names(get_type_hints(TrainSettings), values, "")
+        tables = (DataSettings, "data"), (ModelSettings, "model"), (FitSettings, "fit")
+        return TrainSettings(*(_read(kind, values, name, path) for kind, name in tables))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; `virnucpro train --settings` prints all settings") from error
 
 
-def _from_file(table: dict[str, Any], path: Path) -> dict[str, Any]:
-    lists = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
-    places = {name: str((path.parent / table[name]).resolve()) for name in ("directory", "extra") if table.get(name)}
-    return {**table, **lists, **places}
+def _read(kind: Any, values: dict[str, Any], name: str, path: Path) -> Any:
+    """Return the settings in a table.
+
+    Raises:
+        ConfigError: the table is missing, or has missing or invalid values.
+    """
+    if name not in values:
+        raise ConfigError(f"the table [{name}] is missing")
+    table = values[name]
+    if isinstance(table, dict):
+        places = (key for key in ("directory", "extra") if isinstance(table.get(key), str) and table[key])
+        table = {**table, **{key: str((path.parent / table[key]).resolve()) for key in places}}
+    return read_as(kind, table, name)
+
+
+def _check_names(types: Mapping[str, Any], values: dict[str, Any], table: str) -> None:
+    """Check the names in a table and in tables within it, and values that are one of a few words.
+
+    Raises:
+        ConfigError: a name or a word is unknown; the message has the name that is nearest.
+    """
+    for name, value in values.items():
+        if name not in types:
+            raise ConfigError(_unknown(name, types, table))
+        if is_dataclass(types[name]) and isinstance(value, dict):
+            _check_names(get_type_hints(types[name]), value, f"{table}.{name}".lstrip("."))
+        words = get_args(types[name]) if get_origin(types[name]) is Literal else (value,)
+        if value not in words:
+            raise ConfigError(f"{name} must be {' or '.join(words)}, got {value!r}")
+
+
+def _unknown(name: str, known: Iterable[str], table: str) -> str:
+    near = get_close_matches(name, known, n=1)
+    if table:
+        return f"[{table}] has no setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+    tables = ", ".join(f"[{one}]" for one in known)
+    return f"unknown table [{name}]" + (f"; did you mean [{near[0]}]?" if near else f"; the tables are {tables}")
