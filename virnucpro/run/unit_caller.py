@@ -58,5 +58,5 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
                 logger.info(
                     "%d records failed in a text process and are tried again in this one: %s", len(block), error
                 )
-        parts = call_isolated(self.predictor.call, block)
-        return UnitTables.concat([UnitTables.of(calls, self._legacy) for calls in parts])
+        parts = call_isolated(self.predictor.call, block, self.predictor.decision.n_hosts)
+        return UnitTables.concat([UnitTables.of(calls, self.predictor.decision, self._legacy) for calls in parts])
