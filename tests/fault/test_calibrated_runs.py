@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specified_rows import evidence
+from specified_rows import step
 
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
 from virnucpro.pretrained.registry import Model
@@ -20,7 +20,7 @@ from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPo
 from virnucpro.scores.composition import Composition
 
 POINTS = (OperatingPoint(50, -0.5, 0.5, 0.05), OperatingPoint(400, 0.5, 0.5, 0.05))
-PLAIN = Calibration(0.5, (Knot(1, 1.0, 0.0, 0.4),), dict.fromkeys(PRESETS, POINTS))
+PLAIN = Calibration(0.5, (Knot(1, (1.0,), (0.0,), 0.4),), dict.fromkeys(PRESETS, POINTS))
 
 
 def everything(directory: Path) -> dict[str, bytes]:
@@ -47,8 +47,8 @@ def model(lab) -> Path:
     ]
     slope = 2 / float(np.std(margins))
     knots = (
-        Knot(50, slope, -slope * float(np.mean(margins)), 0.8),
-        Knot(100, 2 * slope, -slope * 2 * float(np.mean(margins)), 0.4),
+        Knot(50, (slope,), (-slope * float(np.mean(margins)),), 0.8),
+        Knot(100, (2 * slope,), (-slope * 2 * float(np.mean(margins)),), 0.4),
     )
     return lab.write_model(calibrated(replace(PLAIN, knots=knots)), lab.folder / "calibrated_model")
 
@@ -113,8 +113,8 @@ def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, 
     paired = (unbroken / "viral_1.fasta").exists()
     predictor = Predictor(load_model(str(model)), Options(device="cpu", threads=1))
     calls = [r.call for r in predictor.run(read_pairs(*mates) if paired else read_records([lab.input]))]
-    composition = Composition.of(Counter(evidence(call) for call in calls if call.log_ratio is not None))
-    expected = ["NA" if c.log_ratio is None else f"{composition.fdr[evidence(c)]:.4f}" for c in calls]
+    composition = Composition.of(Counter(step(call.log_ratio) for call in calls if call.log_ratio is not None))
+    expected = ["NA" if c.log_ratio is None else f"{composition.fdr[step(c.log_ratio)]:.4f}" for c in calls]
     found = rows(unbroken)
     assert [row["fdr"] for row in found] == expected
     assert len(set(expected)) > 20

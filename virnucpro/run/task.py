@@ -212,7 +212,7 @@ def require_legacy(description: ModelDescription, name: str) -> None:
 def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
     """Return the setup of a predictor for the manifest; `model` is the name or directory of its model."""
     description, decision, device = predictor.description, predictor.decision, predictor.device
-    named = asdict(replace(description, training={}, metrics={}, checksums={}))
+    named = asdict(description) | {"training": {}, "metrics": {}, "checksums": {}}
     return PredictSetup(
         CallingModel(
             description.name,

@@ -176,8 +176,9 @@ def could_be_virus(ratios: Floats, default: Floats) -> npt.NDArray[np.bool_]:
 
     The best case is a sample of the least similar host class, besides the `FLOOR`.
     """
+    ratios = np.nan_to_num(ratios, nan=-1.0)  # without evidence, a record is never virus
     best = np.logaddexp(np.log(1 - FLOOR) - ratios.max(axis=1), np.log(FLOOR) - against_mixture(ratios, default))
-    return np.asarray(np.nan_to_num(-best, nan=-1.0) >= -0.02)  # evidence is rounded to steps of 0.01
+    return np.asarray(-best >= -0.02)  # evidence is rounded to steps of 0.01
 
 
 def bounded_sample(evidence: Iterable[Evidence]) -> Evidence:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from virnucpro.errors import ModelError
 from virnucpro.scores.calibration import Floats, against_mixture, probability
@@ -78,7 +78,7 @@ class Reference:
         for n, one in self.windows.items():
             tensors |= {f"steps.{n}": one.steps, f"classes.{n}": one.classes, f"taxa.{n}": one.taxa}
         header = {"hosts": self.hosts, "shares": self.shares.tolist(), "lengths": list(self.windows)}
-        save_file(tensors, path, {"reference": json.dumps(header)})
+        path.write_bytes(save(tensors, {"reference": json.dumps(header)}))
 
     def thresholds(self, shares: Floats, rate: float) -> Floats:
         """Return the least log likelihood ratio of a virus of 0, 1, 2, ... nt; longer records use the last value.

@@ -32,6 +32,8 @@ PREVALENCE = 0.5
 CHUNK_LENGTHS = (75, 100, 150, 200, 300, 400)  # nt, besides the model's chunk length
 RECORD_CHUNKS = (2, 4, 10, 20)
 POOLING = [step / 20 for step in range(21)]  # exponents to try
+# The most windows of a class and length in the reference of a model.
+REFERENCE_WINDOWS = 400
 # The default share of a host class of the model without windows, against 1 for the others.
 _WITHOUT_WINDOWS = 0.2
 _RIDGE = 1e-6  # without it, slopes have no limit if a length separates the classes
@@ -159,12 +161,21 @@ def measured(
 
 def reference_windows(scored: Scored, shuffled: Scored, hosts: Sequence[str], taxa: Sequence[str]) -> Windows:
     """Return the evidence (N, H) of windows and shuffled windows for a `Reference`; `taxa` are all taxa, sorted."""
-    scored, shuffled = scored.known(), shuffled.known()
+    scored, shuffled = _thinned(scored.known()), _thinned(shuffled.known())
     numbers = {**{name: number for number, name in enumerate(hosts)}, VIRUS: len(hosts)}
     classes = [numbers[name] for name in scored.classes.tolist()] + [SHUFFLED] * len(shuffled.classes)
     of_taxon = np.searchsorted(taxa, np.concatenate((scored.taxa, shuffled.taxa)))
     steps = evidence_steps(np.concatenate((scored.values, shuffled.values)))
     return Windows(steps, np.array(classes, np.uint8), of_taxon.astype(np.int32))
+
+
+def _thinned(scored: Scored) -> Scored:
+    """Return at most `REFERENCE_WINDOWS` windows of each class, evenly spaced."""
+    chosen = np.zeros(len(scored.classes), bool)
+    for name in np.unique(scored.classes):
+        rows = np.flatnonzero(scored.classes == name)
+        chosen[rows[np.linspace(0, len(rows) - 1, min(len(rows), REFERENCE_WINDOWS)).astype(int)]] = True
+    return scored.take(chosen)
 
 
 def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, Reference | None, dict[str, Any]]:
