@@ -13,7 +13,6 @@ from virnucpro.scores.decision import Decision
 from virnucpro.scores.evidence import NO_EVIDENCE
 from virnucpro.types import Call, Record, RecordResult
 
-
 Evidence = Sequence[tuple[list[float] | None, int]]  # against each host class, and the judged length
 
 

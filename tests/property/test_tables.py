@@ -220,7 +220,9 @@ def test_what_follows_from_the_sample_is_filled_in(units, by_sample, data):
     """Rows get scores and calls, and of the stored records those become hits that are called."""
     shares, prevalence = np.array([0.3, 0.7]), 0.2
     every = [pair for unit in units for pair, _, _ in unit if pair is not None]
-    mixed = {pair: -math.log(sum(w * math.exp(-step / 100) for w, step in zip(shares, pair))) for pair in every}
+    mixed = {
+        pair: -math.log(sum(w * math.exp(-step / 100) for w, step in zip(shares, pair, strict=True))) for pair in every
+    }
     fdr = {round(ratio * 100): (ratio + 10) / 20 for ratio in mixed.values()}
     thresholds = np.linspace(-2, 2, 6) if by_sample else None
     hosts = dict(zip(("a", "b"), shares.tolist(), strict=True))

@@ -172,7 +172,8 @@ class ModelDescription:
             raise ConfigError(f"only the vote weighted can be calibrated, got {self.vote}")
         if self.calibration and self.calibration.n_hosts != len(hosts):
             raise ConfigError(
-                f"the calibration has {self.calibration.n_hosts} host classes, the model {len(hosts)}; calibrate it again"
+                f"the calibration has {self.calibration.n_hosts} host classes, the model {len(hosts)}; calibrate it "
+                "again"
             )
         if self.calibration and len(hosts) > 1 and REFERENCE_FILE not in self.checksums:
             raise ConfigError(f"a calibrated model of several host classes needs {REFERENCE_FILE}; calibrate it again")

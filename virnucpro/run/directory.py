@@ -135,10 +135,14 @@ class Directory(ABC):
                 return
             if self._pending.fresh:
                 self.remove_units()
+            self.begin_units()
             self.write_manifest(self._pending.manifest)
             if not self._pending.keep_results:
                 self.remove_results()
             self._pending = None
+
+    def begin_units(self) -> None:  # noqa: B027
+        """Write what lies beside the units, if anything."""
 
     @abstractmethod
     def remove_units(self) -> None:
@@ -220,13 +224,12 @@ class RunDirectory(Directory):
             self.units.mkdir(exist_ok=True)
         return write_unit(self.unit_path(unit.number), unit, tables)
 
-    def begin(self) -> None:
-        if self._pending is not None and self.model_reference is not None:
+    def begin_units(self) -> None:
+        if self.model_reference is not None:
             with usable(self.units):
                 self.units.mkdir(exist_ok=True)
                 with atomic_path(self.units / REFERENCE_FILE) as temporary:
                     temporary.write_bytes(self.model_reference.read_bytes())
-        super().begin()
 
     def reference(self) -> Reference | None:
         """Return the reference of the model of the run, None if the model has one host class.

@@ -144,7 +144,7 @@ class Scorer:
         return self._differences(Record("", adapters(length, rng).tobytes()) for _ in range(number))
 
     def _differences(self, records: Iterable[Record]) -> Floats:
-        """Return logit(virus) - logit(host) of records of K chunks, (N, K, H); NaN for a chunk that was trimmed away."""
+        """Return logit(virus) - logit(host) of records of K chunks, (N, K, H); NaN for chunks trimmed away."""
         parts = []
         for group in group_records(records, BLOCK_RECORDS, BLOCK_BASES):
             calls = self.predictor.call(RecordBlock.of(group))
