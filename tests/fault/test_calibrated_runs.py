@@ -16,6 +16,7 @@ from support.hosts import HOSTS, SHARES, make_reference, write_hosts_model
 
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
 from virnucpro.pretrained.registry import Model
+from virnucpro.report.explain import explain
 from virnucpro.run.directory import RunDirectory
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
 from virnucpro.scores.composition import FLOOR, Composition
@@ -184,6 +185,25 @@ def test_prevalence_moves_scores_but_neither_calls_nor_fdr(arguments, call, unbr
         assert after == pytest.approx(odds / (1 + odds), abs=2e-3)
 
 
+def test_a_call_is_explained_by_record_and_sample(arguments, unbroken):
+    manifest = json.loads((unbroken / "run.json").read_text())
+    row = next(row for row in rows(unbroken) if row["prediction"] == "virus")
+    lines = list(explain(unbroken, row["seq_name"]))
+    assert (
+        f"  in this sample, with {manifest['prevalence']:.1%} virus: probability of virus {row['sample_score']}"
+        in lines
+    )
+    of_hosts = [line for line in lines if line.startswith("  hosts of the sample: ")]
+    if manifest["composition"]["hosts"]:
+        first = max(manifest["composition"]["hosts"], key=manifest["composition"]["hosts"].get)
+        assert of_hosts[0].startswith(f"  hosts of the sample: {first} ")
+        assert any(f"score {row['virus_score']}, likeliest host {row['host_class']}" in line for line in lines)
+        assert any("preset balanced at this length, for the hosts of this sample" in line for line in lines)
+    else:
+        assert not of_hosts
+    assert max(map(len, lines)) <= 80
+
+
 def test_standard_output_does_not_know_the_sample(arguments, call, tmp_path, capfd):
     """Its calls are those under the default composition."""
     from virnucpro.cli.main import main
@@ -195,7 +215,7 @@ def test_standard_output_does_not_know_the_sample(arguments, call, tmp_path, cap
     assert call(arguments(tmp_path / "out", "--composition", "equal"))[0] == 0
     expected = [line.split("\t") for line in (tmp_path / "out" / "records.tsv").read_text().splitlines()]
     assert lines[0] == expected[0]
-    begin, end = (expected[0].index(name) for name in ("sample_score", "fdr"))
+    begin, end = (expected[0].index(name) for name in ("fdr", "sample_score"))
     assert end == begin + 1
     assert lines[1:] == [[*cells[:begin], "NA", "NA", *cells[end + 1 :]] for cells in expected[1:]]
     several = "hosts_model" in str(arguments("-"))

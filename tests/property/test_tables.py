@@ -242,7 +242,7 @@ def test_what_follows_from_the_sample_is_filled_in(units, by_sample, data):
             if pair is not None:
                 ratio = mixed[pair]
                 odds = math.exp(ratio) * prevalence / (1 - prevalence)
-                filled = [f"{odds / (1 + odds):.4f}", f"{fdr[round(ratio * 100)]:.4f}"]
+                filled = [f"{fdr[round(ratio * 100)]:.4f}", f"{odds / (1 + odds):.4f}"]
                 is_virus = by_sample and bool(ratio >= thresholds[min(length, 5)])
             row_of = "a\t1\t1\t2\t{}\t0.9\t{}\t{}\tplant\tbest\tok\tNA\n"
             lines.append(row_of.format(call, *blank))

@@ -15,7 +15,7 @@ from virnucpro.scores.evidence import evidence_type
 from virnucpro.seq.strings import Bytes, Ints, Strings
 
 RECORD_COLUMNS = (
-    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "sample_score", "fdr", "host_class",
+    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "sample_score", "host_class",
     "best_frame", "status", "reason",
 )  # fmt: skip
 CHUNK_COLUMNS = (
@@ -83,7 +83,7 @@ class RecordFiller:
         evidence, self._evidence = self._evidence[: len(ends)], self._evidence[len(ends) :]
         found = self._composition.judge(evidence)
         tabs = np.flatnonzero(text == ord("\t")).reshape(len(ends), -1)[found.known]
-        for name, values in (("sample_score", found.posterior), ("fdr", found.fdr)):
+        for name, values in (("fdr", found.fdr), ("sample_score", found.posterior)):
             _fill(text, tabs[:, RECORD_COLUMNS.index(name) - 1] + 1, four_digits(values[found.known]).data)
         if found.is_virus is not None:
             is_virus = found.is_virus & found.known
