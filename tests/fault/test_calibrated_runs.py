@@ -198,7 +198,7 @@ def test_a_call_is_explained_by_record_and_sample(arguments, unbroken):
         first = max(manifest["composition"]["hosts"], key=manifest["composition"]["hosts"].get)
         assert of_hosts[0].startswith(f"  hosts of the sample: {first} ")
         assert any(f"score {row['virus_score']}, likeliest host {row['host_class']}" in line for line in lines)
-        assert any("preset balanced at this length, for the hosts of this sample" in line for line in lines)
+        assert any("it reaches the preset balanced for its length and this sample" in line for line in lines)
     else:
         assert not of_hosts
     assert max(map(len, lines)) <= 80

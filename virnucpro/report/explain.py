@@ -79,9 +79,10 @@ def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
     if options.min_score is not None:
         rule = f"the minimum score of a virus, {options.min_score:g}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
-    of_sample = ", for the hosts of this sample" if _decides(run) else ""
-    which = "its evidence" if of_sample else f"its score {row['virus_score']}"
-    yield f"called {row['prediction']}: {which} {side} {rule}{of_sample}"
+    if _decides(run):
+        yield f"called {row['prediction']}: it {side} the preset {options.preset} for its length and this sample"
+    else:
+        yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
     yield from _in_sample(row, run)
     if row.get("fdr", "NA") != "NA":
         yield f"false discovery rate {row['fdr']}, of this {run.unit} and all with a better score"
