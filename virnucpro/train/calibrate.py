@@ -26,11 +26,11 @@ from virnucpro.scores.calibration import (
 )
 from virnucpro.scores.evidence import evidence_steps
 from virnucpro.scores.reference import SHUFFLED, Reference, Windows, lowest_threshold
-from virnucpro.train.scorer import MOST_CHUNKS, Scored, Scorer
+from virnucpro.train.scorer import Scored, Scorer
 
 PREVALENCE = 0.5
 CHUNK_LENGTHS = (75, 100, 150, 200, 300, 400)  # nt, besides the model's chunk length
-RECORD_CHUNKS = (2, 4, 10, 20)
+RECORD_CHUNKS = (2, 4, 10, 20)  # of records; the last only if genomes of all classes are long enough
 POOLING = [step / 20 for step in range(21)]  # exponents to try
 # The most windows of a class and length in the reference of a model.
 REFERENCE_WINDOWS = 400
@@ -191,9 +191,9 @@ def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, Reference | N
     single = {length: scorer.score(drawn) for length, drawn in windows.items()}
     shuffled = {length: scorer.score(drawn[::3], shuffled=True) for length, drawn in windows.items()}
     pairs = {length: scorer.score(scorer.draw(2 * length, seed)[::3], halves=True) for length in shorter}
-    drawn = scorer.draw(MOST_CHUNKS * longest, seed)[::5]
-    whole, whole_shuffled = scorer.score(drawn), scorer.score(drawn, shuffled=True)
-    records = {n * longest: (whole.pieces(n), whole_shuffled.pieces(n)) for n in RECORD_CHUNKS}
+    most, drawn = scorer.draw_longest(RECORD_CHUNKS, seed)
+    whole, whole_shuffled = scorer.score(drawn[::5]), scorer.score(drawn[::5], shuffled=True)
+    records = {n * longest: (whole.pieces(n), whole_shuffled.pieces(n)) for n in RECORD_CHUNKS if n <= most}
     shares = default_shares(hosts, single[longest].hosts)
 
     several = {**{length: [pair] for length, pair in pairs.items()}, longest: [both[0] for both in records.values()]}

@@ -25,8 +25,6 @@ from virnucpro.types import Record
 
 # More repetitive chunks do not show their origin; every repeat of a unit of up to 6 nt exceeds this.
 MAX_REPETITION = 0.15
-# The most chunks of a record in calibration.
-MOST_CHUNKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +116,17 @@ class Scorer:
         drawn = sample_windows(self.genomes, length, self.counts, seed)
         return [w for w in drawn if len(w.sequence) == length and not w.sequence.translate(None, b"ACGT")]
 
+    def draw_longest(self, chunks: Sequence[int], seed: int) -> tuple[int, list[Window]]:
+        """Draw windows of the last number of chunks, or of the one before it if a class has no genomes as long.
+
+        Return the number of chunks and the windows.
+        """
+        for number in (chunks[-1], chunks[-2]):
+            drawn = self.draw(number * self.predictor.description.chunk_length, seed)
+            if {window.class_name for window in drawn[::5]} == self.counts.keys():
+                break
+        return number, drawn
+
     def score(self, windows: Sequence[Window], shuffled: bool = False, halves: bool = False) -> Scored:
         """Return the outputs for windows of one length, optionally `shuffled`, or cut into a pair of `halves`.
 
@@ -126,8 +135,8 @@ class Scorer:
         """
         if not windows:
             raise ConfigError(
-                "calibration found no window of only A, C, G and T at one of its lengths, which go up to "
-                f"{MOST_CHUNKS} chunks; give longer genomes, with fewer N"
+                "calibration found no window of only A, C, G and T at one of its lengths, which go up to 10 chunks; "
+                "give longer genomes, with fewer N"
             )
         self.log(f"{len(windows)} windows of {len(windows[0].sequence)} nt{', shuffled' * shuffled}{', cut' * halves}")
         rng = np.random.default_rng(0)
