@@ -1,24 +1,33 @@
 """From calls to the rows, hits and counts of a unit by plain loops over objects: what the array code must give."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from virnucpro.run.tables import BLANK_FDR, NO_EVIDENCE
+from virnucpro.run.tables import BLANK
 from virnucpro.run.tally import Tally
+from virnucpro.scores.composition import FLOOR
+from virnucpro.scores.decision import Decision
+from virnucpro.scores.evidence import NO_EVIDENCE
 from virnucpro.types import Call, Record, RecordResult
 
+Evidence = Sequence[tuple[list[float] | None, int]]  # against each host class, and the judged length
 
-def sections(results: Sequence[RecordResult], legacy: bool = False) -> list[bytes]:
+
+def sections(
+    results: Sequence[RecordResult], evidence: Evidence, decision: Decision, legacy: bool = False
+) -> list[bytes]:
     """Return what records add to each table: records, chunks, frames, hits as FASTA and as FASTQ, legacy lines."""
     records, chunks, frames, lines = [], [], [], []
     mates = len(results[0].record.parts)
     hits: list[list[Record]] = [[] for _ in range(mates)]
-    for result in results:
+    for result, (ratios, _) in zip(results, evidence, strict=True):
         call, name = result.call, result.record.id
-        fdr = "NA" if call.log_ratio is None else BLANK_FDR.decode()
-        records.append((name, call.length, call.n_chunks, call.n_frames, *verdict(call), fdr, *ending(call)))
+        of_sample = ["NA" if call.log_ratio is None else BLANK.decode()] * 2
+        sizes = name, call.length, call.n_chunks, call.n_frames
+        records.append((*sizes, *verdict(call), *of_sample, host_class(ratios, decision), *ending(call)))
         for own in result.chunks:
             place = own.call.id, name, own.start, own.end, own.call.n_frames
             chunks.append((*place, *verdict(own.call), *ending(own.call)))
@@ -27,7 +36,7 @@ def sections(results: Sequence[RecordResult], legacy: bool = False) -> list[byte
                 frames.append((p.frame_id, own.call.id, "+" if p.strand > 0 else "-", p.offset, p.aa_length, *scores))
                 other, virus = np.float32(p.score_other), np.float32(p.score_virus)
                 lines.append((p.frame_id, "virus" if virus > other else "others", other, virus))
-        for mate, part in enumerate(result.record.parts if call.is_virus else ()):
+        for mate, part in enumerate(result.record.parts if is_hit(call, ratios, decision) else ()):
             hits[mate].append(part)
     written = [joined(records), joined(chunks), joined(frames)]
     written += [b"".join(fasta(part) for part in parts) for parts in hits]
@@ -66,14 +75,44 @@ def fastq(part: Record) -> bytes:
     return b"@%b\n%b\n+\n%b\n" % (header(part), part.sequence, part.quality)
 
 
-def evidence(call: Call) -> int | None:
-    """Return the evidence of a call in steps of 0.01, None where it has none."""
-    return None if call.log_ratio is None else max(-3000, min(3000, round(call.log_ratio * 100)))
+def host_class(ratios: list[float] | None, decision: Decision) -> str:
+    """Return the most likely host class under the default composition."""
+    if ratios is None or not decision.hosts:
+        return "NA"
+    likely = [math.log(share) - ratio for share, ratio in zip(decision.calibration.shares, ratios, strict=True)]
+    return decision.hosts[likely.index(max(likely))]
 
 
-def evidence_section(results: Sequence[RecordResult]) -> list[int]:
-    steps = [evidence(result.call) for result in results]
-    return [NO_EVIDENCE if step is None else step for step in steps]
+def is_hit(call: Call, ratios: list[float] | None, decision: Decision) -> bool:
+    """Return whether a record is a hit, or may become one under some composition of the sample."""
+    if not decision.by_sample:
+        return bool(call.is_virus)
+    if ratios is None:
+        return False
+    best = (1 - FLOOR) * math.exp(-max(ratios)) + FLOOR * math.exp(-call.log_ratio)
+    return -math.log(best) >= -0.02
+
+
+def evidence_section(evidence: Evidence, results: Sequence[RecordResult], decision: Decision) -> list[tuple]:
+    """Return the evidence of records: steps of 0.01 for each host class, judged length, bytes in each file of hits."""
+    rows = []
+    for (ratios, length), result in zip(evidence, results, strict=True):
+        steps = [NO_EVIDENCE] * max(1, decision.n_hosts)
+        if ratios is not None:
+            steps = [step(ratio) for ratio in ratios]
+        row = (steps, length)
+        if decision.by_sample:
+            parts = result.record.parts
+            written = [*map(fasta, parts), *(fastq(part) if part.quality else b"" for part in parts)]
+            hit = is_hit(result.call, ratios, decision)
+            row = (*row, [len(text) if hit else 0 for text in written])
+        rows.append(row)
+    return rows
+
+
+def step(ratio: float) -> int:
+    """Return a log likelihood ratio in steps of 0.01."""
+    return max(-3000, min(3000, round(ratio * 100)))
 
 
 def tally(results: Sequence[RecordResult]) -> Tally:
@@ -87,5 +126,4 @@ def tally(results: Sequence[RecordResult]) -> Tally:
         sum(call.length for call in calls),
         sum(result.letters.ambiguous > 0 for result in results),
         sum(result.letters.trimmed > 0 for result in results),
-        Counter(step for call in calls if (step := evidence(call)) is not None),
     )

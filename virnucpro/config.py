@@ -60,6 +60,27 @@ def _require_text(name: str, value: Any) -> None:
         raise ConfigError(f"{name} must be text, got {value!a}", name)
 
 
+def _check_composition(options: Any) -> None:
+    """Check the field `composition`, and make its shares floats."""
+    given = options.composition
+    if isinstance(given, str):
+        if given not in ("sample", "equal"):
+            raise ConfigError(f"composition must be sample, equal or shares of classes, got {given!a}", "composition")
+        return
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"composition must be sample, equal or shares of classes, got {given!a}", "composition")
+    for name, share in given.items():
+        _require_text("a class of composition", name)
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < math.inf:
+            raise ConfigError(f"composition must give {name} a share of at least 0, got {share!a}", "composition")
+    hosts = sum(share for name, share in given.items() if name != "virus")
+    if not hosts or not given.get("virus", 0.5) < 1:
+        raise ConfigError(
+            "composition must give a host class a share above 0, and virus, if named, one below 1", "composition"
+        )
+    object.__setattr__(options, "composition", {name: float(share) for name, share in given.items()})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
     """How to compute: device, precision and attention backend by name, token budget of a batch, packing, threads.
@@ -90,6 +111,8 @@ class CallOptions:
     `min_length` (at least 3) defaults to the model's own. A `chunk_length` (nt) other than the model's own is an
     error. A calibrated model calls by `preset` (default: balanced), or by `min_score` if given; its scores assume
     `prevalence` (default: the model's own). A model without calibration calls by `min_score` (default: its own).
+    `composition` says by which mixture of hosts records are judged: `sample` (estimated from all records), `equal`
+    (the model's default), or the share of each host class; with `virus`, also that of virus.
     """
 
     min_length: int | None = None
@@ -97,10 +120,12 @@ class CallOptions:
     chunk_length: int | None = None
     preset: str | None = None
     prevalence: float | None = None
+    composition: str | dict[str, float] = "sample"
 
     def __post_init__(self) -> None:
         if self.preset is not None:
             _require_text("preset", self.preset)
+        _check_composition(self)
         _set_numbers(self, {"min_length": (0, math.inf), "chunk_length": (3, math.inf)}, whole=True)
         _set_numbers(self, {"min_score": (0, 1)})
         _set_numbers(self, {"prevalence": (0, 1)}, inclusive=False)

@@ -92,8 +92,9 @@ class Call:
 
     `log_ratio` is the natural logarithm of P(data | virus) / P(data | host), None without a calibration; `virus_score`
     is the probability of virus that it gives at the prevalence of the run.
-    `fdr` is the expected share of others among the records with at least this evidence, None before all records are
-    called.
+    `host_class` is the most likely host class if it is no virus, None if the model knows only one.
+    `sample_score` is the probability of virus in this sample, and `fdr` the expected share of others among the records
+    with at least this evidence; both are None before all records are called.
     """
 
     id: str
@@ -107,6 +108,8 @@ class Call:
     reason: str = ""
     log_ratio: float | None = None
     fdr: float | None = None
+    sample_score: float | None = None
+    host_class: str | None = None
 
     @property
     def seq_name(self) -> str:

@@ -11,16 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specified_rows import evidence
+from specified_rows import fasta, step
+from support.hosts import HOSTS, SHARES, make_reference, write_hosts_model
 
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
 from virnucpro.pretrained.registry import Model
+from virnucpro.report.explain import explain
 from virnucpro.run.directory import RunDirectory
-from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
-from virnucpro.scores.composition import Composition
+from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
+from virnucpro.scores.composition import FLOOR, Composition
+from virnucpro.seq.block import RecordBlock
 
 POINTS = (OperatingPoint(50, -0.5, 0.5, 0.05), OperatingPoint(400, 0.5, 0.5, 0.05))
-PLAIN = Calibration(0.5, (Knot(1, 1.0, 0.0, 0.4),), dict.fromkeys(PRESETS, POINTS))
+PLAIN = Calibration(0.5, (Knot(1, (1.0,), (0.0,), 0.4),), dict.fromkeys(PRESETS, POINTS))
 
 
 def everything(directory: Path) -> dict[str, bytes]:
@@ -47,8 +50,8 @@ def model(lab) -> Path:
     ]
     slope = 2 / float(np.std(margins))
     knots = (
-        Knot(50, slope, -slope * float(np.mean(margins)), 0.8),
-        Knot(100, 2 * slope, -slope * 2 * float(np.mean(margins)), 0.4),
+        Knot(50, (slope,), (-slope * float(np.mean(margins)),), 0.8),
+        Knot(100, (2 * slope,), (-slope * 2 * float(np.mean(margins)),), 0.4),
     )
     return lab.write_model(calibrated(replace(PLAIN, knots=knots)), lab.folder / "calibrated_model")
 
@@ -63,13 +66,20 @@ def mates(lab) -> tuple[Path, Path]:
     return paths
 
 
-@pytest.fixture(scope="module", params=["single", "paired"])
-def arguments(request, lab, model, mates):
+@pytest.fixture(scope="module")
+def hosts_model(lab) -> Path:
+    """A model of several host classes."""
+    return write_hosts_model(lab.folder / "hosts_model", read_records([lab.input]))
+
+
+@pytest.fixture(scope="module", params=["single", "paired", "several hosts", "pairs, several hosts"])
+def arguments(request, lab, model, hosts_model, mates):
     """Make the command line of a run in a directory."""
-    inputs = ["--paired", *mates] if request.param == "paired" else [lab.input]
+    inputs = ["--paired", *mates] if "pair" in request.param else [lab.input]
+    chosen = hosts_model if "several" in request.param else model
 
     def make(output: object, *more: object) -> list[str]:
-        given = ["predict", *inputs, "-o", output, "--model", model, "-t", 1, "--unit-records", 4, *more]
+        given = ["predict", *inputs, "-o", output, "--model", chosen, "-t", 1, "--unit-records", 4, *more]
         return [str(argument) for argument in given]
 
     return make
@@ -89,7 +99,7 @@ def test_a_resumed_run_has_the_same_bytes(arguments, call, unbroken, tmp_path, m
     with monkeypatch.context() as kept:
         kept.setattr(RunDirectory, "remove_units", lambda self: None)
         assert call(arguments(tmp_path / "out"))[0] == 0
-    units = sorted((tmp_path / "out" / "units").iterdir())
+    units = sorted((tmp_path / "out" / "units").glob("unit_*"))
     assert len(units) >= 30
     for unit in units[3::2]:
         unit.unlink()
@@ -109,29 +119,59 @@ def test_threads_token_budget_and_units_change_nothing(arguments, call, unbroken
     assert everything(tmp_path / "out") == everything(unbroken)
 
 
-def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, lab, model, mates):
-    paired = (unbroken / "viral_1.fasta").exists()
-    predictor = Predictor(load_model(str(model)), Options(device="cpu", threads=1))
-    calls = [r.call for r in predictor.run(read_pairs(*mates) if paired else read_records([lab.input]))]
-    composition = Composition.of(Counter(evidence(call) for call in calls if call.log_ratio is not None))
-    expected = ["NA" if c.log_ratio is None else f"{composition.fdr[evidence(c)]:.4f}" for c in calls]
+def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, lab):
+    """All that follows from the sample, from the calls of its records one by one."""
+    manifest = json.loads((unbroken / "run.json").read_text())
+    predictor = Predictor(load_model(manifest["model"]["directory"]), Options(device="cpu", threads=1))
+    mates = arguments("-")[2:4] if "--paired" in arguments("-") else None
+    block = RecordBlock.of(list(read_pairs(*mates) if mates else read_records([lab.input])))
+    table = predictor.call(block)
+    several = bool(predictor.decision.hosts)
+    shares = np.array(list(manifest["composition"]["hosts"].values()) or [1.0])
+    steps = np.array([[step(ratio) for ratio in row] for row in np.nan_to_num(table.record.ratios).tolist()])
+    ratios = -np.log((shares * np.exp(-steps / 100)).sum(axis=1))
+    calls = list(table.calls())
+    scored = [i for i, call in enumerate(calls) if call.log_ratio is not None]
+    assert len(scored) > 50
+    composition = Composition.of(Counter(step(ratios[i]) for i in scored))
     found = rows(unbroken)
-    assert [row["fdr"] for row in found] == expected
-    assert len(set(expected)) > 20
     assert [row["virus_score"] for row in found] == [
         "NA" if c.virus_score is None else f"{c.virus_score:.4f}" for c in calls
     ]
-    manifest = json.loads((unbroken / "run.json").read_text())
-    assert manifest["prevalence"] == round(composition.prevalence, 6)
+    assert manifest["prevalence"] == pytest.approx(composition.prevalence, abs=1e-3)
+    rates = [float(found[i]["fdr"]) for i in scored]
+    assert rates == pytest.approx([composition.fdr.get(step(ratios[i]), np.nan) for i in scored], abs=2e-3, nan_ok=True)
+    assert len(set(rates)) > 20
+    assert [float(found[i]["sample_score"]) for i in scored] == pytest.approx(
+        [float(probability(ratios[i], composition.prevalence)) for i in scored], abs=2e-3
+    )
+    for i, row in enumerate(found):
+        if i not in scored:
+            assert (row["fdr"], row["sample_score"], row["host_class"]) == ("NA",) * 3
+        elif several:
+            assert row["host_class"] == HOSTS[int(np.argmax(np.log(SHARES) - table.record.ratios[i]))]
     assert (manifest["options"]["preset"], manifest["options"]["prevalence"]) == ("balanced", 0.5)
-    scored = sorted((float(row["virus_score"]), -float(row["fdr"])) for row in found if row["fdr"] != "NA")
-    assert [fdr for _, fdr in scored] == sorted(fdr for _, fdr in scored)  # the higher the score, the lower
+    ordered = sorted((float(found[i]["sample_score"]), -float(found[i]["fdr"])) for i in scored)
+    assert [fdr for _, fdr in ordered] == sorted(fdr for _, fdr in ordered)  # the higher the score, the lower
+    called = [row["prediction"] == "virus" for row in found]
+    assert sum(called) == manifest["counts"]["viral"]
+    if several:
+        thresholds = make_reference().thresholds(shares, PRESETS["balanced"])
+        lengths = np.minimum(table.judged_length, len(thresholds) - 1)
+        clear = [i for i in scored if abs(ratios[i] - thresholds[lengths[i]]) > 0.01]
+        assert [called[i] for i in clear] == [bool(ratios[i] >= thresholds[lengths[i]]) for i in clear]
+        moved = [i for i in clear if called[i] != calls[i].is_virus]
+        assert moved  # the composition of the sample decides
+    names = ["viral_1.fasta", "viral_2.fasta"] if mates else ["viral.fasta"]
+    for number, name in enumerate(names):
+        hits = [record.parts[number] for record, hit in zip(block.records(), called, strict=True) if hit]
+        assert (unbroken / name).read_bytes() == b"".join(map(fasta, hits))
 
 
 def test_prevalence_moves_scores_but_neither_calls_nor_fdr(arguments, call, unbroken, tmp_path):
     assert call(arguments(tmp_path / "rare", "--prevalence", 0.01))[0] == 0
     usual, rare = rows(unbroken), rows(tmp_path / "rare")
-    for name in ("seq_name", "prediction", "fdr", "status"):
+    for name in ("seq_name", "prediction", "sample_score", "fdr", "host_class", "status"):
         assert [row[name] for row in rare] == [row[name] for row in usual]
     moved = [
         (float(u["virus_score"]), float(r["virus_score"]))
@@ -145,16 +185,106 @@ def test_prevalence_moves_scores_but_neither_calls_nor_fdr(arguments, call, unbr
         assert after == pytest.approx(odds / (1 + odds), abs=2e-3)
 
 
-def test_standard_output_has_no_fdr(arguments, call, unbroken, capfd, model):
+def test_a_call_is_explained_by_record_and_sample(arguments, unbroken):
+    manifest = json.loads((unbroken / "run.json").read_text())
+    row = next(row for row in rows(unbroken) if row["prediction"] == "virus")
+    lines = list(explain(unbroken, row["seq_name"]))
+    assert (
+        f"  in this sample, with {manifest['prevalence']:.1%} virus: probability of virus {row['sample_score']}"
+        in lines
+    )
+    of_hosts = [line for line in lines if line.startswith("  hosts of the sample: ")]
+    if manifest["composition"]["hosts"]:
+        first = max(manifest["composition"]["hosts"], key=manifest["composition"]["hosts"].get)
+        assert of_hosts[0].startswith(f"  hosts of the sample: {first} ")
+        assert any(f"score {row['virus_score']}, likeliest host {row['host_class']}" in line for line in lines)
+        assert any("it reaches the preset balanced for its length and this sample" in line for line in lines)
+    else:
+        assert not of_hosts
+    assert max(map(len, lines)) <= 80
+
+
+def test_standard_output_does_not_know_the_sample(arguments, call, tmp_path, capfd):
+    """Its calls are those under the default composition."""
     from virnucpro.cli.main import main
 
     with pytest.raises(SystemExit):
         main(arguments("-"))
-    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
-    expected = [line.split("\t") for line in (unbroken / "records.tsv").read_text().splitlines()]
+    shown = capfd.readouterr()
+    lines = [line.split("\t") for line in shown.out.splitlines()]
+    assert call(arguments(tmp_path / "out", "--composition", "equal"))[0] == 0
+    expected = [line.split("\t") for line in (tmp_path / "out" / "records.tsv").read_text().splitlines()]
     assert lines[0] == expected[0]
-    fdr = expected[0].index("fdr")
-    assert lines[1:] == [[*cells[:fdr], "NA", *cells[fdr + 1 :]] for cells in expected[1:]]
+    begin, end = (expected[0].index(name) for name in ("fdr", "sample_score"))
+    assert end == begin + 1
+    assert lines[1:] == [[*cells[:begin], "NA", "NA", *cells[end + 1 :]] for cells in expected[1:]]
+    several = "hosts_model" in str(arguments("-"))
+    assert ("assume the default composition of hosts" in shown.err) == several
+
+
+def test_shards_are_merged_to_the_same_bytes_without_the_model(arguments, call, unbroken, tmp_path):
+    model = Path(arguments("-")[arguments("-").index("--model") + 1])
+    shutil.copytree(model, tmp_path / "model")
+    parts = []
+    for number in (1, 2, 3):
+        parts.append(tmp_path / f"part_{number}")
+        given = arguments(parts[-1], "--shard", f"{number}/3", "--model", tmp_path / "model")
+        assert call(given)[0] == 0
+    shutil.rmtree(tmp_path / "model")
+    code, err = call(["merge", *map(str, parts), "-o", str(tmp_path / "merged")])
+    assert code == 0, err
+    assert everything(tmp_path / "merged") == everything(unbroken)
+    found, whole = (json.loads((path / "run.json").read_text()) for path in (tmp_path / "merged", unbroken))
+    for name in ("prevalence", "composition", "counts"):
+        assert found[name] == whole[name]
+
+
+def test_the_composition_may_be_given(call, lab, hosts_model, tmp_path):
+    table = tmp_path / "hosts.tsv"
+    table.write_text("class\tshare\nbacteria\t9\nvirus\t0.25\n")
+    given = ["--model", hosts_model, "-t", 1]
+    assert call(lab.arguments(tmp_path / "given", *given, "--composition", table))[0] == 0
+    manifest = json.loads((tmp_path / "given" / "run.json").read_text())
+    assert manifest["prevalence"] == 0.25
+    assert manifest["composition"]["source"] == "given"
+    hosts = {
+        name: FLOOR * share + (1 - FLOOR) * (name == "bacteria") for name, share in zip(HOSTS, SHARES, strict=True)
+    }
+    assert manifest["composition"]["hosts"] == pytest.approx(hosts, abs=1e-4)
+    code, err = call(lab.arguments(tmp_path / "given", *given, "--resume"))
+    assert code == 2
+    assert "--composition was {'bacteria': 9.0, 'virus': 0.25} and is sample" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bacteria 1\n", "has no column 'class'"),
+        ("class\tshare\nmartian\t1\n", "--composition names 'martian', which is not a class of the model tiny"),
+        ("class\tshare\nplant\t-1\n", "share must be 0 or more, got -1"),
+        ("class\tshare\nplant\t1\nplant\t2\n", "the class 'plant' again"),
+        ("class\tshare\nvirus\t0.5\n", "--composition must give a host class a share above 0"),
+        ("class\tshare\n", "has no row"),
+        (None, "no such file"),
+    ],
+    ids=range(7),
+)
+def test_compositions_that_cannot_be(call, lab, hosts_model, tmp_path, text, message):
+    table = tmp_path / "hosts.tsv"
+    if text is not None:
+        table.write_text(text)
+    code, err = call(lab.arguments(tmp_path / "out", "--model", hosts_model, "--composition", table))
+    assert code in (2, 65, 66), err
+    assert message in err
+    assert not (tmp_path / "out" / "records.tsv").exists()
+
+
+def test_a_model_of_one_host_class_takes_no_shares(call, lab, model, tmp_path):
+    table = tmp_path / "hosts.tsv"
+    table.write_text("class\tshare\nbacteria\t1\n")
+    code, err = call(lab.arguments(tmp_path / "out", "--model", model, "--composition", table))
+    assert code == 2
+    assert "--composition gives shares of host classes, but the model tiny knows only one" in err
 
 
 @pytest.mark.parametrize(
@@ -163,6 +293,7 @@ def test_standard_output_has_no_fdr(arguments, call, unbroken, capfd, model):
         (["--preset", "strict"], "--preset was balanced and is strict"),
         (["--prevalence", 0.1], "--prevalence was 0.5 and is 0.1"),
         (["--min-score", 0.7], "--min-score was None and is 0.7"),
+        (["--composition", "equal"], "--composition was sample and is equal"),
     ],
     ids=str,
 )

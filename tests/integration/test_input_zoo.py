@@ -362,8 +362,8 @@ def test_a_row_of_the_document(run, plain_table, tmp_path, name):
     else:
         assert row.code == 0
         found = [line.split("\t") for line in text.split("\n")[1:-1]]
-        assert [f"{cells[0]} {cells[8]}" for cells in found] == specimen.rows
-        assert {cells[8] for cells in found} - {"ok"} <= set(row.predict)
+        assert [f"{cells[0]} {cells[10]}" for cells in found] == specimen.rows
+        assert {cells[10] for cells in found} - {"ok"} <= set(row.predict)
         assert (text == plain_table) == row.usual
         assert errors == []
         assert len(re.findall("^warning: ", checked.out, re.MULTILINE)) == len(row.check)

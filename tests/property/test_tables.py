@@ -1,5 +1,6 @@
 """The tables of a block are, byte for byte, those of plain loops over objects, however the block is cut."""
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -18,12 +19,14 @@ from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
 from virnucpro.pipeline.aggregate import softmax
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.text import TextStage, drive
-from virnucpro.run.rows import UnitTables, four_digits, tab_rows, whole_numbers, wrap, wrap_one
-from virnucpro.run.tables import EVIDENCE, NO_EVIDENCE, FdrFiller
+from virnucpro.run.numbers import four_digits, whole_numbers
+from virnucpro.run.rows import UnitTables, tab_rows, wrap, wrap_one
+from virnucpro.run.tables import RecordFiller
 from virnucpro.run.tally import RepeatedIds, hashes
 from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint
 from virnucpro.scores.composition import Composition
 from virnucpro.scores.decision import Decision
+from virnucpro.scores.evidence import NO_EVIDENCE, evidence_type
 from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.strings import Strings
 from virnucpro.types import Status
@@ -31,8 +34,16 @@ from virnucpro.types import Status
 NUCLEOTIDE, PROTEIN = KmerTokenizer(3), ESM2Tokenizer()
 # No number of these is one that scores of a few frames hit by chance: rounding does not decide.
 POINTS = (OperatingPoint(20, -0.713, 0, 0), OperatingPoint(300, 0.317, 0, 0))
-KNOTS = (Knot(20, 0.613, -0.217, 0.831), Knot(150, 1.137, 0.113, 0.437))
-CALIBRATIONS = [Calibration(0.5, knots, dict.fromkeys(PRESETS, POINTS)) for knots in (KNOTS, KNOTS[:1])]
+KNOTS = (Knot(20, (0.613,), (-0.217,), 0.831), Knot(150, (1.137,), (0.113,), 0.437))
+HOSTS, SHARES = ("archaea", "fungi", "plant"), (0.513, 0.217, 0.27)
+MORE = (
+    Knot(20, (0.613, 0.911, 1.071), (-0.217, 0.317, 0.0), 0.831),
+    Knot(150, (1.137, 0.7, 0.913), (0.113, -1.3, 0.571), 0.437),
+)
+CALIBRATIONS = {
+    2: [Calibration(0.5, knots, dict.fromkeys(PRESETS, POINTS)) for knots in (KNOTS, KNOTS[:1])],
+    4: [Calibration(0.5, knots, dict.fromkeys(PRESETS, POINTS), SHARES) for knots in (MORE, MORE[:1])],
+}
 
 
 def classified(tokens: Sequence[int], protein: Sequence[int], lengths: Sequence[int], n: int) -> list[float]:
@@ -78,15 +89,15 @@ def callers(draw: st.DrawFn) -> tuple[TextStage, Callable[[FrameTokens], FrameSc
     classes = 2 if vote == "max" else draw(st.sampled_from([2, 4]))
     decision = Decision(None, None, None, draw(st.sampled_from([0.5, 0.4371] if vote == "max" else [0.5123, 0.3771])))
     if vote == "weighted" and draw(st.booleans()):
-        calibration, prevalence = draw(st.sampled_from(CALIBRATIONS)), draw(st.sampled_from([0.5, 0.037]))
-        decision = draw(
-            st.sampled_from(
-                [
-                    Decision(calibration, prevalence, None, 0.4771),
-                    Decision(calibration, prevalence, "strict", None, calibration.thresholds("strict")),
-                ]
-            )
-        )
+        calibration, prevalence = draw(st.sampled_from(CALIBRATIONS[classes])), draw(st.sampled_from([0.5, 0.037]))
+        hosts = HOSTS if classes > 2 else ()
+        thresholds = calibration.thresholds("strict")
+        ways = [
+            Decision(calibration, prevalence, None, 0.4771, (), hosts),
+            Decision(calibration, prevalence, "strict", None, thresholds, hosts),
+        ]
+        ways += [Decision(calibration, prevalence, "strict", None, thresholds, hosts, by_sample=True)] * bool(hosts)
+        decision = draw(st.sampled_from(ways))
     stage = TextStage(least, rule, NUCLEOTIDE, PROTEIN, vote, decision, size)
     return stage, score_tokens(classes, vote), Caller(least, rule, vote, decision, score_frame(classes, vote))
 
@@ -96,9 +107,10 @@ def test_tables_are_those_of_the_plain_loop(block, made, legacy):
     stage, score, caller = made
     expected = [caller.call(record) for record in block.records()]
     calls = drive(stage.call(block), score)
-    tables = UnitTables.of(calls, legacy)
-    assert list(tables.sections) == specified_rows.sections(expected, legacy)
-    assert tables.evidence.tolist() == specified_rows.evidence_section(expected)
+    tables = UnitTables.of(calls, stage.decision, legacy)
+    assert list(tables.sections) == specified_rows.sections(expected, caller.evidence, stage.decision, legacy)
+    evidence = [tuple(np.asarray(value).tolist() for value in row) for row in tables.evidence.tolist()]
+    assert evidence == specified_rows.evidence_section(caller.evidence, expected, stage.decision)
     assert tables.tally == specified_rows.tally(expected)
     for found, result in zip(calls.results(), expected, strict=True):
         assert (found.record, found.letters) == (result.record, result.letters)
@@ -112,7 +124,7 @@ def test_tables_are_those_of_the_plain_loop(block, made, legacy):
 @given(blocks(), callers())
 def test_every_record_comes_out_once_with_a_status(block, made):
     stage, score, _ = made
-    rows = UnitTables.of(drive(stage.call(block), score)).sections[0].split(b"\n")
+    rows = UnitTables.of(drive(stage.call(block), score), stage.decision).sections[0].split(b"\n")
     assert rows.pop() == b""
     assert [row.split(b"\t")[0] for row in rows] == block.ids.tolist()
     assert {row.split(b"\t")[-2].decode() for row in rows} <= set(map(str, Status))
@@ -122,13 +134,15 @@ def test_every_record_comes_out_once_with_a_status(block, made):
 @given(blocks(), callers(), st.data())
 def test_a_block_that_is_cut_gives_the_same_bytes(block, made, data):
     stage, score, _ = made
-    whole = UnitTables.of(drive(stage.call(block), score), legacy=True)
+    whole = UnitTables.of(drive(stage.call(block), score), stage.decision, legacy=True)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(block) - 1))) if len(block) > 1 else ())
     places = [0, *cuts, len(block)]
     pieces = [block.slice(begin, end) for begin, end in pairwise(places)]
-    joined = UnitTables.concat([UnitTables.of(drive(stage.call(piece), score), legacy=True) for piece in pieces])
+    joined = UnitTables.concat(
+        [UnitTables.of(drive(stage.call(piece), score), stage.decision, legacy=True) for piece in pieces]
+    )
     assert joined.sections == whole.sections
-    assert joined.evidence.tolist() == whole.evidence.tolist()
+    assert joined.evidence.tobytes() == whole.evidence.tobytes()
     assert joined.tally == whole.tally
     assert RecordBlock.concat(pieces).digest == block.digest
 
@@ -195,20 +209,57 @@ def pieces(draw: st.DrawFn, text: bytes) -> list[bytes]:
     return [text[begin:end] for begin, end in pairwise(places)]
 
 
-@given(
-    st.lists(st.lists(st.one_of(st.none(), st.integers(-3000, 3000)), max_size=6), min_size=1, max_size=3), st.data()
+steps_of_hosts = st.one_of(st.none(), st.tuples(st.integers(-900, 900), st.integers(-900, 900)))
+records_of_units = st.lists(
+    st.lists(st.tuples(steps_of_hosts, st.integers(1, 9), st.binary(max_size=5)), max_size=6), min_size=1, max_size=3
 )
-def test_the_false_discovery_rate_is_filled_in(units, data):
-    composition = Composition(0.5, {step: (step + 3000) / 6001 for unit in units for step in unit if step is not None})
-    table, expected = BytesIO(), []
-    filler = FdrFiller(table, composition)
+
+
+@given(records_of_units, st.booleans(), st.data())
+def test_what_follows_from_the_sample_is_filled_in(units, by_sample, data):
+    """Rows get scores and calls, and of the stored records those become hits that are called."""
+    shares, prevalence = np.array([0.3, 0.7]), 0.2
+    every = [pair for unit in units for pair, _, _ in unit if pair is not None]
+    mixed = {
+        pair: -math.log(sum(w * math.exp(-step / 100) for w, step in zip(shares, pair, strict=True))) for pair in every
+    }
+    fdr = {round(ratio * 100): (ratio + 10) / 20 for ratio in mixed.values()}
+    thresholds = np.linspace(-2, 2, 6) if by_sample else None
+    hosts = dict(zip(("a", "b"), shares.tolist(), strict=True))
+    composition = Composition(prevalence, fdr, hosts, None, thresholds)
+    table, hits, expected, chosen = BytesIO(), BytesIO(), [], []
+    filler = RecordFiller(table, [hits], composition)
+    kind = evidence_type(2, 1 if by_sample else 0)
     for unit in units:
-        evidence = np.array([NO_EVIDENCE if step is None else step for step in unit], EVIDENCE).tobytes()
-        fdrs = ["NA" if step is None else f"{composition.fdr[step]:.4f}" for step in unit]
-        row = "a\t1\t1\t2\tvirus\t0.9\t{}\tbest\tok\tNA\n"
-        expected += [row.format(fdr) for fdr in fdrs]
-        for piece in pieces(data.draw, evidence):
+        evidence, lines, stored = np.zeros(len(unit), kind), [], []
+        for row, (pair, length, text) in enumerate(unit):
+            evidence["steps"][row] = NO_EVIDENCE if pair is None else pair
+            evidence["length"][row] = length
+            call = "NA" if pair is None else "other" if by_sample else "virus"
+            filled = ["NA", "NA"]
+            blank = ["NA", "NA"] if pair is None else ["0.0000", "0.0000"]
+            is_virus = False
+            if pair is not None:
+                ratio = mixed[pair]
+                odds = math.exp(ratio) * prevalence / (1 - prevalence)
+                filled = [f"{fdr[round(ratio * 100)]:.4f}", f"{odds / (1 + odds):.4f}"]
+                is_virus = by_sample and bool(ratio >= thresholds[min(length, 5)])
+            row_of = "a\t1\t1\t2\t{}\t0.9\t{}\t{}\tplant\tbest\tok\tNA\n"
+            lines.append(row_of.format(call, *blank))
+            expected.append(row_of.format("virus" if is_virus else call, *filled))
+            if by_sample and pair is not None:
+                evidence["hits"][row] = len(text)
+                stored.append(text)
+                chosen += [text] * is_virus
+            elif not by_sample:
+                stored.append(text)
+                chosen.append(text)
+        for piece in pieces(data.draw, evidence.tobytes()):
             filler.evidence.write(piece)
-        for piece in pieces(data.draw, "".join(row.format("0.0000" if f != "NA" else "NA") for f in fdrs).encode()):
-            filler.write(piece)
+        for piece in pieces(data.draw, "".join(lines).encode()):
+            filler.rows.write(piece)
+        for piece in pieces(data.draw, b"".join(stored)):
+            filler.hits[0].write(piece)
     assert table.getvalue().decode() == "".join(expected)
+    assert hits.getvalue() == b"".join(chosen)
+    assert filler.viral == (sum("virus" in line for line in expected) if by_sample else None)

@@ -12,7 +12,12 @@ from torch import nn
 
 from virnucpro.config import FrameRule
 from virnucpro.data import PackedBatch, TokenSequence, pack
-from virnucpro.pretrained.description import ClassifierDescription, EncoderDescription, ModelDescription
+from virnucpro.pretrained.description import (
+    TWO_CLASSES,
+    ClassifierDescription,
+    EncoderDescription,
+    ModelDescription,
+)
 from virnucpro.pretrained.registry import Model, build_model, save_weights
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -26,7 +31,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def make_model(seed: int = 0, min_length: int = 20) -> Model:
+def make_model(seed: int = 0, min_length: int = 20, classes: tuple[str, ...] = TWO_CLASSES) -> Model:
     """Return a model of random weights, small enough that a unit takes milliseconds."""
     shape = {"layers": 1, "width": 16, "heads": 2, "token_dropout": False}
     description = ModelDescription(
@@ -38,6 +43,7 @@ def make_model(seed: int = 0, min_length: int = 20) -> Model:
         protein=EncoderDescription("esm2", shape, "esm2", 1, 1, limit=1024),
         classifier=ClassifierDescription("gated", 34, 8),
         vote="weighted",
+        classes=classes,
     )
     with seeded(seed):
         return build_model(description, directory=Path())

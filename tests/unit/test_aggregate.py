@@ -64,7 +64,7 @@ def test_vote_weighted_equals_a_plain_loop():
         raised = [math.exp(gate) for gate in gates[mine]]
         share = [value / sum(raised) for value in raised]
         margin = sum(w * (virus - other) for w, (other, virus) in zip(share, logits[mine], strict=True))
-        assert found_margin == pytest.approx(margin, abs=ROUNDING)
+        assert found_margin.tolist() == pytest.approx([margin], abs=ROUNDING)
         np.testing.assert_allclose(weights[mine], share, atol=ROUNDING)
     np.testing.assert_allclose(np.add.reduceat(weights, np.unique(owner, return_index=True)[1]), 1, atol=ROUNDING)
 
@@ -73,16 +73,16 @@ def test_a_margin_is_against_an_equal_mixture_of_the_hosts():
     rng = np.random.default_rng(4)
     _, gates, owner = random_frames(4)
     logits = rng.normal(0, 3, size=(len(owner), 5))
-    found, weights = vote_weighted(logits, gates, owner)
+    differences, weights = vote_weighted(logits, gates, owner)
     same, _ = vote_weighted(logits[:, [0, 4]], gates, owner)
-    for chunk, margin in enumerate(found):
+    for chunk, margin in enumerate(margins_of(differences)):
         mine = owner == chunk
         *hosts, virus = (weights[mine, None] * logits[mine]).sum(axis=0)
         likelihoods = [math.exp(host) for host in hosts]
         assert margin == pytest.approx(virus - math.log(sum(likelihoods) / 4), abs=1e-9)
     # Host classes with the same logits are as one.
     copies, _ = vote_weighted(logits[:, [0, 0, 0, 4]], gates, owner)
-    np.testing.assert_allclose(copies, same, atol=ROUNDING)
+    np.testing.assert_allclose(margins_of(copies), same[:, 0], atol=ROUNDING)
 
 
 def test_one_difference_is_its_own_margin():
@@ -145,7 +145,8 @@ def record_of(length: int, chunks: Sequence[Given], decision: Decision) -> tuple
         np.full(len(owner), 0.5),
     )
     best = np.where(scored, 2 * np.cumsum(scored) - 2, -1)
-    own = Verdicts(scores, ratios, scores >= 0.5, 2 * scored, best, codes)
+    of_hosts = ratios[:, None] if decision.calibration else np.zeros((n, 0))
+    own = Verdicts(scores, ratios, of_hosts, scores >= 0.5, 2 * scored, best, codes)
     block = RecordBlock.of([Record("r", b"A" * length)])
     calls = call_records(block, table, frames, own, decision)
     [result] = calls.results()
@@ -172,7 +173,7 @@ def test_the_threshold_itself_is_virus(score, threshold, is_virus):
 
 def test_evidence_is_pooled_and_the_score_follows_from_it():
     points = (OperatingPoint(100, 0.5, 0, 0), OperatingPoint(900, 1.5, 0, 0))
-    calibration = Calibration(0.5, (Knot(100, 1, 0, 0.5),), dict.fromkeys(PRESETS, points))
+    calibration = Calibration(0.5, (Knot(100, (1.0,), (0.0,), 0.5),), dict.fromkeys(PRESETS, points))
     pooled = (500 * 2 + 400 * 1) / 900 * (900**2 / (500**2 + 400**2)) ** 0.5
     for prevalence in (0.5, 0.1):
         decision = Decision(calibration, prevalence, None, 0.8)
@@ -186,7 +187,7 @@ def test_evidence_is_pooled_and_the_score_follows_from_it():
 def test_what_is_not_scored_does_not_make_a_record_long():
     """Only one chunk of two tells, with as much evidence as long records need, but too little for its own length."""
     points = (OperatingPoint(400, 2.0, 0, 0), OperatingPoint(800, 1.0, 0, 0))
-    calibration = Calibration(0.5, (Knot(100, 1, 0, 0.5),), dict.fromkeys(PRESETS, points))
+    calibration = Calibration(0.5, (Knot(100, (1.0,), (0.0,), 0.5),), dict.fromkeys(PRESETS, points))
     decision = Decision(calibration, 0.5, "balanced", None, calibration.thresholds("balanced"))
     speaking, silent = (400, 0.8, 1.5), (400, None, None)
     assert record_of(800, [speaking, silent], decision)[0].is_virus is False

@@ -1,6 +1,7 @@
 """Evidence, scores, thresholds and how a run decides, against plain arithmetic."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.pretrained.description import ModelDescription
 from virnucpro.pretrained.locations import BUNDLED
-from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
+from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, against_mixture, probability
 from virnucpro.scores.decision import Decision
 
 ROUNDING = 1e-12
-KNOTS = (Knot(100, 0.5, -1.0, 1.0), Knot(400, 1.5, 2.0, 0.4))
+KNOTS = (Knot(100, (0.5,), (-1.0,), 1.0), Knot(400, (1.5,), (2.0,), 0.4))
 POINTS = tuple(OperatingPoint(length, ratio, 0.5, 0.05) for length, ratio in ((100, 1.0), (400, 2.0), (1600, 4.0)))
 CALIBRATION = Calibration(0.5, KNOTS, dict.fromkeys(PRESETS, POINTS))
 
@@ -36,8 +37,21 @@ def test_probability_does_not_overflow():
 
 def test_slope_and_intercept_follow_the_logarithm_of_the_length():
     lengths = np.array([1, 100, 200, 400, 9999])
-    found = CALIBRATION.log_ratios(np.full(5, 2.0), lengths)
-    np.testing.assert_allclose(found, [0.0, 0.0, 2.5, 5.0, 5.0], atol=ROUNDING)  # 200 is half-way
+    found = CALIBRATION.ratios(np.full((5, 1), 2.0), lengths)
+    np.testing.assert_allclose(found[:, 0], [0.0, 0.0, 2.5, 5.0, 5.0], atol=ROUNDING)  # 200 is half-way
+    knots = (Knot(100, (0.5, 2.0), (-1.0, 0.0), 1.0), Knot(400, (1.5, 2.0), (2.0, 4.0), 0.4))
+    found = dataclasses.replace(CALIBRATION, knots=knots).ratios(np.full((5, 2), [2.0, -1.0]), lengths)
+    np.testing.assert_allclose(found.T, [[0.0, 0.0, 2.5, 5.0, 5.0], [-2.0, -2.0, 0.0, 2.0, 2.0]], atol=ROUNDING)
+
+
+def test_a_mixture_of_hosts():
+    ratios = np.array([[1.0, -2.0, 900.0], [0.5, 0.5, 0.5]])
+    shares = [0.2, 0.5, 0.3]
+    likelihoods = [0.2 * math.exp(-1) + 0.5 * math.exp(2), math.exp(-0.5)]
+    assert against_mixture(ratios, np.array(shares)) == pytest.approx([-math.log(one) for one in likelihoods])
+    assert against_mixture(ratios, np.array([0.0, 1.0, 0.0])) == pytest.approx([-2.0, 0.5])
+    one = np.random.default_rng(0).normal(0, 50, (1000, 1))
+    assert np.array_equal(against_mixture(one, np.ones(1)), one[:, 0])  # to the last bit
 
 
 def test_thresholds_by_length():
@@ -50,7 +64,9 @@ def pooled(calibration: Calibration, *records: tuple[list[float], list[int]]) ->
     """Return the evidence of records from log likelihood ratios and lengths of the chunks of each."""
     ratios, lengths = (np.concatenate(column) for column in zip(*records, strict=True))
     starts = np.cumsum([0, *(len(sizes) for _, sizes in records[:-1])])
-    return calibration.pool(ratios, lengths, starts).tolist()
+    found = calibration.pool(np.stack((ratios, 3 * ratios), axis=1), lengths, starts)
+    np.testing.assert_allclose(found[:, 1], 3 * found[:, 0], atol=ROUNDING)  # each host class by itself
+    return found[:, 0].tolist()
 
 
 def is_virus(decision: Decision, score: float, ratio: float, length: int) -> bool:
@@ -59,7 +75,7 @@ def is_virus(decision: Decision, score: float, ratio: float, length: int) -> boo
 
 @pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0])
 def test_pooling(exponent):
-    calibration = dataclasses.replace(CALIBRATION, knots=(Knot(1, 1.0, 0.0, exponent),))
+    calibration = dataclasses.replace(CALIBRATION, knots=(Knot(1, (1.0,), (0.0,), exponent),))
     found = pooled(calibration, ([1.3], [77]), ([1.0, 2.0, -0.5], [500] * 3), ([1.0, 4.0], [500, 100]))
     uneven = (500 + 400) / 600 * (600**2 / (500**2 + 100**2)) ** exponent
     assert found == pytest.approx([1.3, 2.5 / 3 * 3**exponent, uneven], abs=ROUNDING)
@@ -90,6 +106,9 @@ def test_what_the_bundled_model_calls_at_a_strict_preset_it_calls_at_all():
         ({"knots": ()}, "must ascend"),
         ({"knots": KNOTS[::-1]}, r"must ascend from at least 1 nt, got \[400, 100\]"),
         ({"presets": dict.fromkeys(PRESETS, (POINTS[0], POINTS[0]))}, "must ascend"),
+        ({"knots": (Knot(1, (1.0, 1.0), (0.0,), 0.5),)}, r"a slope and an intercept for each host class, got \[1, 2\]"),
+        ({"shares": (0.5, 0.5)}, r"a slope and an intercept for each host class, got \[1, 2\]"),
+        ({"shares": (0.9,)}, "shares of a calibration must be at least 0, with sum 1"),
     ],
 )
 def test_calibrations_that_cannot_be(changes, message):
@@ -101,8 +120,14 @@ def test_a_calibration_comes_back_from_a_file(described, tmp_path):
     described.write_json(tmp_path / "model.json")
     assert ModelDescription.from_json(tmp_path / "model.json") == described
     text = (tmp_path / "model.json").read_text()
-    (tmp_path / "model.json").write_text(text.replace('"slope": 1.5', '"slope": "steep"'))
-    with pytest.raises(ModelError, match=r"model\.calibration\.knots\.slope must be a number"):
+    values = json.loads(text)
+    for knot in values["calibration"]["knots"]:  # as models of one host class were written
+        knot["slope"], knot["intercept"] = knot["slope"][0], knot["intercept"][0]
+    (tmp_path / "model.json").write_text(json.dumps(values))
+    assert ModelDescription.from_json(tmp_path / "model.json") == described
+    values["calibration"]["knots"][1]["slope"] = "steep"
+    (tmp_path / "model.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"model\.calibration\.knots\.slope must be"):
         ModelDescription.from_json(tmp_path / "model.json")
 
 

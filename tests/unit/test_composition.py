@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from virnucpro.scores.calibration import probability
-from virnucpro.scores.composition import Composition, evidence_steps
+from virnucpro.scores.composition import Composition
+from virnucpro.scores.evidence import NO_EVIDENCE, evidence_steps
 
 
 def mixture(prevalence: float, number: int, distance: float = 3.0, seed: int = 0):
@@ -71,7 +72,8 @@ def test_nothing_has_no_composition():
 
 
 @pytest.mark.parametrize(
-    ("log_ratio", "steps"), [(np.nan, 0), (0.0, 0), (1.2345, 123), (-1.2345, -123), (99.0, 3000), (-99.0, -3000)]
+    ("log_ratio", "steps"),
+    [(np.nan, NO_EVIDENCE), (0.0, 0), (1.2345, 123), (-1.2345, -123), (99.0, 3000), (-99.0, -3000)],
 )
 def test_evidence_in_steps(log_ratio, steps):
     assert evidence_steps(np.array([log_ratio])).tolist() == [steps]

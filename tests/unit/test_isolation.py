@@ -45,7 +45,7 @@ def results(tables: list[CallTable]) -> list[RecordResult]:
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=10))
 def test_the_records_at_fault_are_found_and_no_other(number, bad):
     block = records(number)
-    found = results(call_isolated(failing(bad, NumericalError("not\tfinite\nsecond line")), block))
+    found = results(call_isolated(failing(bad, NumericalError("not\tfinite\nsecond line")), block, 0))
     assert [result.record for result in found] == list(block.records())
     assert {r.record.index - 3 for r in found if r.call.status is Status.FAILED} == bad & set(range(number))
     for result in found:
@@ -64,7 +64,7 @@ def test_a_fault_that_passes_leaves_no_trace():
             raise RuntimeError("out of memory")
         return answer(block)
 
-    assert [result.call.status for result in results(call_isolated(call, records(2)))] == [Status.OK] * 2
+    assert [result.call.status for result in results(call_isolated(call, records(2), 0))] == [Status.OK] * 2
     assert calls == [2] * TRIES
 
 
@@ -73,12 +73,12 @@ def test_a_fault_that_passes_leaves_no_trace():
 )
 def test_mistakes_and_signals_are_not_a_record_s_fault(error):
     with pytest.raises(type(error)):
-        call_isolated(failing({1}, error), records(4))
+        call_isolated(failing({1}, error), records(4), 0)
 
 
 def test_when_all_records_fail_the_error_is_raised():
     block = records(MAX_FAILED)
     with pytest.raises(NumericalError):
-        call_isolated(failing(range(100), NumericalError("x")), block)
-    few = call_isolated(failing(range(100), NumericalError("x")), block.slice(1, len(block)))
+        call_isolated(failing(range(100), NumericalError("x")), block, 0)
+    few = call_isolated(failing(range(100), NumericalError("x")), block.slice(1, len(block)), 0)
     assert {result.call.status for result in results(few)} == {Status.FAILED}

@@ -13,6 +13,7 @@ from virnucpro.run.manifest import (
     Manifest,
     PredictOutcome,
     RunnerReport,
+    SampleReport,
     UnitCounts,
     WorkerCounts,
     read_manifest,
@@ -40,7 +41,13 @@ PREDICT = Manifest(
     ),
     content=CONTENT,
     outcome=PredictOutcome(
-        Tally(Counter(ok=2, empty=1), 1, 2, 4, 300, 1, 0), 1, 0.25, UnitCounts(2, 1), WORKERS, {"load": 0.5}
+        Tally(Counter(ok=2, empty=1), 1, 2, 4, 300, 1, 0),
+        1,
+        0.25,
+        SampleReport({"bacteria": 0.75, "fungi": 0.25}, [0.0, 0.5], "sample"),
+        UnitCounts(2, 1),
+        WORKERS,
+        {"load": 0.5},
     ),
     shards=("part_1", "part_2"),
 )

@@ -43,7 +43,7 @@ def same(one: UnitTables, other: UnitTables) -> bool:
 
 
 def expected(block: RecordBlock) -> UnitTables:
-    return UnitTables.of(drive(STAGE.call(block), score), legacy=True)
+    return UnitTables.of(drive(STAGE.call(block), score), STAGE.decision, legacy=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Any
 
 from virnucpro._optional import PANDAS, POLARS, PYARROW
 from virnucpro.api.arrivals import PATIENCE
 from virnucpro.api.bars import shown
 from virnucpro.api.called_block import CalledBlock
-from virnucpro.api.data_frames import arrow_table, false_discovery_rates, require
+from virnucpro.api.data_frames import Judged, arrow_table, require
 from virnucpro.api.sequences import GivenSequences
 from virnucpro.errors import ConfigError
+from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.isolation import call_isolated
 from virnucpro.pipeline.predict import Predictor
-from virnucpro.run.tally import Tally
+from virnucpro.pretrained.locations import find_model
+from virnucpro.run.rows import evidence_of
 from virnucpro.run.units import unit_size
-from virnucpro.scores.composition import Composition
+from virnucpro.scores.composition import Composition, Evidence, SampleRule
+from virnucpro.scores.reference import REFERENCE_FILE, Reference
 from virnucpro.types import Call
 
 
@@ -34,8 +36,9 @@ class Calls(Iterator[Call]):
     def __init__(self, predictor: Predictor, sequences: GivenSequences, model: str, progress: bool | None) -> None:
         self._predictor, self._sequences, self._model = predictor, sequences, model
         self._progress = progress
-        self._tally = Tally()
+        self._evidence: list[Evidence] = []
         self._has_begun = self._is_read = False
+        self._composition: Composition | None = None
         self._kept: list[CalledBlock] | None = None
         self._stream = self._yield_calls()
 
@@ -51,14 +54,23 @@ class Calls(Iterator[Call]):
 
     @property
     def composition(self) -> Composition | None:
-        """The share of virus among all records, and the false discovery rate at each score; None without evidence.
+        """The composition of the sample: the shares of virus and of host classes, and the false discovery rate at each
+        score; None without evidence.
 
         Raises:
             ConfigError: some calls have been taken and others not.
         """
         if not self._is_read:
             self._read_all()
-        return Composition.of(self._tally.evidence)
+        if self._composition is None:
+            self._composition = self._rule().composition(self._evidence)
+        return self._composition
+
+    def _rule(self) -> SampleRule:
+        reference = None
+        if REFERENCE_FILE in self._predictor.description.checksums:
+            reference = Reference.read(find_model(self._model) / REFERENCE_FILE)
+        return SampleRule.choose(reference, self._predictor.decision.preset, self._predictor.options.composition)
 
     def to_arrow(self) -> Any:
         """Return all calls as a `pyarrow.Table`: the columns of records.tsv, then `log_ratio`; NA is null.
@@ -68,7 +80,8 @@ class Calls(Iterator[Call]):
             ConfigError: calls have been taken already, and were not kept.
         """
         require(PYARROW, "to_arrow()")
-        return arrow_table([part for called in self._read_all() for part in called.parts], self.composition)
+        parts = [part for called in self._read_all() for part in called.parts]
+        return arrow_table([self._judged(part) for part in parts])
 
     def to_pandas(self) -> Any:
         """Return all calls as a `pandas.DataFrame`; see `to_arrow`."""
@@ -124,8 +137,8 @@ class Calls(Iterator[Call]):
         size = unit_size(self._predictor.device.type)
         with shown(self._sequences, self._progress) as counter:
             for block in self._sequences.blocks(*size, patience):
-                parts = call_isolated(self._predictor.call, block)
-                self._tally = sum((Tally.of(part) for part in parts), self._tally)
+                parts = call_isolated(self._predictor.call, block, self._predictor.decision.n_hosts)
+                self._evidence += [evidence_of(part, self._predictor.decision) for part in parts]
                 counter.advance(len(block))
                 yield CalledBlock(block, parts)
         self._is_read = True
@@ -134,12 +147,12 @@ class Calls(Iterator[Call]):
         self._require_untouched()
         for called in self._called(PATIENCE):
             for part in called.parts:
-                yield from part.calls()
+                yield from Judged.of(part, self._predictor.decision).calls()
 
     def _yield_kept(self, kept: list[CalledBlock]) -> Generator[Call, None, None]:
-        composition = self.composition
         for called in kept:
             for part in called.parts:
-                rates = false_discovery_rates(part.record.log_ratio, composition).tolist()
-                for call, rate in zip(part.calls(), rates, strict=True):
-                    yield call if call.log_ratio is None else replace(call, fdr=rate)
+                yield from self._judged(part).calls()
+
+    def _judged(self, part: CallTable) -> Judged:
+        return Judged.of(part, self._predictor.decision, self.composition)

@@ -24,6 +24,7 @@ def predict(
     device: str = "auto",
     preset: str | None = None,
     prevalence: float | None = None,
+    composition: str | dict[str, float] = "sample",
     min_score: float | None = None,
     min_length: int | None = None,
     threads: int | None = None,
@@ -49,6 +50,9 @@ def predict(
         precision: auto, fp32, bf16, fp16, or on newer GPUs fp8.
         preset: sensitive, balanced (default) or strict.
         prevalence: the share of virus for which scores are stated; None is the model's.
+        composition: the hosts by which records are judged: `sample` (estimated from all of them), `equal` (the model's
+            default), or shares by class. It needs a model of several host classes. Calls that are taken one by one
+            follow from the default.
         min_score: least score of a virus, instead of a preset.
         min_length: shortest record to call, nt; None is the model's.
         options: all of these as one value; an argument that is not its default replaces its field.
@@ -61,8 +65,8 @@ def predict(
     """
     sequences = GivenSequences(source)
     asked = merged(
-        options or Options(), device=device, preset=preset, prevalence=prevalence, min_score=min_score,
-        min_length=min_length, threads=threads, precision=precision,
+        options or Options(), device=device, preset=preset, prevalence=prevalence, composition=composition,
+        min_score=min_score, min_length=min_length, threads=threads, precision=precision,
     )  # fmt: skip
     name = os.fspath(model)
     make_sums_reproducible()  # as the command does: calls follow from the record, not from its block

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from virnucpro._optional import PYARROW, OptionalPackage
 from virnucpro.errors import VirnucproError
 from virnucpro.pipeline.calls import FRAME_NAMES, CallTable, Ints
-from virnucpro.run.rows import whole_numbers
+from virnucpro.run.numbers import whole_numbers
+from virnucpro.run.rows import evidence_of, host_classes
 from virnucpro.run.tables import RECORD_COLUMNS
 from virnucpro.scores.calibration import Floats
-from virnucpro.scores.composition import Composition, evidence_steps
+from virnucpro.scores.composition import Composition
+from virnucpro.scores.decision import Decision
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings, join_columns
+from virnucpro.types import Call
 
 COLUMNS = (*RECORD_COLUMNS, "log_ratio")
 _INTEGERS = ("length", "n_chunks", "n_frames")
-_FLOATS = ("virus_score", "fdr", "log_ratio")
+_FLOATS = ("virus_score", "sample_score", "fdr", "log_ratio")
 _FRAMES = Strings.of([name.encode() for name in FRAME_NAMES])
 
 
@@ -38,7 +44,47 @@ def require(package: OptionalPackage, method: str) -> Any:
         raise VirnucproError(f"{method} needs {missing}, which is not installed: {package.install_command}") from None
 
 
-def arrow_table(tables: Iterable[CallTable], composition: Composition | None) -> Any:
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """The calls of a block (R records), and what follows from the whole sample; NaN before its end.
+
+    `host_class` has the most likely host class, NA without one.
+    """
+
+    table: CallTable
+    is_virus: npt.NDArray[np.bool_]
+    sample_score: Floats
+    fdr: Floats
+    host_class: Strings
+
+    @classmethod
+    def of(cls, table: CallTable, decision: Decision, composition: Composition | None = None) -> Judged:
+        """Judge calls under the composition of their sample; None: before it is known."""
+        hosts, unknown = host_classes(table.record, decision), np.full(len(table.block), np.nan)
+        if composition is None:
+            return cls(table, table.record.is_virus, unknown, unknown, hosts)
+        found = composition.judge(evidence_of(table, decision))
+        is_virus = table.record.is_virus if found.is_virus is None else found.is_virus & found.known
+        return cls(table, is_virus, found.posterior, found.fdr, hosts)
+
+    def calls(self) -> Iterator[Call]:
+        """Yield the calls as objects."""
+        columns = self.is_virus.tolist(), self.sample_score.tolist(), self.fdr.tolist(), self.host_class
+        for call, is_virus, score, fdr, host in zip(self.table.calls(), *columns, strict=True):
+            yield (
+                call
+                if call.log_ratio is None
+                else replace(
+                    call,
+                    is_virus=is_virus,
+                    sample_score=None if math.isnan(score) else score,
+                    fdr=None if math.isnan(fdr) else fdr,
+                    host_class=None if host == b"NA" else host.decode(),
+                )
+            )
+
+
+def arrow_table(tables: Iterable[Judged]) -> Any:
     """Return a pyarrow table of all calls: the columns of records.tsv, then `log_ratio`; what is NA there is null.
 
     Scores are float64 and not rounded. Bytes of ids that are not UTF-8 become their codes, such as \\xff.
@@ -48,23 +94,13 @@ def arrow_table(tables: Iterable[CallTable], composition: Composition | None) ->
         name: pa.int64() if name in _INTEGERS else pa.float64() if name in _FLOATS else pa.string() for name in COLUMNS
     }
     schema = pa.schema(types)
-    batches = [pa.record_batch(_columns(pa, table, composition), schema=schema) for table in tables]
+    batches = [pa.record_batch(_columns(pa, table), schema=schema) for table in tables]
     return pa.Table.from_batches(batches, schema)
 
 
-def false_discovery_rates(log_ratios: Floats, composition: Composition | None) -> Floats:
-    """Return the false discovery rate at each log likelihood ratio (N,), NaN where there is none."""
-    rates = np.full(len(log_ratios), np.nan)
-    if composition is not None:
-        known = np.flatnonzero(~np.isnan(log_ratios))
-        steps, rows = np.unique(evidence_steps(log_ratios[known]), return_inverse=True)
-        rates[known] = np.array([composition.fdr[step] for step in steps.tolist()])[rows] if len(known) else 0.0
-    return rates
-
-
-def _columns(pa: Any, calls: CallTable, composition: Composition | None) -> list[Any]:
-    record = calls.record
-    verdict = np.where(np.isnan(record.score), 2, record.is_virus)
+def _columns(pa: Any, judged: Judged) -> list[Any]:
+    calls, record = judged.table, judged.table.record
+    verdict = np.where(np.isnan(record.score), 2, judged.is_virus)
     columns = {
         "seq_name": _strings(pa, calls.block.ids),
         "length": calls.block.lengths,
@@ -72,7 +108,9 @@ def _columns(pa: Any, calls: CallTable, composition: Composition | None) -> list
         "n_frames": record.n_frames,
         "prediction": pa.array(["other", "virus", None]).take(pa.array(verdict)),
         "virus_score": _floats(pa, record.score),
-        "fdr": _floats(pa, false_discovery_rates(record.log_ratio, composition)),
+        "sample_score": _floats(pa, judged.sample_score),
+        "fdr": _floats(pa, judged.fdr),
+        "host_class": pa.array([None if host == b"NA" else host.decode() for host in judged.host_class], pa.string()),
         "best_frame": _best_frames(pa, calls),
         "status": pa.array([str(status) for status in STATUSES]).take(pa.array(record.status)),
         "reason": _reasons(pa, calls),

@@ -25,6 +25,7 @@ from virnucpro.run.state import RunState
 from virnucpro.run.tally import Tally
 from virnucpro.run.task import PredictTask, describe_predictor
 from virnucpro.run.units import Unit
+from virnucpro.scores.decision import Decision
 from virnucpro.seq.source import Source
 
 
@@ -59,7 +60,7 @@ def write_calls(
 
     @contextmanager
     def open_runner(_: PredictTask, directory: RunDirectory) -> Iterator[_Writer]:
-        yield _Writer(describe_predictor(model, predictor), directory, written)
+        yield _Writer(describe_predictor(model, predictor), predictor.decision, directory, written)
 
     run(written, open_runner, lambda source: shown(source, progress=False))
     with locked(output):
@@ -91,12 +92,12 @@ class _Written(Predictions):
 class _Writer:
     """A runner that writes what is called already."""
 
-    def __init__(self, setup: PredictSetup, directory: RunDirectory, written: _Written) -> None:
-        self.setup = setup
+    def __init__(self, setup: PredictSetup, decision: Decision, directory: RunDirectory, written: _Written) -> None:
+        self.setup, self._decision = setup, decision
         self._directory, self._written = directory, written
 
     def submit(self, unit: Unit) -> Sequence[Done[Tally]]:
-        tables = UnitTables.concat([UnitTables.of(part) for part in self._written.called.parts])
+        tables = UnitTables.concat([UnitTables.of(part, self._decision) for part in self._written.called.parts])
         return [Done(len(unit.records), self._directory.write_unit(unit, tables))]
 
     def finish(self) -> Iterator[Done[Tally]]:

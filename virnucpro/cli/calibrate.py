@@ -43,28 +43,36 @@ def calibrate(
     from virnucpro.evaluate.genomes import data_files, read_genomes
     from virnucpro.pretrained.locations import find_model
     from virnucpro.pretrained.registry import load_model
+    from virnucpro.pretrained.weights import sha256
     from virnucpro.run.replacement import any_of, refuse_directory, replaced_files
-    from virnucpro.train.calibrate import MAX_REPETITION, Scorer
+    from virnucpro.scores.reference import REFERENCE_FILE
     from virnucpro.train.calibrate import calibrate as fit
     from virnucpro.train.card import card_tables
+    from virnucpro.train.scorer import MAX_REPETITION, Scorer
 
     source, loaded = find_model(model), load_model(model)
+    kept = {name: value for name, value in loaded.description.checksums.items() if name != REFERENCE_FILE}
+    loaded = replace(loaded, description=replace(loaded.description, calibration=None, checksums=kept))
     refuse_directory(source, output)
     how = Options(device=device, precision=precision, threads=threads)
     genomes = read_genomes(data, split, ["viroid"])
     scorer = Scorer(loaded, genomes, how, windows, options.report_progress)
     settings = {"split": split, "windows_per_host_class": windows, "seed": seed}
-    own = any_of(("model.json", *loaded.description.files()))
+    own = any_of(("model.json", REFERENCE_FILE, *loaded.description.files()))
     with replaced_files(output, restart, data_files(data), own, remove=False) as folder:
-        calibration, figures = fit(scorer, seed)
+        calibration, reference, figures = fit(scorer, seed)
+        for file in loaded.description.files():
+            shutil.copyfile(source / file, folder / file)
+        if reference is not None:
+            reference.write(folder / REFERENCE_FILE)
+            kept[REFERENCE_FILE] = sha256(folder / REFERENCE_FILE)
         described = replace(
             loaded.description,
             calibration=calibration,
             max_repetition=MAX_REPETITION,
+            checksums=kept,
             metrics={**loaded.description.metrics, "calibration": {**settings, **figures}},
         )
-        for file in described.files():
-            shutil.copyfile(source / file, folder / file)
         described.write_json(folder / "model.json")
     for line in card_tables(calibration, figures).splitlines():
         print_line(line)

@@ -32,7 +32,7 @@ def predict(
         str | None,
         typer.Option(
             "--preset",
-            help="sensitive, balanced (default) or strict: 10, 5 or 1 % of hosts called virus (mean of classes).",
+            help="sensitive, balanced (default) or strict: 10, 5 or 1 % of the sample's hosts called virus.",
             show_default=False,
         ),
     ] = None,
@@ -44,6 +44,14 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    composition: Annotated[
+        str,
+        typer.Option(
+            "--composition",
+            metavar="sample|equal|FILE",
+            help="Hosts by which records are judged: those of the sample, all alike, or shares in a table.",
+        ),
+    ] = "sample",
     min_length: Annotated[
         int | None,
         typer.Option(
@@ -135,6 +143,7 @@ def predict(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length, preset=preset,
             prevalence=prevalence,
+            composition=_composition(composition),
         )  # fmt: skip
         request = Request(
             inputs, None if to_stdout else output, model=model, options=run_options, if_exists=if_exists,
@@ -152,6 +161,13 @@ def predict(
             files = "tables" if shard is not None else _write_report(output, parquet, rewrite=state is not None)
             if state is not None:
                 predictions.summarise(state, files)
+
+
+def _composition(given: str) -> str | dict[str, float]:
+    """Return the option --composition: a word, or the shares in a file."""
+    from virnucpro.evaluate.composition_file import read_composition
+
+    return given if given in ("sample", "equal") else read_composition(Path(given))
 
 
 def _require_directory(**asked: bool) -> None:

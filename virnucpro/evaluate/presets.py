@@ -15,6 +15,7 @@ from virnucpro.pretrained.locations import find_directory, read_description
 from virnucpro.run.manifest import read_manifest
 from virnucpro.run.setup import ModelFiles, PredictSetup, fingerprint_of
 from virnucpro.scores.calibration import PRESETS, Calibration, log_odds
+from virnucpro.scores.decision import EQUAL
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ def _calibration(calls: Path) -> tuple[Calibration, float] | None:
         return None
     if not isinstance(described, ModelDescription) or described.calibration is None:
         return None
+    if described.calibration.n_hosts > 1 and setup.options.composition != EQUAL:
+        return None  # thresholds follow from the composition of the sample
     if setup.model.sha256_of_description != fingerprint_of(described):
         logger.warning("no figures of presets: the model in %s has changed since %s was made", directory, calls)
         return None

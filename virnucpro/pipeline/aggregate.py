@@ -44,7 +44,7 @@ def margins_of(differences: Floats) -> Floats:
 
 
 def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, Floats]:
-    """Return the margin of each chunk (see `margins_of`) and the weight of each frame.
+    """Return logit(virus) - logit(host) of each chunk and host class, and the weight of each frame.
 
     The weights are a softmax of the gates over a chunk's frames. Logits (F, K), gates (F,), owner (F,).
     """
@@ -53,4 +53,4 @@ def vote_weighted(logits: Floats, gates: Floats, owner: Ints) -> tuple[Floats, F
     raised = np.exp(gates - np.repeat(np.maximum.reduceat(gates, starts), frames))
     weights = raised / np.repeat(np.add.reduceat(raised, starts), frames)
     differences = np.add.reduceat(weights[:, None] * (logits[:, -1:] - logits[:, :-1]), starts)  # (C, K - 1)
-    return margins_of(differences), weights  # (C,), (F,)
+    return differences, weights  # (C, K - 1), (F,)

@@ -72,7 +72,10 @@ class FrameCalls:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """N chunks or records: score, log likelihood ratio (NaN without a calibration), and whether it is called virus.
+    """N chunks or records: score, log likelihood ratios (NaN without a calibration), and whether it is called virus.
+
+    `log_ratio` is that against the default mixture of hosts, `ratios` (N, H) are those against each host class (H is 0
+    without a calibration).
 
     `n_frames` counts frames; `best_frame` is the row of the best one, -1 without a frame; `status` is an index into
     `STATUSES`.
@@ -80,6 +83,7 @@ class Verdicts:
 
     score: Floats
     log_ratio: Floats
+    ratios: Floats
     is_virus: Flags
     n_frames: Ints
     best_frame: Ints
@@ -90,8 +94,9 @@ class Verdicts:
 class CallTable:
     """The calls of a block.
 
-    `n_chunks` and `n_scored` (R,) count the chunks of each record, and its chunks with a score. `failed` says why the
-    model failed on all records of the block, "" if it did not.
+    `n_chunks` and `n_scored` (R,) count the chunks of each record, and its chunks with a score. `judged_length` (R,) is
+    the length, nt, for which the decision has a threshold. `failed` says why the model failed on all records of the
+    block, "" if it did not.
     """
 
     block: RecordBlock
@@ -101,6 +106,7 @@ class CallTable:
     record: Verdicts
     n_chunks: Ints
     n_scored: Ints
+    judged_length: Ints
     failed: str = ""
 
     def record_reason(self, row: int) -> str:
@@ -207,6 +213,7 @@ def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Deci
     n = len(chunks)
     n_frames = np.bincount(given.chunk, minlength=n)
     score, log_ratio, best = np.full(n, np.nan), np.full(n, np.nan), np.full(n, -1)
+    ratios = np.full((n, decision.n_hosts), np.nan)
     if len(given):
         voted = np.flatnonzero(n_frames)
         if vote == "max":
@@ -214,16 +221,19 @@ def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Deci
         else:
             margins = margins_of(given.scores[:, -1:] - given.scores[:, :-1])  # (F,)
             scores = softmax(np.stack((np.zeros_like(margins), margins), axis=1))
-            votes, weights = vote_weighted(given.scores, given.weight, given.chunk)
+            differences, weights = vote_weighted(given.scores, given.weight, given.chunk)
             if decision.calibration:
-                votes = log_ratio[voted] = decision.calibration.log_ratios(votes, chunks.length[voted])
+                ratios[voted] = decision.calibration.ratios(differences, chunks.length[voted])
+                votes = log_ratio[voted] = decision.log_ratios(ratios[voted])
+            else:
+                votes = margins_of(differences)
             votes = decision.scores(votes)
         score[voted] = votes
         given = replace(given, scores=scores, weight=weights)
         best[voted] = _first_greatest(weights * scores[:, 1], n_frames[voted])
     is_virus = decision.are_virus(score, log_ratio, chunks.length)
     status = np.where((chunks.status == OK) & (n_frames == 0), np.uint8(NO_FRAME), chunks.status)
-    return given, Verdicts(score, log_ratio, is_virus, n_frames, best, status)
+    return given, Verdicts(score, log_ratio, ratios, is_virus, n_frames, best, status)
 
 
 def call_records(
@@ -239,6 +249,7 @@ def call_records(
     n_chunks = np.bincount(chunks.record, minlength=n)
     n_frames = np.bincount(chunks.record, weights=chunk.n_frames, minlength=n).astype(np.int64)
     score, log_ratio, best = np.full(n, np.nan), np.full(n, np.nan), np.full(n, -1)
+    ratios = np.full((n, decision.n_hosts), np.nan)
     status = chunks.record_status.copy()
     first = np.flatnonzero(n_chunks)
     status[first] = chunk.status[(np.cumsum(n_chunks) - n_chunks)[first]]
@@ -254,14 +265,16 @@ def call_records(
         length[rows] = np.add.reduceat(lengths, starts)
         best[rows] = chunk.best_frame[scored[_first_greatest(scores, counts)]]
         if decision.calibration:
-            log_ratio[rows] = decision.calibration.pool(chunk.log_ratio[scored], lengths, starts)
+            ratios[rows] = decision.calibration.pool(chunk.ratios[scored], lengths, starts)
+            log_ratio[rows] = decision.log_ratios(ratios[rows])
             score[rows] = decision.scores(log_ratio[rows])
         else:
             score[rows] = np.add.reduceat(scores * lengths, starts) / length[rows]
             score[rows[counts == 1]] = scores[starts[counts == 1]]
-    is_virus = decision.are_virus(score, log_ratio, np.minimum(block.lengths, length))  # chunks may overlap
-    record = Verdicts(score, log_ratio, is_virus, n_frames, best, status)
-    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored)
+    length = np.minimum(block.lengths, length)  # chunks may overlap
+    is_virus = decision.are_virus(score, log_ratio, length)
+    record = Verdicts(score, log_ratio, ratios, is_virus, n_frames, best, status)
+    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored, length)
 
 
 def _first_greatest(values: Floats, counts: Ints) -> Ints:
@@ -273,14 +286,18 @@ def _first_greatest(values: Floats, counts: Ints) -> Ints:
     return found
 
 
-def failed_calls(block: RecordBlock, reason: str) -> CallTable:
-    """Return calls without scores for records on which the model failed."""
+def failed_calls(block: RecordBlock, reason: str, n_hosts: int) -> CallTable:
+    """Return calls without scores for records on which a model with a decision of `n_hosts` failed."""
     n = len(block)
     nothing, none, zeros = np.full(n, np.nan), np.zeros(0, np.int64), np.zeros(n, np.int64)
     chunks = ChunkTable(
         Limits(), none, none, none, none, none, none, none.astype(np.uint8), none.astype(float), none.astype(bool),
         none.astype(bool), np.full(n, FAILED, np.uint8), zeros, np.zeros((n, 4), np.int64),
     )  # fmt: skip
-    no_chunks = Verdicts(none.astype(float), none.astype(float), none.astype(bool), none, none, none.astype(np.uint8))
-    record = Verdicts(nothing, nothing, np.zeros(n, bool), zeros, zeros - 1, np.full(n, FAILED, np.uint8))
-    return CallTable(block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, reason)
+    no_chunks = Verdicts(
+        none.astype(float), none.astype(float), np.zeros((0, n_hosts)), none.astype(bool), none, none,
+        none.astype(np.uint8),
+    )  # fmt: skip
+    ratios = np.full((n, n_hosts), np.nan)
+    record = Verdicts(nothing, nothing, ratios, np.zeros(n, bool), zeros, zeros - 1, np.full(n, FAILED, np.uint8))
+    return CallTable(block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, zeros, reason)

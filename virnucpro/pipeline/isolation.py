@@ -23,8 +23,8 @@ FAULTS = (NumericalError, RuntimeError, MemoryError)
 _MISTAKES = (NotImplementedError, RecursionError)  # subclasses of RuntimeError that are never a record's fault
 
 
-def call_isolated(call: Callable[[RecordBlock], CallTable], block: RecordBlock) -> list[CallTable]:
-    """Return the calls of a block, in consecutive parts if a record fails.
+def call_isolated(call: Callable[[RecordBlock], CallTable], block: RecordBlock, n_hosts: int) -> list[CallTable]:
+    """Return the calls of a block, in consecutive parts if a record fails; `n_hosts` is that of the decision.
 
     The block is tried three times, then its halves, and so on, until each failing record is alone. That record is
     tried three more times and then gets the status `failed`.
@@ -50,7 +50,7 @@ def call_isolated(call: Callable[[RecordBlock], CallTable], block: RecordBlock) 
             reason = _reason(outcome)
             name, number = piece.record(0).id, piece.first + 1
             logger.warning("the model failed on record %r (number %d), which gets no score: %s", name, number, reason)
-            done.append(failed_calls(piece, reason))
+            done.append(failed_calls(piece, reason, n_hosts))
     return done
 
 

@@ -48,7 +48,9 @@ class Predictor:
     def __init__(self, model: Model, options: Options | None = None) -> None:
         self.options = options = options or Options()
         self.model, self.description = model, model.description
-        self.decision = Decision.choose(model.description, options.prevalence, options.preset, options.min_score)
+        self.decision = Decision.choose(
+            model.description, options.prevalence, options.preset, options.min_score, options.composition
+        )
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
         if options.chunk_length not in (None, length := self.description.chunk_length):

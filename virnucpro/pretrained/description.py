@@ -15,6 +15,7 @@ from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.places import plain_file
 from virnucpro.scores.calibration import Calibration
+from virnucpro.scores.reference import REFERENCE_FILE
 
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
@@ -78,6 +79,8 @@ def read_as(kind: Any, value: Any, name: str) -> Any:
         return kind(**{key: read_as(types[key], item, f"{name}.{key}") for key, item in values.items()})  # type: ignore[operator]
     if origin is dict and isinstance(value, dict):
         return {key: read_as(arguments[1], item, f"{name}[{reprlib.repr(key)}]") for key, item in value.items()}
+    if origin is tuple and arguments == (float, ...) and type(value) in (int, float):
+        value = (value,)  # calibrations of models with one host class were written as plain numbers
     if origin is tuple and isinstance(value, (list, tuple)) and arguments[1:] == (...,):
         return tuple(read_as(arguments[0], item, name) for item in value)
     if origin is tuple and isinstance(value, (list, tuple)) and len(value) == len(arguments):
@@ -167,6 +170,13 @@ class ModelDescription:
             raise ConfigError(f"a model of more than two classes needs the vote weighted, got {self.vote}")
         if self.calibration and self.vote != "weighted":
             raise ConfigError(f"only the vote weighted can be calibrated, got {self.vote}")
+        if self.calibration and self.calibration.n_hosts != len(hosts):
+            raise ConfigError(
+                f"the calibration has {self.calibration.n_hosts} host classes, the model {len(hosts)}; calibrate it "
+                "again"
+            )
+        if self.calibration and len(hosts) > 1 and REFERENCE_FILE not in self.checksums:
+            raise ConfigError(f"a calibrated model of several host classes needs {REFERENCE_FILE}; calibrate it again")
         _check_checksums(self.checksums, self.files())
 
     @property
@@ -181,7 +191,8 @@ class ModelDescription:
     def files(self) -> tuple[str, ...]:
         """Return the names of the files beside model.json."""
         has_tokenizer = "bpe" in (self.nucleotide.tokenizer, self.protein.tokenizer)
-        return (*WEIGHTS, TOKENIZER) if has_tokenizer else WEIGHTS
+        optional = {TOKENIZER: has_tokenizer, REFERENCE_FILE: REFERENCE_FILE in self.checksums}
+        return (*WEIGHTS, *(name for name, there in optional.items() if there))
 
     def write_json(self, path: Path) -> None:
         """Write model.json."""

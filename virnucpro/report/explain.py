@@ -9,6 +9,7 @@ from pathlib import Path
 from virnucpro.errors import InputError
 from virnucpro.report.entries import Details, Entry, iter_details, iter_entries, second_mate
 from virnucpro.report.finished import FinishedRun, read_finished
+from virnucpro.scores.decision import EQUAL
 
 # The statuses of records that fail a filter, in the order of the filters, and what is true of a record that passes.
 _FILTERS = (
@@ -78,6 +79,29 @@ def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
     if options.min_score is not None:
         rule = f"the minimum score of a virus, {options.min_score!r}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
-    yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
+    if _decides(run):
+        yield f"called {row['prediction']}: it {side} the preset {options.preset} for its length and this sample"
+    else:
+        yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
+    yield from _in_sample(row, run)
     if row.get("fdr", "NA") != "NA":
         yield f"false discovery rate {row['fdr']}, of this {run.unit} and all with a better score"
+
+
+def _decides(run: FinishedRun) -> bool:
+    """Return whether calls follow from the composition of the sample."""
+    composition, options = run.outcome.composition, run.setup.options
+    return bool(composition and composition.hosts and composition.source != EQUAL and options.min_score is None)
+
+
+def _in_sample(row: dict[str, str], run: FinishedRun) -> Iterator[str]:
+    """Yield how the sample moves the score of a record."""
+    composition, score = run.outcome.composition, row.get("sample_score", "NA")
+    if composition is None or score == "NA":
+        return
+    if composition.hosts:
+        likely = sorted(composition.hosts.items(), key=lambda item: -item[1])[:3]
+        hosts = ", ".join(f"{name} {share:.0%}" for name, share in likely if share >= 0.01)
+        yield f"alone, all host classes alike: score {row['virus_score']}, likeliest host {row['host_class']}"
+        yield f"hosts of the sample: {hosts}"
+    yield f"in this sample, with {run.outcome.prevalence or 0:.1%} virus: probability of virus {score}"

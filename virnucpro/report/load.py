@@ -17,6 +17,7 @@ from virnucpro.report.entries import Entry, draw_tracks, open_table
 from virnucpro.report.finished import FinishedRun, read_finished
 from virnucpro.report.hit_sequences import read_hit_sequences
 from virnucpro.report.table_columns import Rows, iter_rows
+from virnucpro.run.manifest import PredictOutcome
 from virnucpro.words import counted
 
 TOP_HITS = 500
@@ -84,6 +85,7 @@ def read_run(directory: Path) -> Run:
         InputError: the run is not complete, or its files contradict each other.
     """
     run = Run(read_finished(directory))
+    run.composition = _shares(run.manifest.outcome)
     _count(run, directory)
     if run.records != (expected := run.manifest.outcome.tally.records):
         raise InputError(
@@ -98,6 +100,16 @@ def read_run(directory: Path) -> Run:
     draw_tracks(directory, [shown[index] for index in sorted(shown)], paired)
     read_hit_sequences([directory / name for name in (PAIR_HIT_FILES if paired else HIT_FILES)], run.hits, paired)
     return run
+
+
+def _shares(outcome: PredictOutcome) -> list[Share]:
+    """Return the shares of all classes among the records, the largest first; only that of virus has an interval."""
+    found, virus = outcome.composition, outcome.prevalence
+    if found is None or virus is None or not found.hosts:
+        return []
+    low, high = found.interval or (virus, virus)
+    hosts = [Share(name, part, part, part) for name, share in found.hosts.items() for part in [share * (1 - virus)]]
+    return sorted([Share("virus", virus, low, high), *hosts], key=lambda one: -one.share)
 
 
 def _count(run: Run, directory: Path) -> None:
@@ -123,9 +135,11 @@ def _count(run: Run, directory: Path) -> None:
                 return index + row, (int(chunks_before[row]), int(frames_before[row]), hit), rows.line(row)  # noqa: B023
 
             called = np.flatnonzero(viral & ~np.isnan(score))
-            for row in called[np.lexsort((-nt[called], -score[called]))][:TOP_HITS].tolist():
-                if len(hits) < TOP_HITS or score[row] >= hits[0][0]:
-                    _keep(hits, (float(score[row]), int(nt[row]), -(index + row), item(row)), TOP_HITS)
+            # In a sample of known hosts, the best record is the one that is most likely viral there.
+            rank = rows.numbers(place["sample_score"]) if run.composition else score
+            for row in called[np.lexsort((-nt[called], -rank[called]))][:TOP_HITS].tolist():
+                if len(hits) < TOP_HITS or rank[row] >= hits[0][0]:
+                    _keep(hits, (float(rank[row]), int(nt[row]), -(index + row), item(row)), TOP_HITS)
             with_track = np.flatnonzero(n_chunks >= LONG_CHUNKS)
             for row in with_track[np.argsort(-nt[with_track], kind="stable")][:LONG_RECORDS].tolist():
                 _keep(long, (int(nt[row]), -(index + row), item(row)), LONG_RECORDS)

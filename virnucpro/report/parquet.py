@@ -12,8 +12,8 @@ from virnucpro.files import atomic_path
 from virnucpro.run.tables import PARQUET
 
 _INTEGERS = ("length", "n_chunks", "n_frames", "start", "end", "offset", "aa_length")
-_FLOATS = ("virus_score", "fdr", "score_other", "score_virus", "weight")
-_NULLABLE = ("prediction", "best_frame", "reason")  # text that may be missing; an id may be called NA
+_FLOATS = ("virus_score", "sample_score", "fdr", "score_other", "score_virus", "weight")
+_NULLABLE = ("prediction", "host_class", "best_frame", "reason")  # text that may be missing; an id may be called NA
 _BLOCK_BYTES = 1 << 20
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -34,12 +33,13 @@ from virnucpro.run.tables import (
     PARQUET,
     REPORTS,
     TABLES,
-    FdrFiller,
-    count_evidence,
+    RecordFiller,
+    Sink,
 )
 from virnucpro.run.tally import Tally
-from virnucpro.run.units import Content, Sink, Unit, append_units, read_unit, unit_digest, write_unit
-from virnucpro.scores.composition import Composition
+from virnucpro.run.units import Content, Unit, UnitEvidence, append_units, read_unit, unit_digest, write_unit
+from virnucpro.scores.composition import Composition, SampleRule
+from virnucpro.scores.reference import REFERENCE_FILE, Reference
 
 _UNIT_FILE = re.compile(r"unit_\d{6,}")
 
@@ -135,10 +135,14 @@ class Directory(ABC):
                 return
             if self._pending.fresh:
                 self.remove_units()
+            self.begin_units()
             self.write_manifest(self._pending.manifest)
             if not self._pending.keep_results:
                 self.remove_results()
             self._pending = None
+
+    def begin_units(self) -> None:  # noqa: B027
+        """Write what lies beside the units, if anything."""
 
     @abstractmethod
     def remove_units(self) -> None:
@@ -156,7 +160,10 @@ class RunDirectory(Directory):
         super().__init__(path)
         self.legacy = legacy
         self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
+        self.hit_names = [name for name in self.first_lines if name.startswith("viral")]
         self.units = path / "units"
+        # The reference of the model. A copy lies beside the units, so that shards can be merged without the model.
+        self.model_reference: Path | None = None
 
     def refuse_inputs(self, inputs: Sequence[Name]) -> None:
         """Check that no input is a file that the run will replace.
@@ -217,13 +224,31 @@ class RunDirectory(Directory):
             self.units.mkdir(exist_ok=True)
         return write_unit(self.unit_path(unit.number), unit, tables)
 
+    def begin_units(self) -> None:
+        if self.model_reference is not None:
+            with usable(self.units):
+                self.units.mkdir(exist_ok=True)
+                with atomic_path(self.units / REFERENCE_FILE) as temporary:
+                    temporary.write_bytes(self.model_reference.read_bytes())
+
+    def reference(self) -> Reference | None:
+        """Return the reference of the model of the run, None if the model has one host class.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        path = self.model_reference or self.units / REFERENCE_FILE
+        return Reference.read(path) if path.exists() else None
+
     def merge(
         self,
         units: Iterable[Path],
         content: Content,
         composition: Composition | None = None,
-    ) -> None:
+    ) -> int | None:
         """Make the tables from the files of all units, in order; `composition` is that of the run.
+
+        Return the number of hits if it follows from the composition.
 
         If `content` has FASTQ input, a file of FASTQ hits is written, too, even if it is empty. A prepared run without
         a unit of its own begins after all tables are written and before the first replaces an old one. Other files of
@@ -233,21 +258,24 @@ class RunDirectory(Directory):
             OutputError: a table cannot be written, or a unit has changed or is not of `content`.
         """
         with ExitStack() as stack:
-            files: list[IO[bytes]] = []
-            sinks: list[Sink | None] = [None]  # for the evidence, then for the tables
+            files: dict[str, IO[bytes]] = {}
             for name, first_line in self.first_lines.items():
                 if name in FASTQ_HITS and not content.fastq:
-                    sinks.append(None)
                     continue
                 temporary = stack.enter_context(atomic_path(self.path / name))
-                files.append(table := stack.enter_context(temporary.open("wb")))
-                table.write(first_line.encode())
-                sinks.append(table)
+                files[name] = stack.enter_context(temporary.open("wb"))
+                files[name].write(first_line.encode())
+            sinks: list[Sink | None] = [None, *(files.get(name) for name in self.first_lines)]  # evidence, then tables
+            viral = None
             if composition:
-                filler = FdrFiller(files[0], composition)
-                sinks[:2] = [filler.evidence, filler]
+                filler = RecordFiller(files["records.tsv"], [files.get(name) for name in self.hit_names], composition)
+                sinks[:2] = [filler.evidence, filler.rows]
+                first_hit = 1 + list(self.first_lines).index(self.hit_names[0])
+                sinks[first_hit : first_hit + len(filler.hits)] = filler.hits
             append_units(units, sinks, content)
-            for file in files:  # close all before the first replaces an old table
+            if composition:
+                viral = filler.viral
+            for file in files.values():  # close all before the first replaces an old table
                 file.flush()
                 os.fsync(file.fileno())
             self.begin()
@@ -257,23 +285,22 @@ class RunDirectory(Directory):
         with usable(self.path):
             for path in set(self._every_table()) - set(self._tables(content.fastq)):
                 path.unlink(missing_ok=True)
+        return viral
 
-    def composition_of(self, units: Iterable[Path], content: Content) -> Composition | None:
-        """Return the composition of a run from the files of all its units.
+    def composition_of(self, units: Callable[[], Iterable[Path]], rule: SampleRule) -> Composition | None:
+        """Return the composition of a run by a rule, from the files of all its units.
 
         Raises:
-            OutputError: a unit has changed or is not of `content`.
+            OutputError: a unit is missing or has changed.
         """
-        histogram: Counter[int] = Counter()
-        append_units(units, [count_evidence(histogram), *[None] * len(self.first_lines)], content)
-        return Composition.of(histogram)
+        return rule.composition(UnitEvidence(units, len(self.first_lines)))
 
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""
         with usable(self.units):
             if self.units.is_dir():
                 units = [path for path in self.units.iterdir() if _UNIT_FILE.fullmatch(path.name) and path.is_file()]
-                for path in (*units, *leftovers(self.units, _UNIT_FILE)):
+                for path in (*units, *leftovers(self.units, _UNIT_FILE), self.units / REFERENCE_FILE):
                     path.unlink(missing_ok=True)
         with suppress(OSError):
             self.units.rmdir()

@@ -19,6 +19,7 @@ from virnucpro.run.provenance import InputFile
 from virnucpro.run.setup import EmbedSetup, PredictSetup
 from virnucpro.run.tally import EmbedTally, Tally
 from virnucpro.run.units import Content
+from virnucpro.scores.composition import Composition
 
 T = TypeVar("T")
 
@@ -62,12 +63,39 @@ class UnitCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleReport:
+    """The composition of a sample for the manifest.
+
+    `hosts` has the shares of host classes among hosts, empty if the model has one host class. `interval` is that of the
+    share of virus, at 90 %. `source` is sample, equal or given.
+    """
+
+    hosts: dict[str, float]
+    interval: list[float] | None
+    source: str
+
+    @classmethod
+    def of(cls, composition: Composition | None, asked: str | dict[str, float]) -> SampleReport | None:
+        """Return the report of a composition; `asked` is the user's option."""
+        if composition is None:
+            return None
+        interval = None if composition.interval is None else [round(bound, 4) for bound in composition.interval]
+        hosts = {name: round(share, 4) for name, share in composition.hosts.items()}
+        return cls(hosts, interval, asked if isinstance(asked, str) else "given")
+
+
+@dataclass(frozen=True, slots=True)
 class PredictOutcome:
-    """The outcome of a run of `predict`; `seconds` are by stage, `prevalence` is the estimated share of virus."""
+    """The outcome of a run of `predict`.
+
+    `seconds` are by stage; `prevalence` is the estimated share of virus, and `composition` what else is known of the
+    sample.
+    """
 
     tally: Tally
     repeated_ids: int
     prevalence: float | None
+    composition: SampleReport | None
     units: UnitCounts
     runner: RunnerReport
     seconds: dict[str, float]
@@ -76,6 +104,7 @@ class PredictOutcome:
         return {
             "counts": {**self.tally.to_json(), "records_with_a_repeated_id": self.repeated_ids},
             "prevalence": self.prevalence,
+            "composition": None if self.composition is None else asdict(self.composition),
             "units": asdict(self.units),
             **self.runner.to_json(),
             "seconds": self.seconds,
@@ -222,6 +251,7 @@ def _read_outcome(values: dict[str, Any]) -> PredictOutcome:
         Tally.from_json(values["counts"]),
         _checked("records_with_a_repeated_id", values["counts"].get("records_with_a_repeated_id", 0), int),
         _checked("prevalence", values.get("prevalence"), float | None),
+        _read(SampleReport, values["composition"]) if values.get("composition") else None,
         _read(UnitCounts, values["units"]),
         _read_runner(values),
         _checked("seconds", values["seconds"], dict[str, float]),

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from virnucpro import __version__
 from virnucpro.errors import ConfigError
 from virnucpro.run.directory import RunDirectory
-from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport
+from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport, SampleReport
 from virnucpro.run.progress import in_precision, say, shown_progress, summarise
 from virnucpro.run.provenance import InputFile, are_untouched, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.request import Request
@@ -18,7 +19,8 @@ from virnucpro.run.setup import PredictSetup
 from virnucpro.run.state import RunState
 from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, ContentDigest, Unit
-from virnucpro.scores.composition import Composition
+from virnucpro.scores.composition import Composition, SampleRule
+from virnucpro.scores.reference import REFERENCE_FILE
 from virnucpro.seq.source import Source
 from virnucpro.words import counted
 
@@ -33,7 +35,8 @@ class Predictions:
         self._began = time.perf_counter()
         self._before: Manifest | None = None
         self._manifest = Manifest(RUNNING, {})
-        self._device = "cpu"
+        self._setup: PredictSetup
+        self._composition: Composition | None = None
 
     @property
     def _expected(self) -> Content | None:
@@ -49,7 +52,9 @@ class Predictions:
             yield
 
     def start(self, setup: PredictSetup) -> RunState[Tally] | None:
-        self._device = setup.options.device
+        self._setup = setup
+        if REFERENCE_FILE in setup.model.checksums:
+            self.directory.model_reference = Path(setup.model.directory) / REFERENCE_FILE
         inputs = tuple(InputFile.describe(path) for path in self.request.inputs)
         same = {"virnucpro": __version__, **fingerprint_inputs(inputs), **setup.fingerprint()}
         fingerprint = same | self.request.fingerprint(setup.options.device)
@@ -68,7 +73,7 @@ class Predictions:
         return state
 
     def units(self, state: RunState[Tally]) -> Iterator[Unit]:
-        for unit in self.request.units(self.source, self._device):
+        for unit in self.request.units(self.source, self._setup.options.device):
             state.read(unit)
             if self.request.shard is None or self.request.shard.has(unit.number):
                 state.take(unit)
@@ -90,16 +95,22 @@ class Predictions:
         if self._expected is not None:
             require_same_content(self._expected, content)
         self.directory.begin()
-        composition = Composition.of(state.tally.evidence)
+        composition = None
         if self.request.shard is None:
+            options = self._setup.options
             units = [self.directory.unit_path(number) for number in range(state.n_units)]
-            self.directory.merge(units, content, composition)
+            rule = SampleRule.choose(self.directory.reference(), options.preset, options.composition)
+            self._composition = composition = self.directory.composition_of(lambda: units, rule)
+            viral = self.directory.merge(units, content, composition)
+            if viral is not None:
+                state.tally = replace(state.tally, viral=viral)
         inputs = tuple(one.after_reading() for one in self._manifest.inputs or ())
         state.end_stage("predict")
         outcome = PredictOutcome(
             state.tally,
             state.ids.count(),
-            None if composition is None else composition.rounded_prevalence,
+            None if composition is None else round(composition.prevalence, 6),
+            SampleReport.of(composition, self._setup.options.composition),
             state.units,
             report,
             state.seconds,
@@ -121,15 +132,11 @@ class Predictions:
             state.tally,
             state.ids.count(),
             sum(state.seconds.values()),
+            self._composition,
             where,
             unit=self.request.unit,
-            computed=self._computed,
+            computed=in_precision(self._setup.options.precision, self._setup.options.device),
         )
-
-    @property
-    def _computed(self) -> str:
-        setup = self._manifest.setup
-        return in_precision(setup.options.precision, setup.options.device) if isinstance(setup, PredictSetup) else ""
 
     def _is_complete(self, before: Manifest, inputs: tuple[InputFile, ...]) -> bool:
         """Return whether the earlier run is complete and of the same input.
@@ -150,7 +157,7 @@ class Predictions:
             return whole
         if whole or (self.request.shard is None and all(one.bytes is not None for one in inputs)):
             say("reading the input, to compare it with that of the earlier run")
-            require_same_content(read, _read_content(self.request, self._device))
+            require_same_content(read, _read_content(self.request, self._setup.options.device))
         return whole
 
 

@@ -165,7 +165,13 @@ def writes_json() -> bool:
 
 
 def summarise(
-    tally: Tally, repeated: int, seconds: float, *where: str, unit: str = "records", computed: str = ""
+    tally: Tally,
+    repeated: int,
+    seconds: float,
+    composition: Composition | None,
+    *where: str,
+    unit: str = "records",
+    computed: str = "",
 ) -> None:
     """Print the summary of a run of records or pairs; `repeated` of them repeat an id, `where` names the files,
     `computed` the precision and device, which may change the last digits of scores.
@@ -186,8 +192,16 @@ def summarise(
     if tally.trimmed:
         parts.append(f"homopolymer ends trimmed from {tally.trimmed:,}")
     counts |= {"ambiguous": tally.ambiguous, "trimmed": tally.trimmed}
-    if composition := Composition.of(tally.evidence):
-        parts.append(f"estimated share of virus {composition.prevalence:.2%}")
+    if composition is not None:
+        parts.append(f"estimated share of virus {composition.prevalence:.2%}{_in_doubt(composition)}")
         counts["prevalence"] = round(composition.prevalence, 6)
     parts += [f"{in_words(seconds)} {computed}".rstrip(), *where]
     say(*parts, event="summary", **counts, seconds=round(seconds, 3))
+
+
+def _in_doubt(composition: Composition) -> str:
+    if composition.interval is None:
+        return ""
+    if composition.may_be_none:
+        return f" (0-{composition.interval[1]:.1%}: cannot be told from none)"
+    return f" ({composition.interval[0]:.1%}-{composition.interval[1]:.1%})"

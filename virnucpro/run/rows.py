@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.pipeline.calls import FRAME_NAMES, CallTable, Verdicts
 from virnucpro.run.legacy import result_lines
-from virnucpro.run.tables import BLANK_FDR, EVIDENCE, NO_EVIDENCE, Evidence
+from virnucpro.run.numbers import four_digits, whole_numbers
+from virnucpro.run.tables import BLANK
 from virnucpro.run.tally import Tally
-from virnucpro.scores.calibration import Floats
-from virnucpro.scores.composition import evidence_steps
+from virnucpro.scores.composition import Evidence, could_be_virus
+from virnucpro.scores.decision import Decision
+from virnucpro.scores.evidence import NO_EVIDENCE, evidence_steps, evidence_type
 from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Bytes, Ints, Strings, borders, gather, join_columns, spread
@@ -31,29 +32,42 @@ _STRANDS = Strings.of([b"+", b"-"])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitTables:
-    """The bytes that a unit adds to each table of a run, in order, the evidence of its records (R,), and its counts."""
+    """The bytes that a unit adds to each table of a run, in order, the evidence of its records (R,), and its counts.
+
+    The evidence is of `evidence_type`.
+    """
 
     evidence: Evidence
     sections: tuple[bytes, ...]
     tally: Tally
 
     @classmethod
-    def of(cls, calls: CallTable, legacy: bool = False) -> UnitTables:
-        """Return the rows of a block; with `legacy` also the lines of the published tool."""
+    def of(cls, calls: CallTable, decision: Decision, legacy: bool = False) -> UnitTables:
+        """Return the rows of a block; with `legacy` also the lines of the published tool.
+
+        If calls follow from the composition of the sample, all records that may be hits are written to the files of
+        hits, and their sizes to the evidence.
+        """
         of_chunks = _chunk_ids(calls)
         of_frames = frame_ids(of_chunks, calls.frame.chunk, calls.frame.column)
         mates = range(calls.block.mates)
-        hits = [np.flatnonzero(calls.record.is_virus) * len(mates) + mate for mate in mates]
+        hits = calls.record.is_virus
+        if decision.by_sample and decision.calibration:
+            hits = could_be_virus(calls.record.ratios, decision.calibration.default_shares)
+        rows = np.flatnonzero(hits)
+        files = [write(calls.block, rows * len(mates) + mate) for write in (_fasta, _fastq) for mate in mates]
         sections = (
-            record_rows(calls, BLANK_FDR, of_frames),
+            record_rows(calls, decision, BLANK, of_frames),
             _chunk_rows(calls, of_chunks, of_frames),
             _frame_rows(calls, of_chunks, of_frames),
-            *(b"".join(_fasta(calls.block, parts)) for parts in hits),
-            *(_fastq(calls.block, parts) for parts in hits),
+            *(data for data, _ in files),
         )
         if legacy:
             sections += (result_lines(of_frames, calls.frame.scores),)
-        return cls(_evidence(calls), sections, Tally.of(calls))
+        evidence = evidence_of(calls, decision, len(files) * decision.by_sample)
+        if decision.by_sample:
+            evidence["hits"][rows] = np.stack([sizes for _, sizes in files], axis=1)
+        return cls(evidence, sections, Tally.of(calls))
 
     @classmethod
     def concat(cls, parts: Sequence[UnitTables]) -> UnitTables:
@@ -63,6 +77,14 @@ class UnitTables:
         sections = tuple(b"".join(section) for section in zip(*(part.sections for part in parts), strict=True))
         evidence = np.concatenate([part.evidence for part in parts])
         return cls(evidence, sections, sum((part.tally for part in parts), Tally()))
+
+
+def evidence_of(calls: CallTable, decision: Decision, files: int = 0) -> Evidence:
+    """Return the evidence of the records of a block (R,), see `evidence_type`."""
+    evidence = np.zeros(len(calls.block), evidence_type(max(1, decision.n_hosts), files))
+    evidence["steps"] = evidence_steps(calls.record.ratios) if decision.n_hosts else NO_EVIDENCE
+    evidence["length"] = calls.judged_length
+    return evidence
 
 
 def tab_rows(columns: Sequence[Strings]) -> bytes:
@@ -80,31 +102,6 @@ def tab_rows(columns: Sequence[Strings]) -> bytes:
         place += length
     data[ends[1:] - 1] = _NEWLINE
     return data.tobytes()
-
-
-def whole_numbers(values: npt.NDArray[np.integer]) -> Strings:
-    """Return integers (N,) in decimal."""
-    known, rows = np.unique(values, return_inverse=True)
-    return Strings.of([b"%d" % value for value in known.tolist()]).take(rows)
-
-
-def four_digits(values: Floats) -> Strings:
-    """Format numbers in 0..1 (N,) as `f"{value:.4f}"` does, and NaN as NA.
-
-    >>> four_digits(np.array([0.5, 0.00005, np.nan, 1.0])).tolist()
-    [b'0.5000', b'0.0001', b'NA', b'1.0000']
-    """
-    scaled = np.where(np.isnan(values), len(_four_digits()) - 1, values * 10_000)
-    rows = np.rint(scaled).astype(np.int64)
-    # Near a tie, rounding of the product may cross it; format these numbers one by one.
-    for row in np.flatnonzero(np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6).tolist():
-        rows[row] = int(f"{values[row]:.4f}".replace(".", ""))
-    return _four_digits().take(rows)
-
-
-@cache
-def _four_digits() -> Strings:
-    return Strings.of([*(b"%.4f" % (step / 10_000) for step in range(10_001)), b"NA"])
 
 
 def chunk_ids(record_ids: Strings, index: Ints) -> Strings:
@@ -137,23 +134,30 @@ def _texts(texts: dict[int, str], rows: int) -> Strings:
     return found.take(places)
 
 
-def _evidence(calls: CallTable) -> Evidence:
-    ratios = calls.record.log_ratio
-    return np.where(np.isnan(ratios), NO_EVIDENCE, evidence_steps(ratios)).astype(EVIDENCE)
-
-
-def record_rows(calls: CallTable, fdr: bytes = b"NA", of_frames: Strings | None = None) -> bytes:
-    """Return lines of records.tsv; in lines with evidence, `fdr` fills the column until the whole run is known."""
+def record_rows(calls: CallTable, decision: Decision, blank: bytes = b"NA", of_frames: Strings | None = None) -> bytes:
+    """Return lines of records.tsv; in lines with evidence, `blank` fills the columns that follow from the sample."""
     record = calls.record
     of_frames = of_frames or frame_ids(_chunk_ids(calls), calls.frame.chunk, calls.frame.column)
     reasons = {row: calls.record_reason(row) for row in np.flatnonzero(calls.has_reason).tolist()}
+    of_sample = Strings.of([blank, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64))
     columns = [
         calls.block.ids, whole_numbers(calls.block.lengths), whole_numbers(calls.n_chunks),
-        whole_numbers(record.n_frames), _prediction(record), four_digits(record.score),
-        Strings.of([fdr, b"NA"]).take(np.isnan(record.log_ratio).astype(np.int64)), _best(record, of_frames),
-        _STATUS.take(record.status), _texts(reasons, len(calls.block)),
+        whole_numbers(record.n_frames), _prediction(record), four_digits(record.score), of_sample, of_sample,
+        host_classes(record, decision), _best(record, of_frames), _STATUS.take(record.status),
+        _texts(reasons, len(calls.block)),
     ]  # fmt: skip
     return tab_rows(columns)
+
+
+def host_classes(record: Verdicts, decision: Decision) -> Strings:
+    """Return the most likely host class of each record, NA if the model knows only one or there is no evidence."""
+    names = Strings.of([*(name.encode() for name in decision.hosts), b"NA"])
+    if not decision.hosts or decision.calibration is None:
+        return names.take(np.zeros(len(record.score), np.int64))
+    with np.errstate(divide="ignore"):
+        likely = np.log(decision.calibration.default_shares) - record.ratios
+    known = ~np.isnan(record.log_ratio)
+    return names.take(np.where(known, np.nan_to_num(likely).argmax(axis=1), len(decision.hosts)))
 
 
 def _chunk_rows(calls: CallTable, of_chunks: Strings, of_frames: Strings) -> bytes:
@@ -187,16 +191,18 @@ def _headers(block: RecordBlock, parts: Ints, mark: bytes) -> Strings:
     return join_columns([Strings.repeat(mark, len(parts)), block.names.take(parts), blanks, descriptions])
 
 
-def _fasta(block: RecordBlock, parts: Ints) -> Iterator[bytes]:
-    """Yield these parts as FASTA, the sequences in lines of `FASTA_WIDTH`."""
+def _fasta(block: RecordBlock, parts: Ints) -> tuple[bytes, Ints]:
+    """Return these parts (N,) as FASTA, the sequences in lines of `FASTA_WIDTH`, and the bytes of each."""
     headers = join_columns([_headers(block, parts, b">"), Strings.repeat(b"\n", len(parts))])
     lengths = block.sequences.lengths[parts]
+    sizes = headers.lengths + lengths + -(-lengths // FASTA_WIDTH)
     if lengths.sum() <= _WHOLE_BASES:
-        yield join_columns([headers, wrap(block.sequences.take(parts))]).data.tobytes()
-        return
+        return join_columns([headers, wrap(block.sequences.take(parts))]).data.tobytes(), sizes
+    written = bytearray()
     for row, part in enumerate(parts.tolist()):
-        yield headers[row]
-        yield wrap_one(block.sequences.slice(part, part + 1).data).tobytes()
+        written += headers[row]
+        written += wrap_one(block.sequences.slice(part, part + 1).data).data
+    return bytes(written), sizes
 
 
 def wrap(sequences: Strings) -> Strings:
@@ -222,10 +228,14 @@ def wrap_one(sequence: Bytes) -> Bytes:
     return data
 
 
-def _fastq(block: RecordBlock, parts: Ints) -> bytes:
-    """Return the parts with qualities as FASTQ."""
-    parts = parts[block.qualities.lengths[parts] > 0]
+def _fastq(block: RecordBlock, parts: Ints) -> tuple[bytes, Ints]:
+    """Return the parts (N,) with qualities as FASTQ, and the bytes of each part."""
+    sizes = np.zeros(len(parts), np.int64)
+    whole = np.flatnonzero(block.qualities.lengths[parts] > 0)
+    parts = parts[whole]
     ends = Strings.repeat(b"\n", len(parts))
     middles = Strings.repeat(b"\n+\n", len(parts))
     columns = [_headers(block, parts, b"@"), ends, block.sequences.take(parts), middles]
-    return join_columns([*columns, block.qualities.take(parts), ends]).data.tobytes()
+    records = join_columns([*columns, block.qualities.take(parts), ends])
+    sizes[whole] = records.lengths
+    return records.data.tobytes(), sizes

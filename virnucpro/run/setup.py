@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from virnucpro import __version__
@@ -31,7 +31,7 @@ class CallingModel(ModelFiles):
 
 def fingerprint_of(description: ModelDescription) -> str:
     """Return a SHA-256 of the parts of a model's description that determine scores and calls."""
-    return fingerprint(asdict(replace(description, training={}, metrics={}, checksums={})))
+    return fingerprint(asdict(description) | {"training": {}, "metrics": {}, "checksums": {}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class PredictSetup:
             **{f"SHA-256 of {name}": checksum for name, checksum in model.checksums.items()},
             "SHA-256 of model.json": model.sha256_of_description,
             "--min-length": options.min_length, "--min-score": options.min_score, "--preset": options.preset,
-            "--prevalence": options.prevalence, "--precision": options.precision, "--packing": options.packing,
+            "--prevalence": options.prevalence, "--composition": options.composition,
+            "--precision": options.precision, "--packing": options.packing,
             "device": options.device.partition(":")[0],
             **{f"attention of the {name} encoder": backend for name, backend in self.attention.items()},
         }  # fmt: skip

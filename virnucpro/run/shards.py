@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from virnucpro.config import Options
 from virnucpro.errors import ConfigError, OutputError
 from virnucpro.run.directory import IfExists, RunDirectory
 from virnucpro.run.manifest import (
@@ -17,13 +18,16 @@ from virnucpro.run.manifest import (
     Manifest,
     PredictOutcome,
     RunnerReport,
+    SampleReport,
     UnitCounts,
     read_manifest,
 )
 from virnucpro.run.provenance import differences
 from virnucpro.run.request import Shard
+from virnucpro.run.setup import PredictSetup
 from virnucpro.run.tally import RepeatedIds, Tally
 from virnucpro.run.units import Content
+from virnucpro.scores.composition import SampleRule
 from virnucpro.seq.strings import Strings
 
 T = TypeVar("T", int, float)
@@ -43,6 +47,7 @@ class _Done:
     paired: bool
     content: Content
     outcome: PredictOutcome
+    options: Options
 
     @property
     def same(self) -> dict[str, Any]:
@@ -75,7 +80,9 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
             numbers = range(first.outcome.units.all)
             return (places[number % len(places)].unit_path(number) for number in numbers)
 
-        composition = directory.composition_of(units(), first.content)
+        asked = first.options
+        rule = SampleRule.choose(places[0].reference(), asked.preset, asked.composition)
+        composition = directory.composition_of(units, rule)
         manifest = replace(
             first.manifest,
             status=RUNNING,
@@ -85,12 +92,15 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
             outcome=None,
         )
         directory.prepare(manifest, fresh=True, keep_results=True)
-        directory.merge(units(), first.content, composition)
+        viral = directory.merge(units(), first.content, composition)
         tally = sum((done.outcome.tally for done in shards), Tally())
+        if viral is not None:
+            tally = replace(tally, viral=viral)
         outcome = PredictOutcome(
             tally,
             _repeated_ids(output / "records.tsv").count(),
-            None if composition is None else composition.rounded_prevalence,
+            None if composition is None else round(composition.prevalence, 6),
+            SampleReport.of(composition, asked.composition),
             UnitCounts(first.outcome.units.all, sum(done.outcome.units.kept for done in shards)),
             RunnerReport(_added([done.outcome.runner.recovered for done in shards])),
             {name: round(seconds, 3) for name, seconds in _added([done.outcome.seconds for done in shards]).items()},
@@ -121,11 +131,14 @@ def _read_shard(path: Path) -> _Done:
             f"{path} is shard {shard!s:.20} of an earlier version, which did not record what it read; run it "
             "again with --resume, which reads the input and keeps finished units"
         )
-    if not isinstance(manifest.outcome, PredictOutcome):
-        raise _damaged(path, "counts are missing")
+    if not isinstance(manifest.outcome, PredictOutcome) or not isinstance(manifest.setup, PredictSetup):
+        raise _damaged(path, "counts or options are missing")
     try:
         legacy, paired = manifest.legacy, manifest.in_pairs
-        return _Done(path, Shard.parse(shard), manifest, legacy, paired, manifest.content, manifest.outcome)
+        return _Done(
+            path, Shard.parse(shard), manifest, legacy, paired, manifest.content, manifest.outcome,
+            manifest.setup.options,
+        )  # fmt: skip
     except ValueError as error:
         raise _damaged(path, str(error)) from error
 

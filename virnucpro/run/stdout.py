@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 
 from virnucpro.pipeline.isolation import call_isolated
 from virnucpro.run.progress import in_precision, shown_progress, summarise
@@ -13,6 +14,7 @@ from virnucpro.run.rows import record_rows
 from virnucpro.run.tables import TABLES
 from virnucpro.run.tally import RepeatedIds, Tally
 from virnucpro.run.task import load_predictor
+from virnucpro.scores.composition import Composition, count_evidence
 from virnucpro.seq.source import Source
 
 
@@ -26,17 +28,27 @@ def run_to_stdout(request: Request) -> None:
     refuse_stdout(request.inputs)
     predictor = load_predictor(request.model, request.options)
     tally, ids = Tally(), RepeatedIds()
+    histogram: Counter[int] = Counter()
     out = sys.stdout.buffer
     out.write(TABLES["records.tsv"].encode())
     out.flush()  # a reader of the pipe sees each unit at once
     source = Source(request.inputs)
     with shown_progress(source) as counter:
         for unit in request.units(source, "cpu"):
-            for calls in call_isolated(predictor.call, unit.records):
-                out.write(record_rows(calls))
+            for calls in call_isolated(predictor.call, unit.records, predictor.decision.n_hosts):
+                out.write(record_rows(calls, predictor.decision))
                 tally += Tally.of(calls)
+                count_evidence(histogram, calls.record.log_ratio)
             ids.add(unit.records.ids)
             out.flush()
             counter.advance(len(unit.records))
-    computed = in_precision(predictor.precision, str(predictor.device))
-    summarise(tally, ids.count(), time.perf_counter() - begin, unit=request.unit, computed=computed)
+    where = "calls, and the share of virus, assume the default composition of hosts" * bool(predictor.decision.hosts)
+    summarise(
+        tally,
+        ids.count(),
+        time.perf_counter() - begin,
+        Composition.of(histogram),
+        *filter(None, [where]),
+        unit=request.unit,
+        computed=in_precision(predictor.precision, str(predictor.device)),
+    )

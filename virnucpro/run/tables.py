@@ -1,18 +1,22 @@
-"""The tables of a run, and the column `fdr`, which is filled in when all units are known."""
+"""The tables of a run, and the columns that are filled in when all units are known."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import IO
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import IO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.run.numbers import four_digits
 from virnucpro.scores.composition import Composition
+from virnucpro.scores.evidence import evidence_type
+from virnucpro.seq.strings import Bytes, Ints, Strings
 
 RECORD_COLUMNS = (
-    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "best_frame", "status", "reason",
+    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "sample_score", "host_class",
+    "best_frame", "status", "reason",
 )  # fmt: skip
 CHUNK_COLUMNS = (
     "chunk", "seq_name", "start", "end", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason",
@@ -34,73 +38,97 @@ FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
 REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
-_FDR = RECORD_COLUMNS.index("fdr")
-# The evidence of a record in a unit, in steps of 0.01, and the value for a record without evidence.
-EVIDENCE = np.dtype("<i2")
-NO_EVIDENCE = -(1 << 15)
-Evidence = npt.NDArray[np.int16]
-# Placeholder for the `fdr` of a record with evidence, until the whole run is known.
-BLANK_FDR = b"0.0000"
+# Placeholder for `sample_score` and `fdr` of a record with evidence, until the whole run is known.
+BLANK = b"0.0000"
 
 
-class FdrFiller:
-    """Copies rows of records.tsv to a table and fills in the `fdr` of each from its evidence.
+class Sink(Protocol):
+    """A destination for the bytes of a section of a unit."""
 
-    A unit has its evidence before its rows; `evidence.write` and `write` take their bytes in pieces of any size. Rows
-    with evidence have `BLANK_FDR` in place of `fdr`.
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+class RecordFiller:
+    """Copies the rows and hits of units to the files of a run, and fills in what follows from the whole sample.
+
+    These are `sample_score` and `fdr` of records with evidence, and if calls follow from the composition, `prediction`
+    and which records are hits. A unit has the evidence of its records before their rows, and their hits last. The
+    sinks take bytes in pieces of any size.
     """
 
-    def __init__(self, table: IO[bytes], composition: Composition) -> None:
-        self._table, self._rest = table, b""
-        largest = max(composition.fdr, default=0)
-        lowest = min(composition.fdr, default=0)
-        self._lowest = lowest
-        self._text = np.zeros((largest - lowest + 1, len(BLANK_FDR)), np.uint8)  # a row for each step of evidence
-        for step, fdr in composition.fdr.items():
-            self._text[step - lowest] = list(b"%.4f" % fdr)
-        self._evidence: list[Evidence] = []
-        self.evidence = EvidenceReader(self._evidence.append)
+    def __init__(self, table: IO[bytes], hits: Sequence[IO[bytes] | None], composition: Composition) -> None:
+        self._table, self._composition, self._rest = table, composition, b""
+        by_sample = composition.thresholds is not None
+        self._type = evidence_type(len(composition.shares), len(hits) if by_sample else 0)
+        self._evidence, self._unread = np.zeros(0, self._type), b""
+        self.evidence = _Calling(self._take_evidence)
+        self.rows = _Calling(self._take_rows)
+        self._filters = [None if file is None else _HitFilter(file) for file in hits] if by_sample else []
+        self.hits: list[Sink | None] = [*self._filters] if by_sample else [*hits]
+        self.viral: int | None = 0 if by_sample else None
 
-    def write(self, data: bytes) -> None:
-        """Take the next bytes of rows."""
+    def _take_evidence(self, data: bytes) -> None:
+        data = self._unread + data
+        whole = len(data) - len(data) % self._type.itemsize
+        self._unread = data[whole:]
+        self._evidence = np.concatenate((self._evidence, np.frombuffer(data[:whole], self._type)))
+
+    def _take_rows(self, data: bytes) -> None:
         whole, mark, self._rest = (self._rest + data).rpartition(b"\n")
         if not mark:
             return
         text = np.frombuffer(whole + mark, np.uint8).copy()
         ends = np.flatnonzero(text == mark[0])
-        evidence = self._next(len(ends))
-        known = np.flatnonzero(evidence != NO_EVIDENCE)
-        tabs = np.flatnonzero(text == ord("\t")).reshape(len(ends), -1)
-        places = tabs[known, _FDR - 1, None] + 1 + np.arange(len(BLANK_FDR))
-        text[places] = self._text[evidence[known].astype(np.int64) - self._lowest]
+        evidence, self._evidence = self._evidence[: len(ends)], self._evidence[len(ends) :]
+        found = self._composition.judge(evidence)
+        tabs = np.flatnonzero(text == ord("\t")).reshape(len(ends), -1)[found.known]
+        for name, values in (("fdr", found.fdr), ("sample_score", found.posterior)):
+            _fill(text, tabs[:, RECORD_COLUMNS.index(name) - 1] + 1, four_digits(values[found.known]).data)
+        if found.is_virus is not None:
+            is_virus = found.is_virus & found.known
+            words = Strings.of([b"other", b"virus"]).take(is_virus[found.known].astype(np.int64))
+            _fill(text, tabs[:, RECORD_COLUMNS.index("prediction") - 1] + 1, words.data)
+            self.viral = (self.viral or 0) + int(is_virus.sum())
+            for number, one in enumerate(self._filters):
+                if one is not None:
+                    one.expect(evidence["hits"][:, number], is_virus)
         self._table.write(text.data)
 
-    def _next(self, number: int) -> Evidence:
-        """Take the evidence of the next records."""
-        evidence = np.concatenate(self._evidence)
-        self._evidence[:] = [evidence[number:]]
-        return evidence[:number]
+
+def _fill(text: Bytes, begins: Ints, data: Bytes) -> None:
+    """Write strings of one length, end to end in `data`, into a text at these places (N,)."""
+    if len(begins):
+        width = len(data) // len(begins)
+        text[begins[:, None] + np.arange(width)] = data.reshape(-1, width)
 
 
-class EvidenceReader:
-    """Takes the bytes of evidence in pieces of any size and passes arrays of steps to `take`."""
+class _Calling:
+    """A sink that calls a function with the bytes."""
 
-    def __init__(self, take: Callable[[Evidence], object]) -> None:
-        self._take, self._rest = take, b""
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self.write = take
+
+
+class _HitFilter:
+    """A sink that copies those records of a file of hits which are wanted."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._spans, self._place, self._end = file, deque[tuple[int, int]](), 0, 0
+
+    def expect(self, sizes: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]) -> None:
+        """Take the sizes of the next records (N,), in bytes, and which of them are wanted."""
+        ends = self._end + np.cumsum(sizes, dtype=np.int64)
+        chosen = wanted & (sizes > 0)
+        self._spans.extend(zip((ends - sizes)[chosen].tolist(), ends[chosen].tolist(), strict=True))
+        self._end = int(ends[-1]) if len(ends) else self._end
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-        data = self._rest + data
-        whole = len(data) - len(data) % EVIDENCE.itemsize
-        self._rest = data[whole:]
-        self._take(np.frombuffer(data[:whole], EVIDENCE))
-
-
-def count_evidence(histogram: Counter[int]) -> EvidenceReader:
-    """Return an EvidenceReader that adds the evidence of records to a histogram."""
-
-    def take(steps: Evidence) -> None:
-        known, numbers = np.unique(steps[steps != NO_EVIDENCE], return_counts=True)
-        histogram.update(dict(zip(known.tolist(), numbers.tolist(), strict=True)))
-
-    return EvidenceReader(take)
+        end = self._place + len(data)
+        while self._spans and self._spans[0][0] < end:
+            first, last = self._spans[0]
+            self._file.write(data[max(0, first - self._place) : last - self._place])
+            if last > end:
+                break
+            self._spans.popleft()
+        self._place = end

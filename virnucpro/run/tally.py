@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.pipeline.calls import CallTable
-from virnucpro.scores.composition import evidence_steps
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings
 from virnucpro.types import Status
@@ -32,7 +31,7 @@ MAX_IDS = 1 << 24
 
 @dataclass(slots=True)
 class Tally:
-    """Records by status, hits, chunks, frames, bases, and a histogram of the records' evidence.
+    """Records by status, hits, chunks, frames and bases.
 
     `ambiguous` records have letters other than A, C, G, T and U; `trimmed` ones had a homopolymer at an end.
     """
@@ -44,14 +43,12 @@ class Tally:
     bases: int = 0
     ambiguous: int = 0
     trimmed: int = 0
-    evidence: Counter[int] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, calls: CallTable) -> Tally:
         """Count the records of a block."""
         record, letters = calls.record, calls.chunks.letters
         statuses, counts = np.unique(record.status, return_counts=True)
-        steps, seen = np.unique(evidence_steps(record.log_ratio[~np.isnan(record.log_ratio)]), return_counts=True)
         return cls(
             Counter({str(STATUSES[status]): count for status, count in zip(statuses, counts.tolist(), strict=True)}),
             int(record.is_virus.sum()),
@@ -60,12 +57,9 @@ class Tally:
             int(calls.block.lengths.sum()),
             int((letters[:, 0] > 0).sum()),
             int((letters[:, 3] > 0).sum()),
-            Counter(dict(zip(steps.tolist(), seen.tolist(), strict=True))),
         )
 
     def __add__(self, other: Tally) -> Tally:
-        histogram = self.evidence.copy()
-        histogram.update(other.evidence)
         return Tally(
             self.status + other.status,
             self.viral + other.viral,
@@ -74,7 +68,6 @@ class Tally:
             self.bases + other.bases,
             self.ambiguous + other.ambiguous,
             self.trimmed + other.trimmed,
-            histogram,
         )
 
     @property
@@ -82,7 +75,7 @@ class Tally:
         return sum(self.status.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts for run.json, without the histogram."""
+        """Return the counts for run.json."""
         return {
             "records": self.records,
             "viral": self.viral,

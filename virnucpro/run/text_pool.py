@@ -114,7 +114,7 @@ def _answer(
             tokens = calling.send(scores)
     except StopIteration as end:
         calls: CallTable = end.value
-        return UnitTables.of(calls, legacy)
+        return UnitTables.of(calls, stage.decision, legacy)
     except Exception as error:
         return error
 

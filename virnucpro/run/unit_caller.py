@@ -61,5 +61,5 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
                     counted(len(block), "records"),
                     error,
                 )
-        parts = call_isolated(self.predictor.call, block)
-        return UnitTables.concat([UnitTables.of(calls, self._legacy) for calls in parts])
+        parts = call_isolated(self.predictor.call, block, self.predictor.decision.n_hosts)
+        return UnitTables.concat([UnitTables.of(calls, self.predictor.decision, self._legacy) for calls in parts])

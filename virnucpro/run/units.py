@@ -2,27 +2,27 @@
 
 A unit file is a line of JSON, filled up with blanks to `HEADER_BYTES`, then sections: the evidence of its records, and
 the bytes that the unit adds to each table. Tables are merged by concatenation; the evidence of all records gives the
-column `fdr`.
+composition of the sample.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
+
+import numpy as np
 
 from virnucpro.errors import OutputError
 from virnucpro.files import atomic_path, fingerprint
 from virnucpro.run.rows import UnitTables
-from virnucpro.run.tables import (
-    EVIDENCE,
-    TABLES,
-    count_evidence,
-)
+from virnucpro.run.tables import TABLES, Sink
 from virnucpro.run.tally import Tally
+from virnucpro.scores.composition import Evidence
+from virnucpro.scores.evidence import evidence_type
 from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.types import Record
 
@@ -34,13 +34,7 @@ UNIT_SIZES = {"cpu": (1024, 1 << 20), "cuda": (8192, 1 << 22)}
 SHARD_UNITS, RECORD_BYTES, MAX_DIVISION = 20, 100, 32
 HEADER_BYTES = 2048
 _BLOCK_BYTES = 1 << 20
-
-
-class Sink(Protocol):
-    """A destination for the bytes of a section."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
+_AGAIN = "run it again with --resume, which does this unit again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,7 @@ class UnitHeader:
 
     `first` is the index of the unit's first record, `input_sha256` the digest of its records, `sections` the sizes in
     bytes of the evidence and of the rows for each table, `counts` a `Tally`, `sha256` the checksum of all sections and
-    of the other fields.
+    of the other fields. `hosts` and `hit_files` are the arguments of `evidence_type`.
     """
 
     unit: int
@@ -67,7 +61,14 @@ class UnitHeader:
     input_sha256: str
     sections: tuple[int, ...]
     counts: dict[str, Any]
+    hosts: int
+    hit_files: int
     sha256: str = ""
+
+    @property
+    def evidence_type(self) -> np.dtype[np.void]:
+        """The type of the evidence of a record."""
+        return evidence_type(self.hosts, self.hit_files)
 
     def fits(self, unit: Unit) -> bool:
         """Return whether this is the header of `unit`."""
@@ -153,7 +154,9 @@ def write_unit(path: Path, unit: Unit, tables: UnitTables) -> Tally:
     for section in sections:
         body.update(section)
     sizes, n = tuple(map(len, sections)), len(unit.records)
-    header = UnitHeader(unit.number, unit.records.first, n, unit.digest, sizes, tables.tally.to_json())
+    kind = tables.evidence.dtype
+    hosts, files = kind["steps"].shape[0], kind["hits"].shape[0] if "hits" in (kind.names or ()) else 0
+    header = UnitHeader(unit.number, unit.records.first, n, unit.digest, sizes, tables.tally.to_json(), hosts, files)
     header = replace(header, sha256=header.checksum(body))
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(json.dumps(asdict(header)).encode().ljust(HEADER_BYTES - 1) + b"\n")
@@ -168,8 +171,7 @@ def read_unit(path: Path, unit: Unit, n_tables: int = len(TABLES)) -> Tally | No
         with path.open("rb") as file:
             header = _read_header(file, n_tables)
             tally = Tally.from_json(header.counts)
-            sinks = [count_evidence(tally.evidence), *[None] * n_tables]
-            if header.fits(unit) and _copy(file, header, sinks):
+            if header.fits(unit) and _copy(file, header, [None] * (1 + n_tables)):
                 return tally
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         pass  # a file that is not a unit of ours can raise any of these
@@ -194,25 +196,47 @@ def append_units(paths: Iterable[Path], sinks: Sequence[Sink | None], expected: 
         )
 
 
+class UnitEvidence(Iterable[Evidence]):
+    """The evidence of all records of a run, unit by unit, each time it is iterated over; `paths` are its unit files.
+
+    Raises:
+        OutputError: a file is missing or its header was changed; its checksum is left to `append_units`.
+    """
+
+    def __init__(self, paths: Callable[[], Iterable[Path]], n_tables: int) -> None:
+        self._paths, self._n_tables = paths, n_tables
+
+    def __iter__(self) -> Iterator[Evidence]:
+        for path in self._paths():
+            try:
+                with path.open("rb") as file:
+                    header = _read_header(file, self._n_tables)
+                    data = file.read(header.sections[0])
+                yield np.frombuffer(data, header.evidence_type)
+            except OSError as error:
+                raise OutputError(f"{path} cannot be read: {error.strerror}; {_AGAIN}") from error
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                raise OutputError(f"{path} was damaged during the run; {_AGAIN}") from error
+
+
 def _append_unit(path: Path, sinks: Sequence[Sink | None], number: int, first: int) -> UnitHeader:
     """Append the sections of unit `number`, whose first record is `first`, to the sinks; return its header.
 
     Raises:
         OutputError: the file is missing or was changed.
     """
-    again = "run it again with --resume, which does this unit again"
     try:
         file = path.open("rb")
     except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}; {again}") from error
+        raise OutputError(f"{path} cannot be read: {error.strerror}; {_AGAIN}") from error
     with file:
         try:
             header = _read_header(file, len(sinks) - 1)
             whole = (header.unit, header.first) == (number, first) and _copy(file, header, sinks)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise OutputError(f"{path} was damaged during the run; {again}") from error
+            raise OutputError(f"{path} was damaged during the run; {_AGAIN}") from error
     if not whole:
-        raise OutputError(f"{path} was damaged during the run; {again}")
+        raise OutputError(f"{path} was damaged during the run; {_AGAIN}")
     return header
 
 
@@ -233,7 +257,7 @@ def _read_header(file: IO[bytes], n_tables: int) -> UnitHeader:
     header = UnitHeader(**{**values, "sections": tuple(values["sections"])})
     if len(header.sections) != 1 + n_tables:
         raise ValueError(f"a unit must have {1 + n_tables} sections, got {len(header.sections)}")
-    if header.sections[0] != EVIDENCE.itemsize * header.records:
+    if header.sections[0] != header.evidence_type.itemsize * header.records:
         raise ValueError(
             f"a unit must have evidence for each of {header.records} records, got {header.sections[0]} bytes"
         )

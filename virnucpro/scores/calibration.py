@@ -1,7 +1,8 @@
-"""Calibration: from margins to log likelihood ratios by length, their pooling over a record, operating points.
+"""Calibration: from logits to log likelihood ratios by length, their pooling over a record, operating points.
 
-A log likelihood ratio is the natural logarithm of P(margin | virus) / P(margin | host). Lengths are in nt. Between two
-measured lengths, values are linear in the logarithm of the length; beyond the first and the last they are constant.
+H host classes. A log likelihood ratio is the natural logarithm of P(data | virus) / P(data | host), for one host class
+or for a mixture of them. Lengths are in nt. Between two measured lengths, values are linear in the logarithm of the
+length; beyond the first and the last they are constant.
 """
 
 from __future__ import annotations
@@ -34,16 +35,29 @@ def probability(log_ratio: Floats | float, prevalence: float) -> Floats:
     return np.asarray(virus / (other + virus))
 
 
+def against_mixture(ratios: Floats, shares: Floats) -> Floats:
+    """Return the log likelihood ratio (N,) of virus against a mixture of hosts, from that against each, (N, H).
+
+    `shares` (H,) are those of the host classes among hosts, with sum 1. With one host class, the result is its ratio.
+    """
+    with np.errstate(divide="ignore"):  # a class that is absent
+        weighted = ratios - np.log(shares)
+    lowest = weighted.min(axis=-1)
+    return np.asarray(lowest - np.log(np.exp(lowest[..., None] - weighted).sum(axis=-1)))
+
+
 @dataclass(frozen=True, slots=True)
 class Knot:
-    """The calibration at one length: log likelihood ratio = slope * margin + intercept (Platt 1999).
+    """The calibration at one length.
 
-    `length` is that of a chunk (nt), `pooling` the exponent of `Calibration.pool` for such chunks.
+    The log likelihood ratio of virus against host class h is slope[h] * difference + intercept[h] (Platt 1999), where
+    `difference` is logit(virus) - logit(h). `length` is that of a chunk (nt), `pooling` the exponent of
+    `Calibration.pool` for such chunks.
     """
 
     length: int
-    slope: float
-    intercept: float
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
     pooling: float
 
 
@@ -64,14 +78,16 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How margins become scores and calls.
+    """How logits become scores and calls.
 
-    `prevalence` is the default prior of scores; `knots` and the points of each preset ascend in length.
+    `prevalence` is the default prior of scores; `knots` and the points of each preset ascend in length. `shares` (H,)
+    are the default shares of the host classes among hosts; empty if they are alike.
     """
 
     prevalence: float
     knots: tuple[Knot, ...]
     presets: dict[str, tuple[OperatingPoint, ...]]
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.prevalence < 1:
@@ -82,13 +98,30 @@ class Calibration:
         for lengths in ([point.length for point in points] for points in every):
             if not lengths or lengths[0] < 1 or lengths != sorted(set(lengths)):
                 raise ConfigError(f"the lengths of a calibration must ascend from at least 1 nt, got {lengths}")
+        sizes = {len(values) for knot in self.knots for values in (knot.slope, knot.intercept)}
+        if self.shares:
+            sizes.add(len(self.shares))
+            if min(self.shares) < 0 or not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
+                raise ConfigError(f"shares of a calibration must be at least 0, with sum 1, got {self.shares}")
+        if len(sizes) > 1 or 0 in sizes:
+            raise ConfigError(f"a calibration needs a slope and an intercept for each host class, got {sorted(sizes)}")
 
-    def log_ratios(self, margins: Floats, lengths: npt.NDArray[np.int64]) -> Floats:
-        """Return the log likelihood ratios (C,) of chunks with these margins (C,) and lengths (C,)."""
-        return _at(lengths, self.knots, "slope") * margins + _at(lengths, self.knots, "intercept")
+    @property
+    def n_hosts(self) -> int:
+        """The number of host classes."""
+        return len(self.knots[0].slope)
 
-    def pool(self, log_ratios: Floats, lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Floats:
-        """Return the log likelihood ratios of records (R,) from those of their chunks (C,).
+    @property
+    def default_shares(self) -> Floats:
+        """The default shares (H,) of the host classes among hosts."""
+        return np.array(self.shares) if self.shares else np.full(self.n_hosts, 1 / self.n_hosts)
+
+    def ratios(self, differences: Floats, lengths: npt.NDArray[np.int64]) -> Floats:
+        """Return the log likelihood ratios (C, H) of chunks with these differences (C, H) and lengths (C,)."""
+        return _columns_at(lengths, self.knots, "slope") * differences + _columns_at(lengths, self.knots, "intercept")
+
+    def pool(self, ratios: Floats, lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Floats:
+        """Return the log likelihood ratios of records (R, H) from those of their chunks (C, H).
 
         `lengths` (C,) are in nt; the chunks of record r begin at `starts[r]`, and every record has at least one.
 
@@ -97,10 +130,10 @@ class Calibration:
         read at the mean length of the chunks, also weighted by length.
         """
         total, squares = np.add.reduceat(lengths, starts), np.add.reduceat(lengths**2, starts)
-        mean = np.add.reduceat(log_ratios * lengths, starts) / total
-        pooled = mean * (total**2 / squares) ** _at(squares / total, self.knots, "pooling")
+        factor = (total**2 / squares) ** _at(squares / total, self.knots, "pooling")
         alone = np.diff(starts, append=len(lengths)) == 1
-        return np.where(alone, log_ratios[starts], pooled)
+        pooled = [np.add.reduceat(of_host * lengths, starts) / total * factor for of_host in ratios.T]
+        return np.where(alone[:, None], ratios[starts], np.stack(pooled, axis=1))
 
     def thresholds(self, preset: str) -> list[float]:
         """Return the minimum log likelihood ratio of a virus of 0, 1, 2, ... nt; longer records use the last value."""
@@ -111,6 +144,15 @@ class Calibration:
 
 def _at(lengths: Any, points: Sequence[Knot | OperatingPoint], name: str) -> Floats:
     """Interpolate a field of the points at these lengths."""
+    return _interpolated(lengths, points, [getattr(point, name) for point in points])
+
+
+def _columns_at(lengths: Any, knots: Sequence[Knot], name: str) -> Floats:
+    """Interpolate a field with H values of the knots at these lengths (C,); return (C, H)."""
+    columns = zip(*(getattr(knot, name) for knot in knots), strict=True)
+    return np.stack([_interpolated(lengths, knots, column) for column in columns], axis=1)
+
+
+def _interpolated(lengths: Any, points: Sequence[Knot | OperatingPoint], values: Sequence[float]) -> Floats:
     known = np.log([point.length for point in points])
-    values = [getattr(point, name) for point in points]
     return np.asarray(np.interp(np.log(lengths), known, values), dtype=np.float64)

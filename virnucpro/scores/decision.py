@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import ConfigError
-from virnucpro.scores.calibration import PRESETS, Calibration, Floats, probability
+from virnucpro.scores.calibration import PRESETS, Calibration, Floats, against_mixture, probability
 
 DEFAULT_PRESET = "balanced"
+# The composition by which records are judged: estimated from the sample, or the default one of the model.
+SAMPLE, EQUAL = "sample", "equal"
 
 
 class DescribedModel(Protocol):
@@ -24,6 +26,8 @@ class DescribedModel(Protocol):
     def calibration(self) -> Calibration | None: ...
     @property
     def threshold(self) -> float: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,9 @@ class Decision:
 
     `min_score` is the minimum `virus_score` of a virus. If it is None, `preset` decides by evidence and length:
     `thresholds` are its minimum log likelihood ratios by length, see `Calibration.thresholds`.
+
+    `hosts` names the host classes if there are several. With `by_sample`, a preset decides under the composition of the
+    sample, which is known when all records are; until then, calls follow from the default composition.
     """
 
     calibration: Calibration | None
@@ -39,6 +46,8 @@ class Decision:
     preset: str | None
     min_score: float | None
     thresholds: Sequence[float] = ()
+    hosts: tuple[str, ...] = ()
+    by_sample: bool = False
 
     @classmethod
     def choose(
@@ -47,6 +56,7 @@ class Decision:
         prevalence: float | None = None,
         preset: str | None = None,
         min_score: float | None = None,
+        composition: str | Mapping[str, float] = SAMPLE,
     ) -> Decision:
         """Return the decision for a model and the user's options.
 
@@ -67,6 +77,9 @@ class Decision:
                 "preset",
                 "min_score",
             )
+        hosts = model.classes[:-1] if len(model.classes) > 2 else ()
+        if not isinstance(composition, str):
+            _check_composition(composition, model)
         if model.calibration is None:
             for name, value in (("prevalence", prevalence), ("preset", preset)):
                 if value is not None:
@@ -79,7 +92,24 @@ class Decision:
         if min_score is None:
             preset = preset or DEFAULT_PRESET
         thresholds = model.calibration.thresholds(preset) if preset else ()
-        return cls(model.calibration, prevalence or model.calibration.prevalence, preset, min_score, thresholds)
+        return cls(
+            model.calibration,
+            prevalence or model.calibration.prevalence,
+            preset,
+            min_score,
+            thresholds,
+            hosts,
+            bool(hosts) and preset is not None and composition != EQUAL,
+        )
+
+    @property
+    def n_hosts(self) -> int:
+        """The number of host classes for which there is evidence; 0 without a calibration."""
+        return self.calibration.n_hosts if self.calibration else 0
+
+    def log_ratios(self, ratios: Floats) -> Floats:
+        """Return log likelihood ratios (N,) against the default mixture of hosts, from those against each, (N, H)."""
+        return against_mixture(ratios, self.calibration.default_shares) if self.calibration else ratios
 
     def scores(self, margins: Floats | float) -> Floats:
         """Return scores (C,) from log likelihood ratios, or from margins if there is no calibration."""
@@ -93,3 +123,23 @@ class Decision:
             return np.asarray(np.asarray(scores) >= self.min_score)
         thresholds = np.array(self.thresholds)
         return np.asarray(np.asarray(log_ratios) >= thresholds[np.minimum(lengths, len(thresholds) - 1)])
+
+
+def _check_composition(composition: Mapping[str, float], model: DescribedModel) -> None:
+    """Check that a composition names classes of a model that knows several host classes.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if len(model.classes) == 2:
+        raise ConfigError(
+            f"composition gives shares of host classes, but the model {model.name} knows only one; use another "
+            "--model, or leave it out",
+            "composition",
+        )
+    if unknown := sorted(composition.keys() - set(model.classes)):
+        raise ConfigError(
+            f"composition names {unknown[0]!r}, which is not a class of the model {model.name}; its classes are "
+            f"{', '.join(model.classes)}",
+            "composition",
+        )
