@@ -23,6 +23,7 @@ from virnucpro.cli import (
     evaluate,
     explain,
     frames,
+    kmers,
     logs,
     merge,
     models,
@@ -73,6 +74,7 @@ app.command("merge")(merge.merge)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
 app.command("train")(train.train)
+app.command("kmers")(kmers.kmers)
 app.command("calibrate")(calibrate.calibrate)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
@@ -81,7 +83,7 @@ app.command("selftest")(selftest.selftest)
 app.command("doctor")(doctor.doctor)
 
 
-_WITH_TORCH = {"predict", "scan", "embed", "train", "calibrate", "selftest", "doctor"}
+_WITH_TORCH = {"predict", "scan", "embed", "train", "kmers", "calibrate", "selftest", "doctor"}
 
 
 def _print_version(wanted: bool) -> None:

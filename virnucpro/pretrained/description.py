@@ -15,10 +15,12 @@ from virnucpro.config import FrameRule
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.places import plain_file
 from virnucpro.scores.calibration import Calibration
+from virnucpro.seq.kmer_filter import KmerLayout
 
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
 TOKENIZER = "tokenizer.json"
+KMERS = "kmers.safetensors"  # of a model with a filter of 9-mers
 HEAD_FILE = "head.safetensors"  # of a language model, if the published files have its head
 # Larger than any number in a description, and small enough that no product of two numbers overflows.
 _LARGEST = 1 << 24
@@ -131,6 +133,7 @@ class ModelDescription:
     most `max_ambiguous` and its `repetition` (see `virnucpro.seq`) at most `max_repetition`. `vote` says how frames
     are combined: `max` (the published method) or `weighted`. `calibration` turns weighted votes into evidence; its
     presets then replace `threshold`. `classes` names the classifier's logits: one or more host classes, then virus.
+    `kmers` is the layout of a filter of 9-mers, if there is one.
     `checksums` maps file names to SHA-256.
     """
 
@@ -147,6 +150,7 @@ class ModelDescription:
     threshold: float = 0.5
     calibration: Calibration | None = None
     classes: tuple[str, ...] = TWO_CLASSES
+    kmers: KmerLayout | None = None
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -181,7 +185,8 @@ class ModelDescription:
     def files(self) -> tuple[str, ...]:
         """Return the names of the files beside model.json."""
         has_tokenizer = "bpe" in (self.nucleotide.tokenizer, self.protein.tokenizer)
-        return (*WEIGHTS, TOKENIZER) if has_tokenizer else WEIGHTS
+        optional = {TOKENIZER: has_tokenizer, KMERS: self.kmers is not None}
+        return (*WEIGHTS, *(name for name, there in optional.items() if there))
 
     def write_json(self, path: Path) -> None:
         """Write model.json."""

@@ -9,7 +9,8 @@ from torch import nn
 
 from virnucpro.errors import ModelError
 from virnucpro.models.masked_head import MaskedHead
-from virnucpro.pretrained.description import HEAD_FILE, TOKENIZER, ModelDescription
+from virnucpro.pretrained.description import HEAD_FILE, KMERS, TOKENIZER, ModelDescription
+from virnucpro.pretrained.kmers import load_filter
 from virnucpro.pretrained.locations import check_file, description_file, find_directory, read_description
 from virnucpro.pretrained.registry import PARTS, build_encoder, build_network, build_parts, build_tokenizer
 from virnucpro.pretrained.weights import check_fit, load_tensors, shapes_only
@@ -40,6 +41,8 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
             path = check_file(directory, file, description)
             if file == TOKENIZER:
                 build_tokenizer("bpe", directory)
+            elif file == KMERS and isinstance(description, ModelDescription) and description.kmers:
+                load_filter(path, description.kmers)
             else:
                 _check_tensors(path, parts[path.stem])
         except ModelError as error:
