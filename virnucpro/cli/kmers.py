@@ -43,7 +43,7 @@ def kmers(
 
     from virnucpro.evaluate.genomes import data_files, joined, read_genomes
     from virnucpro.pretrained.description import KMERS
-    from virnucpro.pretrained.kmers import save_filter
+    from virnucpro.pretrained.kmer_file import save_filter
     from virnucpro.pretrained.registry import check_model
     from virnucpro.pretrained.weights import sha256
     from virnucpro.run.replacement import any_of, refuse_directory, replaced_files

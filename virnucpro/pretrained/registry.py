@@ -26,7 +26,7 @@ from virnucpro.pretrained.description import (
     ModelDescription,
     read_as,
 )
-from virnucpro.pretrained.kmers import load_filter, save_filter
+from virnucpro.pretrained.kmer_file import load_filter, save_filter
 from virnucpro.pretrained.locations import DEFAULT_MODEL, check_file, find_directory, find_model, read_description
 from virnucpro.pretrained.weights import load_state, load_tensors, save_module, sha256, shapes_only
 from virnucpro.seq.kmer_filter import KmerFilter

@@ -10,7 +10,7 @@ from torch import nn
 from virnucpro.errors import ModelError
 from virnucpro.models.masked_head import MaskedHead
 from virnucpro.pretrained.description import HEAD_FILE, KMERS, TOKENIZER, ModelDescription
-from virnucpro.pretrained.kmers import load_filter
+from virnucpro.pretrained.kmer_file import load_filter
 from virnucpro.pretrained.locations import check_file, description_file, find_directory, read_description
 from virnucpro.pretrained.registry import PARTS, build_encoder, build_network, build_parts, build_tokenizer
 from virnucpro.pretrained.weights import check_fit, load_tensors, shapes_only
