@@ -25,7 +25,7 @@ def kmers(
         list[str] | None,
         typer.Option("--exclude", help="Classes to leave out; by default viroid and erv.", show_default=False),
     ] = None,
-    one_in: Annotated[int, typer.Option("--one-in", min=1, help="Use one 9-mer of so many, to save memory.")] = 3,
+    one_in: Annotated[int, typer.Option("--one-in", min=1, help="Use one 9-mer of so many, to save memory.")] = 2,
     virus_taxa: Annotated[int, typer.Option("--virus-taxa", min=1, help="Taxa that a 9-mer of viruses needs.")] = 2,
     host_taxa: Annotated[int, typer.Option("--host-taxa", min=1, help="Taxa that a 9-mer of hosts needs.")] = 3,
     restart: options.Restart = False,
