@@ -1,10 +1,10 @@
 """What a filter of 9-mers adds to a model: python benchmarks/kmer_filter.py DATA --filter MODEL [--models NAME ...].
 
 Windows of each class of val. `alone` is the model's evidence, `with_filter` a logistic regression on it and the sums of
-the filter, which is fitted on one half of the taxa and measured on the other half, both ways. AUROC is the mean over
-host classes; `prokaryotic` over archaea, bacteria and plasmid. `recall_1` and `recall_5` are measured at 1 % and 5 %
-false positives. `filter_share` is the CPU time of the sums over that of the calls, on one thread. Writes
-benchmarks/results/kmer_filter.json.
+the filter, which is fitted on one half of the taxa and measured on the other half. All figures are means of both
+halves. AUROC is the mean over host classes; `prokaryotic` over archaea, bacteria and plasmid. `recall_1` and `recall_5`
+are measured at 1 % and 5 % false positives. `filter_share` is the CPU time of the sums over that of the calls, on one
+thread. Writes benchmarks/results/kmer_filter.json.
 """
 
 from __future__ import annotations
@@ -84,33 +84,26 @@ def logistic(features: Floats, classes: Names) -> Floats:
     return fitted
 
 
-def crossed(features: Floats, classes: Names, taxa: Names) -> tuple[Floats, list[list[float]]]:
-    """Return the evidence (N,) of each half of the taxa by the fit to the other half, and both fits."""
-    half = np.unique(taxa, return_inverse=True)[1] % 2
-    evidence, fits = np.zeros(len(classes)), []
-    for fold in (0, 1):
-        fitted = logistic(features[half != fold], classes[half != fold])
-        evidence[half == fold] = features[half == fold] @ fitted[:-1] + fitted[-1]
-        fits.append(fitted.round(3).tolist())
-    return evidence, fits
-
-
 def figures(evidence: Floats, classes: Names) -> dict[str, float]:
-    """Return AUROC and recall of this evidence (N,)."""
+    """Return the AUROC against each host class and the recalls of this evidence (N,)."""
     virus = classes == VIRUS
     hosts = sorted(set(classes[~virus].tolist()))
-    by_class = {host: auroc(evidence[virus], evidence[classes == host]) for host in hosts}
     order = np.argsort(-evidence[~virus])
     passed = np.cumsum(2 * weights_of(classes)[~virus][order])
-    result = {
-        "auroc": float(np.mean(list(by_class.values()))),
-        "prokaryotic": float(np.mean([by_class[name] for name in PROKARYOTIC])),
-        **{name: float(by_class[name]) for name in PROKARYOTIC},
+    thresholds = {rate: evidence[~virus][order][np.searchsorted(passed, rate / 100)] for rate in (1, 5)}
+    return {
+        **{host: auroc(evidence[virus], evidence[classes == host]) for host in hosts},
+        **{f"recall_{rate}": float((evidence[virus] > threshold).mean()) for rate, threshold in thresholds.items()},
     }
-    for rate in (1, 5):
-        threshold = evidence[~virus][order][np.searchsorted(passed, rate / 100)]
-        result[f"recall_{rate}"] = float((evidence[virus] > threshold).mean())
-    return {name: round(value, 4) for name, value in result.items()}
+
+
+def mean_of(halves: list[dict[str, float]], hosts: list[str]) -> dict[str, float]:
+    """Return the mean of each figure over the halves that have it, and the mean AUROC of groups of hosts."""
+    mean = {name: float(np.mean([half[name] for half in halves if name in half])) for name in (halves[0] | halves[1])}
+    groups = {"auroc": hosts, "prokaryotic": PROKARYOTIC}
+    grouped = {group: float(np.mean([mean[name] for name in names])) for group, names in groups.items()}
+    kept = [name for name in mean if name in PROKARYOTIC or name not in hosts]
+    return {name: round(value, 4) for name, value in {**grouped, **{name: mean[name] for name in kept}}.items()}
 
 
 def measure(name: str, kmers: KmerFilter, windows: list[Window]) -> dict[str, Any]:
@@ -120,14 +113,21 @@ def measure(name: str, kmers: KmerFilter, windows: list[Window]) -> dict[str, An
     sums, of_filter = sums_of(kmers, model.description.frame_rule, windows)
     known = ~np.isnan(evidence)
     classes, taxa = (np.array([getattr(w, field) for w in windows])[known] for field in ("class_name", "taxon"))
-    alone, _ = crossed(evidence[known, None], classes, taxa)
-    both, fits = crossed(np.column_stack((evidence, sums))[known], classes, taxa)
+    evidence, features = evidence[known], np.column_stack((evidence, sums))[known]
+    half = np.unique(taxa, return_inverse=True)[1] % 2
+    hosts = sorted(set(classes.tolist()) - {VIRUS})
+    alone, both, fits = [], [], []
+    for fold in (0, 1):
+        fitted, others = logistic(features[half != fold], classes[half != fold]), half == fold
+        alone.append(figures(evidence[others], classes[others]))
+        both.append(figures(features[others] @ fitted[:-1], classes[others]))
+        fits.append(fitted.round(3).tolist())
     return {
         "model": model.description.name,
         "nt": len(windows[0].sequence),
         "windows": len(windows),
-        "alone": figures(alone, classes),
-        "with_filter": figures(both, classes),
+        "alone": mean_of(alone, hosts),
+        "with_filter": mean_of(both, hosts),
         "coefficients": {"of": ["evidence", *kmers.layout.sides, "intercept"], "fits": fits},
         "milliseconds_model": round(1e3 * of_model, 4),
         "milliseconds_filter": round(1e3 * of_filter, 4),

@@ -43,8 +43,8 @@ class KmerSettings:
 def build_filter(genomes: Genomes, settings: KmerSettings, log: Callable[[str], None]) -> KmerFilter:
     """Count in how many taxa of each side each 9-mer occurs, and make the filter.
 
-    It takes about 12 bytes of memory for each different used 9-mer of each taxon: 4 GB for 500 Mbp and one 9-mer of
-    three.
+    It takes about 16 bytes of memory for each different used 9-mer of each taxon: with the genomes 6 GB for 530 Mbp and
+    one 9-mer of two.
 
     Args:
         genomes: of viruses and hosts. Host classes that share a genus, such as bacteria and plasmids, share its taxon.
