@@ -98,7 +98,7 @@ def callers(draw: st.DrawFn) -> tuple[TextStage, Callable[[FrameTokens], FrameSc
         ]
         ways += [Decision(calibration, prevalence, "strict", None, thresholds, hosts, by_sample=True)] * bool(hosts)
         decision = draw(st.sampled_from(ways))
-    stage = TextStage(least, rule, NUCLEOTIDE, PROTEIN, vote, decision, size)
+    stage = TextStage(least, rule, NUCLEOTIDE, PROTEIN, vote, decision, slice_chunks=size)
     return stage, score_tokens(classes, vote), Caller(least, rule, vote, decision, score_frame(classes, vote))
 
 

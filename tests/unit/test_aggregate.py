@@ -148,7 +148,7 @@ def record_of(length: int, chunks: Sequence[Given], decision: Decision) -> tuple
     of_hosts = ratios[:, None] if decision.calibration else np.zeros((n, 0))
     own = Verdicts(scores, ratios, of_hosts, scores >= 0.5, 2 * scored, best, codes)
     block = RecordBlock.of([Record("r", b"A" * length)])
-    calls = call_records(block, table, frames, own, decision)
+    calls = call_records(block, table, frames, own, decision, np.zeros((n, 0)))
     [result] = calls.results()
     return result.call, calls
 

@@ -21,6 +21,7 @@ from virnucpro.scores.reference import SHUFFLED
 from virnucpro.train.calibrate import (
     PREVALENCE,
     default_shares,
+    fit_kmers,
     fit_knot,
     fit_pooling,
     held_out_error,
@@ -44,7 +45,7 @@ def scored(number: int, chunks: int = 1, seed: int = 0, scale: float = 1.0, shif
     classes = np.repeat(["virus", *HOSTS], [3 * number, number, number, number])
     values = rng.normal(np.where(classes == "virus", 1.0, -1.0)[:, None], size=(len(classes), chunks))
     taxa = np.array([f"{name}|{i % 10}" for i, name in enumerate(classes)])
-    return Scored((values * scale + shift)[:, :, None], classes, taxa)
+    return Scored((values * scale + shift)[:, :, None], classes, taxa, np.zeros((len(classes), chunks, 0)))
 
 
 def evidence_of(windows: Scored, slope: float, intercept: float = 0.0) -> Scored:
@@ -70,7 +71,7 @@ def of_classes(number: int, seed: int = 0) -> Scored:
     x = rng.normal(means)
     outputs = np.concatenate((-2 * x + 1.5, rng.normal(size=(len(classes), 1))), axis=1)  # of another scale and place
     taxa = np.array([f"{name}|{i % 10}" for i, name in enumerate(classes)])
-    return Scored(outputs[:, None], classes, taxa)
+    return Scored(outputs[:, None], classes, taxa, np.zeros((len(classes), 1, 0)))
 
 
 def test_the_fit_finds_the_likelihood_ratio_against_each_host_class():
@@ -91,7 +92,7 @@ def test_every_host_class_counts_alike():
     fungi = few.classes == "fungi"
     few.values[fungi] += 1.0
     repeats = np.where(fungi, 5, 1)
-    many = Scored(np.repeat(few.values, repeats, axis=0), np.repeat(few.classes, repeats), np.repeat(few.taxa, repeats))
+    many = Scored(*(np.repeat(part, repeats, axis=0) for part in (few.values, few.classes, few.taxa, few.sums)))
     assert many.weights.sum() == pytest.approx(1)
     assert many.weights[many.is_virus].sum() == pytest.approx(0.5)
     assert many.weights[many.classes == "fungi"].sum() == pytest.approx(0.5 / 3)
@@ -159,7 +160,7 @@ def test_log_loss_equals_a_plain_loop():
 @pytest.mark.parametrize("pooling", [0.0, 0.5, 1.0])
 def test_evidence_of_a_record_is_pooled_over_the_chunks_that_have_any(pooling):
     values = np.array([[1.0, 2.0, 4.0, np.nan], [np.nan] * 4])[:, :, None]
-    found = Scored(values, np.array(["virus", "fungi"]), np.array(["a", "b"])).evidence(
+    found = Scored(values, np.array(["virus", "fungi"]), np.array(["a", "b"]), np.zeros((2, 4, 0))).evidence(
         Knot(1, (2.0,), (1.0,), pooling)
     )
     assert found.values[0, 0] == pytest.approx((2 * 7 / 3 + 1) * 3**pooling)
@@ -204,6 +205,25 @@ def test_a_threshold_is_never_below_even_odds():
 def test_hosts_too_few_for_a_rate_all_stay_below():
     windows = evidence_of(scored(20), 2.0)
     assert operating_point(300, 0.01, windows, ALONE).false_positive_rate == 0.0
+
+
+def test_the_weights_of_9_mers_are_found_beside_the_outputs():
+    """Viruses have Poisson(1) 9-mers of the first side, hosts Poisson(1/3): each tells a factor of 3 for virus."""
+    rng = np.random.default_rng(5)
+    plain = {300: scored(20_000), 500: scored(20_000, seed=1, scale=0.5)}
+    single = {
+        n: replace(one, sums=rng.poisson(np.where(one.is_virus[:, None, None], [1.0, 0.4], [1 / 3, 0.8])))
+        for n, one in plain.items()
+    }
+    knots = {n: fit_knot(n, one, ONE) for n, one in plain.items()}
+    kmers = fit_kmers(single, knots, ALONE)
+    assert kmers == pytest.approx((np.log(3), -np.log(2)), abs=0.03)
+    intercept = fit_knot(300, single[300], ONE, kmers).intercept[0]
+    assert intercept == pytest.approx(-(1 - 1 / 3) + 0.4, abs=0.05)  # Poisson without an event
+    evidence = single[300].evidence(knots[300], kmers)
+    assert evidence.values[:, 0] == pytest.approx(
+        single[300].evidence(knots[300]).values[:, 0] + single[300].sums[:, 0] @ np.array(kmers)
+    )
 
 
 def test_windows_of_a_reference():

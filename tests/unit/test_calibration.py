@@ -37,11 +37,20 @@ def test_probability_does_not_overflow():
 
 def test_slope_and_intercept_follow_the_logarithm_of_the_length():
     lengths = np.array([1, 100, 200, 400, 9999])
-    found = CALIBRATION.ratios(np.full((5, 1), 2.0), lengths)
+    found = CALIBRATION.ratios(np.full((5, 1), 2.0), lengths, np.zeros((5, 0)))
     np.testing.assert_allclose(found[:, 0], [0.0, 0.0, 2.5, 5.0, 5.0], atol=ROUNDING)  # 200 is half-way
     knots = (Knot(100, (0.5, 2.0), (-1.0, 0.0), 1.0), Knot(400, (1.5, 2.0), (2.0, 4.0), 0.4))
-    found = dataclasses.replace(CALIBRATION, knots=knots).ratios(np.full((5, 2), [2.0, -1.0]), lengths)
+    found = dataclasses.replace(CALIBRATION, knots=knots).ratios(
+        np.full((5, 2), [2.0, -1.0]), lengths, np.zeros((5, 0))
+    )
     np.testing.assert_allclose(found.T, [[0.0, 0.0, 2.5, 5.0, 5.0], [-2.0, -2.0, 0.0, 2.0, 2.0]], atol=ROUNDING)
+
+
+def test_9_mers_are_evidence_for_virus_against_every_host_class():
+    knots = (Knot(100, (0.5, 2.0), (-1.0, 0.0), 1.0),)
+    calibration = dataclasses.replace(CALIBRATION, knots=knots, kmers=(1.5, -1.0))
+    found = calibration.ratios(np.full((3, 2), 2.0), np.full(3, 300), np.array([[0, 0], [2, 0], [1, 4]]))
+    np.testing.assert_allclose(found, [[0, 4], [3, 7], [-2.5, 1.5]], atol=ROUNDING)
 
 
 def test_a_mixture_of_hosts():

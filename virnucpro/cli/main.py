@@ -22,6 +22,7 @@ from virnucpro.cli import (
     evaluate,
     explain,
     frames,
+    kmers,
     logs,
     merge,
     messages,
@@ -73,6 +74,7 @@ app.command("merge")(merge.merge)
 app.command("embed")(embed.embed)
 app.command("frames")(frames.frames)
 app.command("train")(train.train)
+app.command("kmers")(kmers.kmers)
 app.command("calibrate")(calibrate.calibrate)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
@@ -82,7 +84,7 @@ app.command("doctor")(doctor.doctor)
 for _command in (*app.registered_commands, *models.app.registered_commands):
     _command.cls = messages.Command
 
-_WITH_TORCH = {"predict", "scan", "embed", "train", "calibrate", "selftest", "doctor"}
+_WITH_TORCH = {"predict", "scan", "embed", "train", "kmers", "calibrate", "selftest", "doctor"}
 
 
 def _print_version(wanted: bool) -> None:

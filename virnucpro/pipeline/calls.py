@@ -95,7 +95,8 @@ class CallTable:
     """The calls of a block.
 
     `n_chunks` and `n_scored` (R,) count the chunks of each record, and its chunks with a score. `judged_length` (R,) is
-    the length, nt, for which the decision has a threshold. `failed` says why the model failed on all records of the
+    the length, nt, for which the decision has a threshold. `sums` (C, S) are the numbers of 9-mers of each chunk, see
+    `KmerFilter.sums`; S is 0 without a filter. `failed` says why the model failed on all records of the
     block, "" if it did not.
     """
 
@@ -107,6 +108,7 @@ class CallTable:
     n_chunks: Ints
     n_scored: Ints
     judged_length: Ints
+    sums: Floats
     failed: str = ""
 
     def record_reason(self, row: int) -> str:
@@ -201,7 +203,9 @@ class CallTable:
         )  # fmt: skip
 
 
-def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Decision) -> tuple[FrameCalls, Verdicts]:
+def call_chunks(
+    chunks: ChunkTable, given: FrameCalls, vote: str, decision: Decision, sums: Floats
+) -> tuple[FrameCalls, Verdicts]:
     """Combine the frames of each chunk; return the frames with scores and weights, and the verdicts of the chunks.
 
     Args:
@@ -209,6 +213,7 @@ def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Deci
         given: their frames, with values (F, K) and gates (F,) of the classifier.
         vote: max or weighted, see `pipeline.aggregate`.
         decision: how the run decides.
+        sums: the numbers of 9-mers of each chunk, (C, S).
     """
     n = len(chunks)
     n_frames = np.bincount(given.chunk, minlength=n)
@@ -223,7 +228,7 @@ def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Deci
             scores = softmax(np.stack((np.zeros_like(margins), margins), axis=1))
             differences, weights = vote_weighted(given.scores, given.weight, given.chunk)
             if decision.calibration:
-                ratios[voted] = decision.calibration.ratios(differences, chunks.length[voted])
+                ratios[voted] = decision.calibration.ratios(differences, chunks.length[voted], sums[voted])
                 votes = log_ratio[voted] = decision.log_ratios(ratios[voted])
             else:
                 votes = margins_of(differences)
@@ -237,7 +242,7 @@ def call_chunks(chunks: ChunkTable, given: FrameCalls, vote: str, decision: Deci
 
 
 def call_records(
-    block: RecordBlock, chunks: ChunkTable, frame: FrameCalls, chunk: Verdicts, decision: Decision
+    block: RecordBlock, chunks: ChunkTable, frame: FrameCalls, chunk: Verdicts, decision: Decision, sums: Floats
 ) -> CallTable:
     """Combine the chunks of each record: pool their evidence (`Calibration.pool`) and compute the score from it.
 
@@ -274,7 +279,7 @@ def call_records(
     length = np.minimum(block.lengths, length)  # chunks may overlap
     is_virus = decision.are_virus(score, log_ratio, length)
     record = Verdicts(score, log_ratio, ratios, is_virus, n_frames, best, status)
-    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored, length)
+    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored, length, sums)
 
 
 def _first_greatest(values: Floats, counts: Ints) -> Ints:
@@ -300,4 +305,6 @@ def failed_calls(block: RecordBlock, reason: str, n_hosts: int) -> CallTable:
     )  # fmt: skip
     ratios = np.full((n, n_hosts), np.nan)
     record = Verdicts(nothing, nothing, ratios, np.zeros(n, bool), zeros, zeros - 1, np.full(n, FAILED, np.uint8))
-    return CallTable(block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, zeros, reason)
+    return CallTable(
+        block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, zeros, np.zeros((0, 0)), reason
+    )

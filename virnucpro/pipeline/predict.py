@@ -84,7 +84,7 @@ class Predictor:
             self.min_length, model.chunk_length, model.max_ambiguous, model.max_repetition, model.cuts_pieces
         )
         tokenizers = self.model.nucleotide.tokenizer, self.model.protein.tokenizer
-        return TextStage(limits, model.frame_rule, *tokenizers, model.vote, self.decision)
+        return TextStage(limits, model.frame_rule, *tokenizers, model.vote, self.decision, self.model.kmers)
 
     def stop(self) -> None:
         """Ask running threads to raise StoppedError before their next batch."""

@@ -19,6 +19,7 @@ from virnucpro.scores.decision import Decision
 from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.chunk_table import cut_chunks, read_letters
 from virnucpro.seq.frame_table import FrameTable, find_frames
+from virnucpro.seq.kmer_filter import KmerFilter
 from virnucpro.seq.screen import Limits
 
 # Yields tokens, is sent their scores, and returns the calls of the block.
@@ -30,8 +31,8 @@ class TextStage:
     """Everything that calling needs beside the networks, as plain values that can be sent to another process.
 
     `nucleotide` and `protein` are the tokenizers of the two encoders; `vote` is max or weighted, see
-    `pipeline.aggregate`. `slice_chunks` chunks pass through the encoders together: enough to fill many batches, few
-    enough for the memory.
+    `pipeline.aggregate`. `kmers` is the model's filter of 9-mers, if there is one. `slice_chunks` chunks pass through
+    the encoders together: enough to fill many batches, few enough for the memory.
     """
 
     limits: Limits
@@ -40,6 +41,7 @@ class TextStage:
     protein: Tokenizer
     vote: str
     decision: Decision
+    kmers: KmerFilter | None = None
     slice_chunks: int = 8192
 
     def call(self, block: RecordBlock) -> Calling:
@@ -47,14 +49,17 @@ class TextStage:
         chunks = cut_chunks(block, self.limits)
         usable = np.flatnonzero(chunks.status == OK)
         parts: list[FrameCalls] = []
+        sums = np.zeros((len(chunks), len(self.kmers.layout.sides) if self.kmers else 0))
         for begin in range(0, len(usable), self.slice_chunks):
             rows = usable[begin : begin + self.slice_chunks]
             frames = find_frames(read_letters(block, chunks, rows), self.frame_rule)
+            if self.kmers:
+                sums[rows] = self.kmers.sums(frames, len(rows))
             if len(frames):
                 scores = yield self.tokens(frames)
                 parts.append(FrameCalls.of(frames, rows, scores))
-        calls = call_chunks(chunks, FrameCalls.concat(parts), self.vote, self.decision)
-        return call_records(block, chunks, *calls, self.decision)
+        calls = call_chunks(chunks, FrameCalls.concat(parts), self.vote, self.decision, sums)
+        return call_records(block, chunks, *calls, self.decision, sums)
 
     def tokens(self, frames: FrameTable) -> FrameTokens:
         """Return the input of the encoders and the classifier for these frames."""

@@ -16,10 +16,12 @@ from virnucpro.errors import ConfigError, ModelError
 from virnucpro.places import plain_file
 from virnucpro.scores.calibration import Calibration
 from virnucpro.scores.reference import REFERENCE_FILE
+from virnucpro.seq.kmer_filter import KmerLayout
 
 FORMAT = 1
 WEIGHTS = ("nucleotide.safetensors", "protein.safetensors", "classifier.safetensors")
 TOKENIZER = "tokenizer.json"
+KMERS = "kmers.safetensors"  # of a model with a filter of 9-mers
 HEAD_FILE = "head.safetensors"  # of a language model, if the published files have its head
 # Larger than any number in a description, and small enough that no product of two numbers overflows.
 _LARGEST = 1 << 24
@@ -134,6 +136,7 @@ class ModelDescription:
     most `max_ambiguous` and its `repetition` (see `virnucpro.seq`) at most `max_repetition`. `vote` says how frames
     are combined: `max` (the published method) or `weighted`. `calibration` turns weighted votes into evidence; its
     presets then replace `threshold`. `classes` names the classifier's logits: one or more host classes, then virus.
+    `kmers` is the layout of a filter of 9-mers, if there is one.
     `checksums` maps file names to SHA-256.
     """
 
@@ -150,6 +153,7 @@ class ModelDescription:
     threshold: float = 0.5
     calibration: Calibration | None = None
     classes: tuple[str, ...] = TWO_CLASSES
+    kmers: KmerLayout | None = None
     licence: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -177,6 +181,12 @@ class ModelDescription:
             )
         if self.calibration and len(hosts) > 1 and REFERENCE_FILE not in self.checksums:
             raise ConfigError(f"a calibrated model of several host classes needs {REFERENCE_FILE}; calibrate it again")
+        sides = len(self.kmers.sides) if self.kmers else 0
+        if self.calibration and len(self.calibration.kmers) not in (0, sides):
+            raise ConfigError(
+                f"the calibration weighs {len(self.calibration.kmers)} sides of 9-mers, the model has {sides}; "
+                "calibrate it again"
+            )
         _check_checksums(self.checksums, self.files())
 
     @property
@@ -191,7 +201,11 @@ class ModelDescription:
     def files(self) -> tuple[str, ...]:
         """Return the names of the files beside model.json."""
         has_tokenizer = "bpe" in (self.nucleotide.tokenizer, self.protein.tokenizer)
-        optional = {TOKENIZER: has_tokenizer, REFERENCE_FILE: REFERENCE_FILE in self.checksums}
+        optional = {
+            TOKENIZER: has_tokenizer,
+            KMERS: self.kmers is not None,
+            REFERENCE_FILE: REFERENCE_FILE in self.checksums,
+        }
         return (*WEIGHTS, *(name for name, there in optional.items() if there))
 
     def write_json(self, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from virnucpro.models.esm2_flash import ESM2, ESM2Config
 from virnucpro.models.pooling import PoolingWindow
 from virnucpro.models.tokenizers import BPETokenizer, ESM2Tokenizer, KmerTokenizer, Tokenizer
 from virnucpro.pretrained.description import (
+    KMERS,
     TOKENIZER,
     ClassifierDescription,
     EncoderDescription,
@@ -25,8 +26,10 @@ from virnucpro.pretrained.description import (
     ModelDescription,
     read_as,
 )
+from virnucpro.pretrained.kmer_file import load_filter, save_filter
 from virnucpro.pretrained.locations import DEFAULT_MODEL, check_file, find_directory, find_model, read_description
 from virnucpro.pretrained.weights import load_state, load_tensors, save_module, sha256, shapes_only
+from virnucpro.seq.kmer_filter import KmerFilter
 
 PARTS = ("nucleotide", "protein", "classifier")
 Classifier = MLPClassifier | GatedClassifier
@@ -49,12 +52,13 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A complete model: two encoders, a classifier and their description."""
+    """A complete model: two encoders, a classifier and their description, and perhaps a filter of 9-mers."""
 
     description: ModelDescription
     nucleotide: Encoder
     protein: Encoder
     classifier: Classifier
+    kmers: KmerFilter | None = None
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the three modules by the stems of their weight files."""
@@ -162,7 +166,7 @@ def load_model(name: str = DEFAULT_MODEL) -> Model:
         path = directory / f"{stem}.safetensors"
         load_state(module, load_tensors(path), str(path))
         module.eval()
-    return model
+    return replace(model, kmers=load_filter(directory / KMERS, description.kmers)) if description.kmers else model
 
 
 def load_encoder(name: str, part: str | None = None) -> tuple[str, Encoder]:
@@ -207,11 +211,13 @@ def check_encoder(name: str, part: str | None = None) -> tuple[Path, ModelDescri
 
 
 def save_weights(model: Model, directory: Path) -> dict[str, str]:
-    """Write the three weight files in float16; return the checksums of all model files, for the description."""
+    """Write the three weight files in float16 and the filter of 9-mers; return the checksums of all model files."""
     checksums = {}
     for stem, module in model.parts().items():
         path = directory / f"{stem}.safetensors"
         save_module(module, path)
         checksums[path.name] = sha256(path)
+    if model.kmers:
+        save_filter(model.kmers, directory / KMERS)
     rest = (name for name in model.description.files() if name not in checksums)  # the tokenizer is already there
     return checksums | {name: sha256(directory / name) for name in rest}

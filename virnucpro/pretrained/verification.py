@@ -9,10 +9,12 @@ from torch import nn
 
 from virnucpro.errors import ModelError
 from virnucpro.models.masked_head import MaskedHead
-from virnucpro.pretrained.description import HEAD_FILE, TOKENIZER, ModelDescription
+from virnucpro.pretrained.description import HEAD_FILE, KMERS, TOKENIZER, ModelDescription
+from virnucpro.pretrained.kmer_file import load_filter
 from virnucpro.pretrained.locations import check_file, description_file, find_directory, read_description
 from virnucpro.pretrained.registry import PARTS, build_encoder, build_network, build_parts, build_tokenizer
 from virnucpro.pretrained.weights import check_fit, load_tensors, shapes_only
+from virnucpro.scores.reference import REFERENCE_FILE, Reference
 
 
 def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
@@ -40,6 +42,10 @@ def verify_model(name: str) -> Iterator[tuple[str, ModelError | None]]:
             path = check_file(directory, file, description)
             if file == TOKENIZER:
                 build_tokenizer("bpe", directory)
+            elif file == KMERS and isinstance(description, ModelDescription) and description.kmers:
+                load_filter(path, description.kmers)
+            elif file == REFERENCE_FILE:
+                Reference.read(path)
             else:
                 _check_tensors(path, parts[path.stem])
         except ModelError as error:

@@ -81,13 +81,15 @@ class Calibration:
     """How logits become scores and calls.
 
     `prevalence` is the default prior of scores; `knots` and the points of each preset ascend in length. `shares` (H,)
-    are the default shares of the host classes among hosts; empty if they are alike.
+    are the default shares of the host classes among hosts; empty if they are alike. `kmers` (S,) are the weights of the
+    9-mers of each side of the model's filter, which are added to the evidence of chunks; empty without one.
     """
 
     prevalence: float
     knots: tuple[Knot, ...]
     presets: dict[str, tuple[OperatingPoint, ...]]
     shares: tuple[float, ...] = ()
+    kmers: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.prevalence < 1:
@@ -116,9 +118,13 @@ class Calibration:
         """The default shares (H,) of the host classes among hosts."""
         return np.array(self.shares) if self.shares else np.full(self.n_hosts, 1 / self.n_hosts)
 
-    def ratios(self, differences: Floats, lengths: npt.NDArray[np.int64]) -> Floats:
-        """Return the log likelihood ratios (C, H) of chunks with these differences (C, H) and lengths (C,)."""
-        return _columns_at(lengths, self.knots, "slope") * differences + _columns_at(lengths, self.knots, "intercept")
+    def ratios(self, differences: Floats, lengths: npt.NDArray[np.int64], sums: Floats) -> Floats:
+        """Return the log likelihood ratios (C, H) of chunks with these differences (C, H) and lengths (C,).
+
+        `sums` (C, S) are their numbers of 9-mers, see `KmerFilter.sums`.
+        """
+        scaled = _columns_at(lengths, self.knots, "slope") * differences + _columns_at(lengths, self.knots, "intercept")
+        return scaled + (sums @ np.array(self.kmers))[:, None] if self.kmers else scaled
 
     def pool(self, ratios: Floats, lengths: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Floats:
         """Return the log likelihood ratios of records (R, H) from those of their chunks (C, H).

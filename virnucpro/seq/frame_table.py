@@ -133,6 +133,24 @@ def find_frames(letters: Strings, rule: FrameRule) -> FrameTable:
     )
 
 
+def stop_free_runs(letters: Strings, min_aa: int) -> Strings:
+    """Return every stop-free run of at least `min_aa` residues in the six frames of sequences (C), in no set order.
+
+    U is read as T and an ambiguous codon as X.
+
+    >>> stop_free_runs(Strings.of([b"ATGGCATAG", b"GATTACA"]), 3).tolist()
+    [b'LCH']
+    """
+    parts = []
+    for begin, end in _blocks(letters):
+        part = letters.slice(begin, end)
+        residues, _ = _six_frames(Strings(translate(part.data, U_AS_T), part.starts))
+        starts, ends = _runs_of(residues)
+        kept = ends - starts >= min_aa
+        parts.append(gather(residues, starts[kept], (ends - starts)[kept]))
+    return Strings.concat(parts)
+
+
 def _blocks(letters: Strings) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) of consecutive strings of about `_BLOCK_NT` bases, at least one pair."""
     begin = end = 0
@@ -184,22 +202,30 @@ def _on_strands(letters: Strings, chunk: Ints, column: Ints, max_nt: Ints) -> St
     return join_spans(both, begins + offset, np.minimum(letters.lengths[chunk] - offset, max_nt))
 
 
-def _longest_runs(letters: Strings) -> _Runs:
+def _six_frames(letters: Strings) -> tuple[npt.NDArray[np.uint8], Ints]:
+    """Return the residues of all frames of chunks (C), (6 K,), and where each chunk ends in their text, (C,)."""
     pads = 3 - letters.lengths % 3  # at least one, so that each frame of each chunk ends with a break
-    widths = letters.lengths + pads
-    ends = np.cumsum(widths)
-    codes = np.full(widths.sum() + 2, 128, np.uint8)
+    ends = np.cumsum(letters.lengths + pads)
+    codes = np.full((ends[-1] if len(ends) else 0) + 2, 128, np.uint8)
     inner = np.ones(len(codes), np.bool_)
     inner[-2:] = inner[spread(ends - pads, pads)] = False
     codes[inner] = translate(letters.data, _CODES)
     bases, flags = codes & 3, codes & 192
     codons = bases[:-2] << 4 | bases[1:-1] << 2 | codes[2:] | flags[:-2] | flags[1:-1]  # (3 K,): one at every base
     columns = codons.reshape(-1, 3).T.tobytes()
-    residues = np.frombuffer(columns.translate(_RESIDUES) + columns.translate(_OTHER_STRAND)[::-1], np.uint8)  # (6 K,)
+    return np.frombuffer(columns.translate(_RESIDUES) + columns.translate(_OTHER_STRAND)[::-1], np.uint8), ends
 
-    span = len(residues)
-    breaks = np.append(np.flatnonzero(residues < _LETTER), span)
-    run_starts = np.concatenate(([0], breaks[:-1] + 1))
+
+def _runs_of(residues: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
+    """Return where each run between two breaks begins and ends; many are empty."""
+    breaks = np.append(np.flatnonzero(residues < _LETTER), len(residues))
+    return np.concatenate(([0], breaks[:-1] + 1)), breaks
+
+
+def _longest_runs(letters: Strings) -> _Runs:
+    residues, ends = _six_frames(letters)
+    run_starts, breaks = _runs_of(residues)
+    span, widths = len(residues), np.diff(ends, prepend=0)
     # One number encodes length and position of a run and sorts by length, then from right to left.
     keys = (breaks - run_starts) * span + (span - 1 - run_starts)
     offsets = np.arange(3)[:, None] * (span // 6)

@@ -38,6 +38,7 @@ REFERENCE_WINDOWS = 400
 _WITHOUT_WINDOWS = 0.2
 _RIDGE = 1e-6  # without it, slopes have no limit if a length separates the classes
 _ROUNDS, _CONVERGED = 60, 1e-12
+_TURNS = 3  # of fitting the weights of 9-mers and the knots
 
 
 def default_shares(hosts: Sequence[str], known: Sequence[str]) -> Floats:
@@ -48,17 +49,19 @@ def default_shares(hosts: Sequence[str], known: Sequence[str]) -> Floats:
     return np.asarray((shares / shares.sum()).round(6) / (shares / shares.sum()).round(6).sum())
 
 
-def fit_knot(length: int, scored: Scored, hosts: Sequence[str]) -> Knot:
+def fit_knot(length: int, scored: Scored, hosts: Sequence[str], kmers: Sequence[float] = ()) -> Knot:
     """Fit log likelihood ratios to outputs of single chunks (N, 1, H) by vector scaling (Guo et al. 2017).
 
     It is a weighted multinomial regression of the class on the outputs, with a slope and an intercept for each host
-    class, by Newton's method. A host class without windows gets the mean slope and no intercept.
+    class, by Newton's method. A host class without windows gets the mean slope and no intercept. `kmers` (S,) are the
+    weights of 9-mers, whose evidence is known.
     """
     scored = scored.known()
     values, weights = scored.values[:, 0], scored.weights
+    offset = scored.sums[:, 0] @ np.array(kmers) if kmers else np.zeros(len(values))
     known = [0] if len(hosts) == 1 else [hosts.index(name) for name in scored.hosts]
     labels = _labels(scored.classes, [hosts[h] for h in known]) if len(hosts) > 1 else (~scored.is_virus)[:, None]
-    log_prior = -np.log(len(known))  # of each host class, relative to virus
+    log_prior = -np.log(len(known)) - offset[:, None]  # of each host class, relative to virus
     inputs = np.stack((values[:, known], np.ones((len(values), len(known)))), axis=2)  # (N, known, 2)
     fitted = np.tile([1.0, 0.0], (len(known), 1))
     loss, posterior = _multinomial(inputs, fitted, labels, weights, log_prior)
@@ -83,13 +86,35 @@ def fit_knot(length: int, scored: Scored, hosts: Sequence[str]) -> Knot:
     return Knot(length, tuple(slope.round(4).tolist()), tuple(intercept.round(4).tolist()), 0.0)
 
 
+def fit_kmers(single: dict[int, Scored], knots: dict[int, Knot], shares: Floats) -> tuple[float, ...]:
+    """Fit the weights of 9-mers (S,) to outputs of single chunks by length, beside the evidence of their knots.
+
+    It is a weighted logistic regression, with one weight for all lengths and host classes: hosts of some classes share
+    species with the genomes of the filter, and weights of their own would be too large.
+    """
+    parts = [(scored.known(), knots[length]) for length, scored in single.items()]
+    sums = np.concatenate([scored.sums[:, 0] for scored, _ in parts])
+    offset = np.concatenate([against_mixture(scored.evidence(knot).values, shares) for scored, knot in parts])
+    weights = np.concatenate([scored.weights for scored, _ in parts])
+    is_virus = np.concatenate([scored.is_virus for scored, _ in parts])
+    of_length = np.repeat(np.arange(len(parts)), [len(scored.classes) for scored, _ in parts])
+    design = np.concatenate((sums, np.eye(len(parts))[of_length]), axis=1)  # and an intercept for each length
+    fitted = np.zeros(design.shape[1])
+    for _ in range(_ROUNDS):
+        p = probability(offset + design @ fitted, PREVALENCE)
+        gradient = design.T @ (weights * (is_virus - p)) - _RIDGE * fitted
+        hessian = (design.T * (weights * p * (1 - p))) @ design + _RIDGE * np.eye(len(fitted))
+        fitted += np.linalg.solve(hessian, gradient)
+    return tuple(fitted[: sums.shape[1]].round(4).tolist())
+
+
 def _labels(classes: npt.NDArray[np.str_], hosts: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return which windows (N,) are of which of these classes, (N, hosts)."""
     return np.asarray(classes[:, None] == np.array(hosts))
 
 
 def _multinomial(
-    inputs: Floats, fitted: Floats, labels: npt.NDArray[np.bool_], weights: Floats, log_prior: float
+    inputs: Floats, fitted: Floats, labels: npt.NDArray[np.bool_], weights: Floats, log_prior: Floats
 ) -> tuple[float, Floats]:
     """Return the mean log loss of a fit, with the ridge, and the posteriors of the host classes (N, known)."""
     logits = log_prior - np.einsum("nhi,hi->nh", inputs, fitted)
@@ -101,20 +126,22 @@ def _multinomial(
     return loss, np.exp(logits - log_total[:, None])
 
 
-def fit_pooling(knot: Knot, records: Sequence[Scored], shares: Floats) -> Knot:
+def fit_pooling(knot: Knot, records: Sequence[Scored], shares: Floats, kmers: Sequence[float] = ()) -> Knot:
     """Return the knot with the exponent of the lowest log loss on records (N, K, H) of several chunks."""
     tried = [replace(knot, pooling=exponent) for exponent in POOLING]
-    return min(tried, key=lambda one: sum(log_loss(scored.evidence(one), shares) for scored in records))
+    return min(tried, key=lambda one: sum(log_loss(scored.evidence(one, kmers), shares) for scored in records))
 
 
-def held_out_error(length: int, scored: Scored, hosts: Sequence[str], shares: Floats) -> float:
+def held_out_error(
+    length: int, scored: Scored, hosts: Sequence[str], shares: Floats, kmers: Sequence[float] = ()
+) -> float:
     """Return the calibration error of outputs (N, 1, H); each half of the taxa is scored by a fit to the other half."""
     scored = scored.known()
     half = np.unique(scored.taxa, return_inverse=True)[1] % 2  # taxa are sorted by class
     evidence = np.zeros((len(half), len(hosts)))
     for fold in (0, 1):
-        knot = fit_knot(length, scored.take(half != fold), hosts)
-        evidence[half == fold] = scored.take(half == fold).evidence(knot).values
+        knot = fit_knot(length, scored.take(half != fold), hosts, kmers)
+        evidence[half == fold] = scored.take(half == fold).evidence(knot, kmers).values
     return _error(replace(scored, values=evidence), shares)
 
 
@@ -197,21 +224,27 @@ def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, Reference | N
     shares = default_shares(hosts, single[longest].hosts)
 
     several = {**{length: [pair] for length, pair in pairs.items()}, longest: [both[0] for both in records.values()]}
-    knots = {
-        length: fit_pooling(fit_knot(length, scored, hosts), several[length], shares)
-        for length, scored in single.items()
-    }
+    kmers: tuple[float, ...] = ()
+    knots = {length: fit_knot(length, scored, hosts) for length, scored in single.items()}
+    if single[longest].sums.shape[2]:
+        for _ in range(_TURNS):
+            kmers = fit_kmers(single, knots, shares)
+            knots = {length: fit_knot(length, scored, hosts, kmers) for length, scored in single.items()}
+    knots = {length: fit_pooling(knot, several[length], shares, kmers) for length, knot in knots.items()}
     evidence = {
-        length: (single[length].evidence(knot), shuffled[length].evidence(knot)) for length, knot in knots.items()
+        length: (single[length].evidence(knot, kmers), shuffled[length].evidence(knot, kmers))
+        for length, knot in knots.items()
     }
     last = knots[longest]
-    evidence |= {length: (one.evidence(last), other.evidence(last)) for length, (one, other) in records.items()}
+    evidence |= {
+        length: (one.evidence(last, kmers), other.evidence(last, kmers)) for length, (one, other) in records.items()
+    }
     presets = {
         name: tuple(operating_point(length, rate, one, shares, other) for length, (one, other) in evidence.items())
         for name, rate in PRESETS.items()
     }
     several_hosts = len(hosts) > 1
-    calibration = Calibration(PREVALENCE, tuple(knots.values()), presets, tuple(shares.tolist()) * several_hosts)
+    calibration = Calibration(PREVALENCE, tuple(knots.values()), presets, tuple(shares.tolist()) * several_hosts, kmers)
     reference = None
     if several_hosts:
         taxa = sorted({taxon for one, _ in evidence.values() for taxon in one.taxa.tolist()})
@@ -220,22 +253,21 @@ def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, Reference | N
     figures = {
         "windows": {str(length): len(drawn) for length, drawn in windows.items()},
         "held_out_calibration_error": {
-            str(n): held_out_error(n, scored, hosts, shares) for n, scored in single.items()
+            str(n): held_out_error(n, scored, hosts, shares, kmers) for n, scored in single.items()
         },
-        "records": {str(length): _compare_rules(one, last, shares) for length, (one, _) in records.items()},
+        "records": {str(length): _compare_rules(one, last, shares, kmers) for length, (one, _) in records.items()},
         "pairs": {
-            f"2 x {n}": _pair_figures(pair.evidence(knots[n]), n, calibration, shares) for n, pair in pairs.items()
+            f"2 x {n}": _pair_figures(pair.evidence(knots[n], kmers), n, calibration, shares)
+            for n, pair in pairs.items()
         },
         "adapters_called": {
-            str(n): _share_called(_adapters(scorer, n, knot, shares), n, calibration) for n, knot in knots.items()
+            str(n): _share_called(
+                against_mixture(scorer.score_adapters(n).evidence(knot, kmers).values, shares), n, calibration
+            )
+            for n, knot in knots.items()
         },
     }
     return calibration, reference, figures
-
-
-def _adapters(scorer: Scorer, length: int, knot: Knot, shares: Floats) -> Floats:
-    values = scorer.score_adapters(length)[:, 0]
-    return against_mixture(np.array(knot.slope) * values + np.array(knot.intercept), shares)
 
 
 def _pair_figures(evidence: Scored, length: int, calibration: Calibration, shares: Floats) -> dict[str, Any]:
@@ -251,17 +283,22 @@ def _share_called(evidence: Floats, length: int, calibration: Calibration) -> di
     return {name: round(float((evidence >= calibration.thresholds(name)[length]).mean()), 4) for name in PRESETS}
 
 
-def _compare_rules(scored: Scored, knot: Knot, shares: Floats) -> dict[str, dict[str, float]]:
+def _compare_rules(
+    scored: Scored, knot: Knot, shares: Floats, kmers: Sequence[float] = ()
+) -> dict[str, dict[str, float]]:
     """Return the figures of several rules for pooling a record's chunks; `chosen` is `Calibration.pool`."""
     scored = scored.known()
-    ratios = against_mixture(np.array(knot.slope) * scored.values + np.array(knot.intercept), shares)  # (N, K)
+    by_chunk = np.array(knot.slope) * scored.values + np.array(knot.intercept)
+    if kmers:
+        by_chunk = by_chunk + (scored.sums @ np.array(kmers))[:, :, None]
+    ratios = against_mixture(by_chunk, shares)  # (N, K)
     mean_score = np.nanmean(probability(ratios, PREVALENCE), axis=1)
     ways = {
         "mean score": np.log(mean_score / (1 - mean_score)),
         "largest": np.nanmax(ratios, axis=1),
-        "mean": against_mixture(scored.evidence(replace(knot, pooling=0.0)).values, shares),
-        "sum": against_mixture(scored.evidence(replace(knot, pooling=1.0)).values, shares),
-        "chosen": against_mixture(scored.evidence(knot).values, shares),
+        "mean": against_mixture(scored.evidence(replace(knot, pooling=0.0), kmers).values, shares),
+        "sum": against_mixture(scored.evidence(replace(knot, pooling=1.0), kmers).values, shares),
+        "chosen": against_mixture(scored.evidence(knot, kmers).values, shares),
     }
     figures = {}
     for name, values in ways.items():

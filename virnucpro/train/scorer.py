@@ -32,12 +32,14 @@ MAX_REPETITION = 0.15
 class Scored:
     """Values of windows for each host class, with the classes (N,) and taxa (N,) of the windows; NaN without a value.
 
-    `values` are those of chunks, logit(virus) - logit(host), (N, K, H), or pooled evidence, (N, H).
+    `values` are those of chunks, logit(virus) - logit(host), (N, K, H), or pooled evidence, (N, H). `sums` (N, K, S)
+    are the numbers of 9-mers of the chunks; S is 0 without a filter.
     """
 
     values: Floats
     classes: npt.NDArray[np.str_]
     taxa: npt.NDArray[np.str_]
+    sums: Floats
 
     @property
     def is_virus(self) -> npt.NDArray[np.bool_]:
@@ -55,7 +57,7 @@ class Scored:
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> Scored:
         """Return the chosen windows."""
-        return Scored(self.values[chosen], self.classes[chosen], self.taxa[chosen])
+        return Scored(self.values[chosen], self.classes[chosen], self.taxa[chosen], self.sums[chosen])
 
     def known(self) -> Scored:
         """Return the windows that have a value."""
@@ -64,16 +66,22 @@ class Scored:
     def pieces(self, n: int) -> Scored:
         """Cut every window into windows of `n` chunks; a remainder at its end is not used."""
         times = self.values.shape[1] // n
-        values = self.values[:, : times * n].reshape(-1, n, self.values.shape[2])
-        return Scored(values, np.repeat(self.classes, times), np.repeat(self.taxa, times))
+        rows = times * len(self.values)
+        values, sums = (part[:, : times * n].reshape(rows, n, part.shape[2]) for part in (self.values, self.sums))
+        return Scored(values, np.repeat(self.classes, times), np.repeat(self.taxa, times), sums)
 
-    def evidence(self, knot: Knot) -> Scored:
-        """Return the pooled log likelihood ratios (N, H) of each window, see `Calibration.pool`."""
+    def evidence(self, knot: Knot, kmers: Sequence[float] = ()) -> Scored:
+        """Return the pooled log likelihood ratios (N, H) of each window, see `Calibration.pool`.
+
+        `kmers` (S,) are the weights of 9-mers, as in `Calibration`.
+        """
         ratios = np.array(knot.slope) * self.values + np.array(knot.intercept)
+        if kmers:
+            ratios = ratios + (self.sums @ np.array(kmers))[:, :, None]
         n = (~np.isnan(ratios[:, :, 0])).sum(axis=1)[:, None]
         with np.errstate(invalid="ignore"):
             mean = np.nansum(ratios, axis=1) / np.where(n, n, np.nan)
-        return Scored(mean * n**knot.pooling, self.classes, self.taxa)
+        return Scored(mean * n**knot.pooling, self.classes, self.taxa, self.sums)
 
 
 class Scorer:
@@ -145,28 +153,37 @@ class Scorer:
         sequences = [window.sequence for window in windows]
         if shuffled:
             sequences = [shuffle_dinucleotides(np.frombuffer(s, np.uint8), rng).tobytes() for s in sequences]
-        values = self._differences(_pair(s) if halves else Record("", s) for s in sequences)
+        values, sums = self._outputs(_pair(s) if halves else Record("", s) for s in sequences)
         classes, taxa = (np.array([getattr(w, name) for w in windows]) for name in ("class_name", "taxon"))
-        return Scored(values, classes, taxa)
+        return Scored(values, classes, taxa, sums)
 
-    def score_adapters(self, length: int, number: int = 300) -> Floats:
-        """Return the outputs (`number`, 1, H) for sequences of adapters of `length` nt."""
+    def score_adapters(self, length: int, number: int = 300) -> Scored:
+        """Return the outputs for `number` sequences of adapters of `length` nt, without a class."""
         rng = np.random.default_rng(0)
-        return self._differences(Record("", adapters(length, rng).tobytes()) for _ in range(number))
+        values, sums = self._outputs(Record("", adapters(length, rng).tobytes()) for _ in range(number))
+        return Scored(values, np.full(number, ""), np.full(number, ""), sums)
 
-    def _differences(self, records: Iterable[Record]) -> Floats:
-        """Return logit(virus) - logit(host) of records of K chunks, (N, K, H); NaN for chunks trimmed away."""
+    def _outputs(self, records: Iterable[Record]) -> tuple[Floats, Floats]:
+        """Return logit(virus) - logit(host) of records of K chunks, (N, K, H), and their 9-mers, (N, K, S).
+
+        The values of chunks that were trimmed away are NaN.
+        """
         parts = []
         for group in group_records(records, BLOCK_RECORDS, BLOCK_BASES):
             calls = self.predictor.call(RecordBlock.of(group))
-            values = np.full((len(group), int(calls.n_chunks.max(initial=0)), len(self.hosts)), np.nan)
-            values[calls.chunks.record, calls.chunks.index - 1] = calls.chunk.ratios
-            parts.append(values)
-        longest = max(part.shape[1] for part in parts)
-        filled = [
-            np.pad(part, ((0, 0), (0, longest - part.shape[1]), (0, 0)), constant_values=np.nan) for part in parts
-        ]
-        return np.concatenate(filled)
+            shape = len(group), int(calls.n_chunks.max(initial=0))
+            values, sums = np.full((*shape, len(self.hosts)), np.nan), np.zeros((*shape, calls.sums.shape[1]))
+            place = calls.chunks.record, calls.chunks.index - 1
+            values[place], sums[place] = calls.chunk.ratios, calls.sums
+            parts.append((values, sums))
+        longest = max(values.shape[1] for values, _ in parts)
+        values, sums = (
+            np.concatenate(
+                [np.pad(p, ((0, 0), (0, longest - p.shape[1]), (0, 0)), constant_values=fill) for p in column]
+            )
+            for column, fill in zip(zip(*parts, strict=True), (np.nan, 0.0), strict=True)
+        )
+        return values, sums
 
 
 def _pair(sequence: bytes) -> Record:
