@@ -24,7 +24,8 @@ def answer(block: RecordBlock) -> CallTable:
     chunks, n = cut_chunks(block, Limits(10, 500, max_repetition=1)), len(block)
     given = FrameCalls(np.arange(n), np.zeros(n, np.int8), np.full(n, 11), np.tile([0.1, 0.9], (n, 1)), np.zeros(n))
     decision = Decision(None, None, None, 0.5)
-    return call_records(block, chunks, *call_chunks(chunks, given, "max", decision), decision)
+    sums = np.zeros((len(chunks), 0))
+    return call_records(block, chunks, *call_chunks(chunks, given, "max", decision, sums), decision, sums)
 
 
 def failing(bad, error: Exception):

@@ -336,7 +336,8 @@ def calls_of(frames: list[tuple[int, ...]], scores: FrameScores) -> CallTable:
     column = np.concatenate([np.arange(len(kept)) for kept in frames]).astype(np.int8)
     given = FrameCalls(owner, column, np.full(len(owner), 5), scores.values, scores.gates)
     decision = Decision(None, None, None, 0.5)
-    return call_records(block, chunks, *call_chunks(chunks, given, "max", decision), decision)
+    sums = np.zeros((len(chunks), 0))
+    return call_records(block, chunks, *call_chunks(chunks, given, "max", decision, sums), decision, sums)
 
 
 def test_published_classifier_and_consensus_equal_plain_arithmetic():

@@ -20,6 +20,7 @@ from virnucpro.run.progress import (
     summarise,
 )
 from virnucpro.run.tally import Tally
+from virnucpro.scores.composition import Composition
 from virnucpro.seq.source import Source
 
 
@@ -72,7 +73,7 @@ def test_json_lines(monkeypatch, capsys):
     logs.set_up(logging.WARNING, json_lines=True)
     tally = Tally(viral=2, bases=9)
     tally.status.update({"ok": 5, "too_short": 1})
-    summarise(tally, 1, 3.25, "there")
+    summarise(tally, 1, 3.25, None, "there")
     logs.report_error(InputError("a\nb"))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["level"], line["event"]) for line in lines] == [
@@ -90,13 +91,30 @@ def test_one_record_is_not_one_records(capsys):
     logs.set_up(logging.WARNING, json_lines=False)
     tally = Tally(viral=1)
     tally.status.update({"ok": 1})
-    summarise(tally, 1, 0.5)
-    summarise(tally + tally, 2, 0.5, unit="pairs")
+    summarise(tally, 1, 0.5, None)
+    summarise(tally + tally, 2, 0.5, None, unit="pairs")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "WARNING: 1 record repeats an id; each has its own row, in input order"
     assert lines[1].startswith("virnucpro: 1 record: 1 virus, 0 other")
     assert lines[2] == "WARNING: 2 pairs repeat an id; each has its own row, in input order"
     assert lines[3].startswith("virnucpro: 2 pairs: 2 virus, 0 other")
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        (None, "estimated share of virus 4.00%;"),
+        ((0.01, 0.125), "estimated share of virus 4.00% (1.0%-12.5%);"),
+        ((0.0, 0.125), "estimated share of virus 4.00% (0-12.5%: cannot be told from none);"),
+    ],
+    ids=str,
+)
+def test_the_share_of_virus_has_an_interval(capsys, interval, words):
+    logs.set_up(logging.WARNING, json_lines=False)
+    tally = Tally(viral=1)
+    tally.status.update({"ok": 1})
+    summarise(tally, 0, 0.5, Composition(0.04, {}, {}, interval))
+    assert words in capsys.readouterr().err
 
 
 def test_lines_for_people_and_quiet(capsys):
@@ -147,7 +165,8 @@ def test_on_a_terminal_the_summary_has_a_line_for_each_thing(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     logs.set_up(logging.WARNING, json_lines=False)
-    summarise(Tally(status=Counter({"ok": 5000, "too_short": 1}), viral=2), 0, 3.25, "files are in a; b", unit="pairs")
+    tally = Tally(status=Counter({"ok": 5000, "too_short": 1}), viral=2)
+    summarise(tally, 0, 3.25, None, "files are in a; b", unit="pairs")
     assert terminal.getvalue() == (
         "virnucpro: 5,001 pairs: 2 virus, 4,998 other, not called: 1 too_short\n  3.2 s\n  files are in a; b\n"
     )
