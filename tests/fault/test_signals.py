@@ -122,6 +122,40 @@ def test_a_signal_is_heeded_after_an_end_of_an_object_whose_errors_are_only_prin
     assert goes_on == [True]
 
 
+def test_a_stop_that_other_code_drops_comes_again():
+    dropped = []
+
+    @stoppable()
+    def run():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except StoppedError as error:
+            dropped.append(error)
+        time.sleep(60)
+
+    with pytest.raises(StoppedError, match="SIGTERM"):
+        run()
+    assert len(dropped) == 1
+
+
+def test_leaving_the_block_is_not_interrupted():
+    steps = []
+
+    @stoppable()
+    def run():
+        with suppress(KeyError):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                time.sleep(1.2)
+                steps.append("closed")
+
+    with pytest.raises(StoppedError, match="SIGTERM") as end:
+        run()
+    assert steps == ["closed"]
+    assert end.value.__context__ is None
+
+
 def test_handlers_are_put_back(lab, call, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert call(lab.arguments(tmp_path / "out"))[0] == 0

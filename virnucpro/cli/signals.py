@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,6 +14,8 @@ from virnucpro.errors import StoppedError
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
 # A signal that comes where an error would be lost is deferred; poll until the code there has ended.
 _AGAIN_SECONDS = 0.05
+# An error that was raised and is gone after this time was dropped by other code, and is raised again.
+_DROPPED_SECONDS = 0.5
 # An error during an import can leave a module half initialised; Ray logs one and raises another in its place.
 _NOT_IN_FILES = ("<frozen importlib._bootstrap>", "ray/_private/serialization.py")
 
@@ -26,6 +29,7 @@ def stoppable(advice: str | Callable[[], str] = "run it again with --resume to c
     """
 
     arrived: list[int] = []
+    raised: list[StoppedError] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems may send it again
@@ -34,7 +38,11 @@ def stoppable(advice: str | Callable[[], str] = "run it again with --resume to c
         if _would_be_lost(frame):
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
             return
-        raise stopped()
+        signal.setitimer(signal.ITIMER_REAL, _DROPPED_SECONDS)
+        if raised and sys.exc_info()[1] is not None:
+            return  # the block is being left
+        raised.append(stopped())
+        raise raised[-1]
 
     def stopped() -> StoppedError:
         which = signal.Signals(arrived[0])
