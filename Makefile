@@ -47,7 +47,7 @@ help:
 	@echo "make release-check  say what keeps this commit from being released: TAG=v1.2.3; docs/releasing.md"
 	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
 	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, OUT=new directory"
-	@echo "make plot       build the plotting library of report.html anew, as tools/plot/package-lock.json says (needs npm)"
+	@echo "make plot       rebuild the plotting library of report.html, as tools/plot/package-lock.json says (needs npm)"
 	@echo "make lock       make requirements.lock and the locks in integrations/container anew from pyproject.toml and constraints.txt"
 	@echo "make audit      look up known vulnerabilities of what is in the locks (needs a network)"
 	@echo "make clean      remove outputs and caches;  make distclean removes $(VENV) too"

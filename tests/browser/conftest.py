@@ -32,8 +32,8 @@ def show(browser):
     said, asked = [], []
     contexts = []
 
-    def opened(path: Path, **keywords):
-        context = browser.new_context(viewport={"width": 1200, "height": 900}, **keywords)
+    def opened(path: Path, width: int = 1200, **keywords):
+        context = browser.new_context(viewport={"width": width, "height": 900}, **keywords)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))

@@ -52,7 +52,7 @@ def begin(folder: Path, every: int) -> subprocess.Popen:
     [
         (
             100_000, "said", "model and checkpoint are written at each evaluation, every 100,000 steps",
-            r"there is no checkpoint yet, the first is that of step 100,000; run it again with --resume to begin anew",
+            r"there is no checkpoint yet, the first is that of step 100,000; run it again with --resume to start over",
         ),
         (
             5, "model/checkpoint/state.json", "step",

@@ -105,7 +105,7 @@ def test_one_record_is_not_one_records(capsys):
     [
         (None, "estimated share of virus 4.00%;"),
         ((0.01, 0.125), "estimated share of virus 4.00% (1.0%-12.5%);"),
-        ((0.0, 0.125), "estimated share of virus 4.00% (0-12.5%: cannot be told from none);"),
+        ((0.0, 0.125), "estimated share of virus 4.00% (0-12.5%: cannot be distinguished from zero);"),
     ],
     ids=str,
 )

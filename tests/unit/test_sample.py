@@ -15,10 +15,13 @@ from virnucpro.scores.composition import (
     bounded_sample,
     could_be_virus,
     estimate_shares,
-    parts,
 )
 from virnucpro.scores.evidence import NO_EVIDENCE, STEPS, evidence_steps, evidence_type
 from virnucpro.scores.reference import SHUFFLED, Reference, Windows
+
+
+def parts(evidence: np.ndarray, size: int) -> list[np.ndarray]:
+    return [evidence[begin : begin + size] for begin in range(0, len(evidence), size)]
 
 
 def drawn(number: int, virus: float, hosts: dict[str, float], length: int = 300, seed: int = 0):
@@ -62,7 +65,7 @@ def test_shares_are_those_of_a_plain_loop():
 def test_a_large_sample_tells_its_own_composition(virus, hosts):
     evidence, is_virus = drawn(40_000, virus, hosts)
     rule = SampleRule.choose(make_reference(), "balanced", "sample")
-    found = rule.composition(list(parts(evidence, 7_000)))
+    found = rule.composition(parts(evidence, 7_000))
     assert found.prevalence == pytest.approx(virus, abs=0.01)
     expected = [FLOOR * share + (1 - FLOOR) * hosts.get(name, 0.0) for name, share in zip(HOSTS, SHARES, strict=True)]
     assert list(found.hosts) == list(HOSTS)
@@ -106,10 +109,10 @@ def test_the_sample_depends_on_the_number_of_a_record_alone(size):
     evidence = np.zeros(300_000, evidence_type(1))
     evidence["length"] = np.arange(len(evidence))
     evidence["steps"][::3] = NO_EVIDENCE
-    every = bounded_sample(list(parts(evidence, 100_000)))
+    every = bounded_sample(parts(evidence, 100_000))
     assert 1 << 15 < len(every) <= 1 << 16
     if size > 1:
-        assert np.array_equal(bounded_sample(list(parts(evidence, size))), every)
+        assert np.array_equal(bounded_sample(parts(evidence, size)), every)
     assert (every["length"] % 3 != 0).all()
     spread = np.histogram(every["length"], 10, (0, len(evidence)))[0]
     assert spread.max() < 1.1 * spread.min()

@@ -124,7 +124,7 @@ def _advice(place: Path, settings: FitSettings) -> str:
     if (step := checkpoint_step(place / CHECKPOINT)) is not None:
         return f"run it again with --resume to continue from the checkpoint of step {step:,} of {settings.steps:,}"
     first = min(settings.evaluate_every, settings.steps)
-    return f"there is no checkpoint yet, the first is that of step {first:,}; run it again with --resume to begin anew"
+    return f"there is no checkpoint yet, the first is that of step {first:,}; run it again with --resume to start over"
 
 
 def _done(output: Path) -> str:

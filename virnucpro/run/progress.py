@@ -203,5 +203,5 @@ def _in_doubt(composition: Composition) -> str:
     if composition.interval is None:
         return ""
     if composition.may_be_none:
-        return f" (0-{composition.interval[1]:.1%}: cannot be told from none)"
+        return f" (0-{composition.interval[1]:.1%}: cannot be distinguished from zero)"
     return f" ({composition.interval[0]:.1%}-{composition.interval[1]:.1%})"

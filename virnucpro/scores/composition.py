@@ -6,7 +6,7 @@ N records, H host classes. Only histograms and bounded samples are kept, whateve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,7 +52,7 @@ class Composition:
 
     @property
     def may_be_none(self) -> bool:
-        """Whether the share of virus cannot be told from none."""
+        """Whether the share of virus may be zero."""
         return self.interval is not None and self.interval[0] == 0
 
     @classmethod
@@ -144,8 +144,6 @@ class SampleRule:
             return Composition.of(_histogram(evidence, np.ones(1)))
         hosts, default = self.reference.hosts, self.reference.shares
         sample = bounded_sample(evidence)
-        if not len(sample):
-            return None
         if self.given is None:
             shares = estimate_shares(sample["steps"], default)
         else:
@@ -154,7 +152,8 @@ class SampleRule:
         shares = (1 - FLOOR) * shares + FLOOR * default
         histogram = _histogram(evidence, shares)
         estimated = Composition.of(histogram, None if self.given is None else self.given.get("virus"))
-        assert estimated is not None
+        if estimated is None:
+            return None
         steps = np.array(list(histogram))
         number = np.array(list(histogram.values()))
         posterior = probability(steps / STEPS, estimated.prevalence)
@@ -245,8 +244,3 @@ def count_evidence(histogram: Counter[int], log_ratios: Floats) -> None:
     steps = evidence_steps(log_ratios)
     found, numbers = np.unique(steps[steps != NO_EVIDENCE], return_counts=True)
     histogram.update(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
-
-
-def parts(evidence: Evidence, size: int = 1 << 16) -> Iterator[Evidence]:
-    """Yield evidence in parts of at most `size` records."""
-    return (evidence[begin : begin + size] for begin in range(0, len(evidence), size))

@@ -1,6 +1,6 @@
 """Genes of an annotation, and the lines of the files that have them.
 
-The text of a file is only passed on; whoever shows it must escape it.
+Text is kept as the file has it; code that shows it must escape it.
 """
 
 from __future__ import annotations

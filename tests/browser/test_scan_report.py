@@ -1,6 +1,5 @@
 """The report and the figures of a scan in a real browser: Chromium, driven by Playwright; both are optional."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ from virnucpro.report.scan_figures import write_svg
 from virnucpro.report.tracks import record_view
 from virnucpro.run.scan import Numbering
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (the extra dev) and chromium")
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, e.g. apt-get install chromium")
-
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img/src=x/onerror=alert(1)>',
@@ -24,39 +17,18 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def show(browser, tmp_path):
-    """Open a page by its text or its path; at the end, none may have complained or asked for another file."""
-    said, asked, contexts = [], [], []
+def show(show, tmp_path):
+    """Open a page by its text or its path, see `conftest.show`."""
 
-    def opened(given: str | Path, width=1280, **keywords):
-        path = given if isinstance(given, Path) else tmp_path / f"page_{len(contexts)}.html"
+    def opened(given: str | Path, width: int = 1280, **keywords):
+        path = given
         if isinstance(given, str):
+            path = tmp_path / f"page_{len(list(tmp_path.iterdir()))}.html"
             path.write_text(given, encoding="utf-8")
-        context = browser.new_context(viewport={"width": width, "height": 900}, **keywords)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        asked.remove(path.as_uri())
-        return page
+        return show(path, width, **keywords)
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert asked == []
+    return opened
 
 
 @pytest.fixture(scope="module")
