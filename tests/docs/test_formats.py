@@ -49,7 +49,7 @@ def written(shell, tmp_path_factory) -> Path:
     odd.write_text((EXAMPLES / "lambda.fa").read_text() + ">empty\n>short\nACGT\n>simple\n" + "AC" * 100 + "\n")
     program = shutil.which("virnucpro", path=shell["PATH"])
     for command in (
-        ("predict", odd, "-o", made / "predict", "--parquet", "--model", "hosts"),
+        ("predict", odd, "-o", made / "predict", "--parquet"),
         ("scan", EXAMPLES / "lambda.fa", "-o", made / "scan", "--plots", "none"),
         ("embed", made / "proteins.faa", "-o", made / "embed"),
         ("sample", made / "data", "--virus", 20, "--host", 20, "-o", made / "sample"),

@@ -8,7 +8,7 @@ import pytest
 
 from virnucpro.cli.main import main
 from virnucpro.pretrained.description import ModelDescription
-from virnucpro.pretrained.locations import BUNDLED, SHIPPED
+from virnucpro.pretrained.locations import BUNDLED
 from virnucpro.seq import read_records
 from virnucpro.seq.frame_table import reverse_complement
 from virnucpro.seq.screen import repetitions
@@ -104,10 +104,10 @@ def test_the_model_card_states_what_the_model_holds():
 
 def test_the_model_of_host_classes_tells_a_phage_from_a_bacterium(predict):
     phage, bacterium = (
-        [float(row["virus_score"]) for row in predict(path, "--model", "hosts", "--device", "cpu")] for path in EXAMPLES
+        [float(row["virus_score"]) for row in predict(path, "--device", "cpu")] for path in EXAMPLES
     )
     assert min(len(phage), len(bacterium)) == 12
     assert np.median(phage) > 0.8 > 0.3 > np.median(bacterium)
-    description = ModelDescription.from_json(SHIPPED["hosts"] / "model.json")
+    description = ModelDescription.from_json(BUNDLED / "model.json")
     assert description.classes[-1] == "virus"
     assert len(description.classes) == 11

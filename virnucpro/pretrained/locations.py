@@ -15,7 +15,7 @@ from virnucpro.words import in_bytes
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
 # The models in the package.
-SHIPPED = {DEFAULT_MODEL: BUNDLED, "hosts": Path(__file__).parent / "hosts"}
+SHIPPED = {DEFAULT_MODEL: BUNDLED}
 
 
 def list_models() -> dict[str, Path]:
