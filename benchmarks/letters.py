@@ -48,6 +48,19 @@ def iupac(share: float) -> Damage:
     return damage
 
 
+def indels(share: float) -> Damage:
+    """Insert a random base after, or delete, a share of the bases, each as often."""
+
+    def damage(sequence: str, rng: np.random.Generator) -> str:
+        lots = rng.random(len(sequence))
+        return "".join(
+            "" if lot < share / 2 else base + "ACGT"[rng.integers(4)] if lot < share else base
+            for base, lot in zip(sequence, lots, strict=True)
+        )
+
+    return damage
+
+
 def masked(nt: int) -> Damage:
     """Put a run of N in the place of the middle."""
     return lambda sequence, _: _around(sequence, nt, "N" * nt)
@@ -72,6 +85,7 @@ DAMAGES: dict[str, Damage] = {
     "none": lambda sequence, _: sequence,
     **{f"{share} % N": scattered(share / 100, "N") for share in (1, 5, 20)},
     **{f"{share} % random": scattered(share / 100, "ACGT") for share in (1, 5)},
+    **{f"{share} % indels": indels(share / 100) for share in (0.6, 1, 3)},
     **{f"{share} % IUPAC": iupac(share / 100) for share in (1, 5)},
     **{f"{nt} N in the middle": masked(nt) for nt in (6, 20, 100)},
     **{f"tail of {nt} {base}": with_end(base, nt) for base in "ACGT" for nt in (10, 50)},
@@ -115,12 +129,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="val")
     parser.add_argument("--model", default="bundled")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--damages", nargs="+", default=list(DAMAGES), choices=DAMAGES)
     arguments = parser.parse_args()
-    predictor = Predictor(load_model(arguments.model), Options(device="cpu", precision="fp32"))
+    predictor = Predictor(load_model(arguments.model), Options(device=arguments.device, precision="fp32"))
     rows = []
-    for length in LENGTHS:
+    for length in arguments.lengths:
         sequences, classes = draw(arguments.data, arguments.split, length)
-        for name in DAMAGES:
+        for name in arguments.damages:
             found = {key: round(value, 4) for key, value in measure(predictor, sequences, classes, name).items()}
             rows.append({"nt": length, "damage": name, "windows": len(sequences), **found})
             print(rows[-1], flush=True)

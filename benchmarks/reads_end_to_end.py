@@ -1,6 +1,6 @@
 """`virnucpro predict` with the bundled model, from a file to all tables and the report.
 
-    python benchmarks/reads_end_to_end.py --genomes DIR [--reads 1000000] [--records 200000] [--before DIR] [--ray]
+    python benchmarks/reads_end_to_end.py --genomes DIR [--reads 1000000] [--records 200000] [--before DIR] [--ray] [--model NAME]
 
 DIR holds virus.fna.xz and other classes of genomes (CLASS.fna.xz), of which 20 % and 80 % of the reads are drawn;
 --before names the sources of another version, which runs in turn with this one. Rates are of the whole command, start
@@ -104,6 +104,8 @@ def run(tree: Path, reads: Path, output: Path, extra: list[str]) -> dict[str, An
         sys.executable, "-m", "virnucpro", "-q", "predict", str(reads), "-o", str(output), "--device", device, *extra,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])}
+    environment |= {"PYTHONPYCACHEPREFIX": str(output.parent / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has bytecode beside its modules
     samples: list[int] = []
     peak = 0
     with watched_gpu(samples):
@@ -140,6 +142,7 @@ def main() -> None:
     parser.add_argument("--before-reads", type=int, default=100_000, help="reads for it; a fifth of records")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--ray", action="store_true", help="run the reads on Ray, too")
+    parser.add_argument("--model", help="a model beside the default one")
     parser.add_argument("--name", default="reads_end_to_end")
     given = parser.parse_args()
     rows = []
@@ -152,6 +155,10 @@ def main() -> None:
             path = Path(folder, f"{length}.fq.gz" if fastq else f"{length}.fa")
             write_reads(given.genomes, path, number, length, fastq)
             contenders: list[tuple[str, Path, Path, int, list[str]]] = [("this version", HERE, path, number, [])]
+            if given.model:
+                contenders.append(
+                    (f"this version, --model {given.model}", HERE, path, number, ["--model", given.model])
+                )
             if given.ray and fastq:
                 contenders.append(
                     ("this version, --engine ray", HERE, path, number, ["--engine", "ray", "--gpus", "1"])
@@ -163,8 +170,8 @@ def main() -> None:
                 contenders.append(("before", given.before.resolve(), few, fewer, []))
             warm = path.with_name(f"warm_{path.name}")
             write_reads(given.genomes, warm, 5000, length, fastq)
-            for name, tree, _, _, extra in contenders:  # compiled kernels and libraries are then in caches
-                run(tree, warm, Path(folder, f"warm_{length}_{name.replace(' ', '_')}"), extra)
+            for place, (_, tree, _, _, extra) in enumerate(contenders):  # compiled kernels are then in caches
+                run(tree, warm, Path(folder, f"warm_{length}_{place}"), extra)
             for repeat in range(given.repeats):
                 for name, tree, source, n, extra in contenders:
                     output = Path(folder, f"out_{len(rows)}")

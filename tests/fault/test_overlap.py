@@ -14,6 +14,7 @@ from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.rows import UnitTables
+from virnucpro.run.text_pool import TextPool
 from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.seq.blocks import iter_blocks
 from virnucpro.seq.source import Source
@@ -31,7 +32,7 @@ def called(caller: UnitCaller, lab) -> UnitTables:
 
 
 def test_units_that_overlap_give_the_same_bytes(lab):
-    with UnitCaller(Predictor(load_model(str(lab.model)), OPTIONS), legacy=False, processes=2) as caller:
+    with UnitCaller(Predictor(load_model(str(lab.model)), OPTIONS), legacy=False, pool=TextPool(2)) as caller:
         tables = called(caller, lab)
     for name, section in zip(lab.tables(lab.folder / "unbroken"), tables.sections, strict=False):
         first_line = b"" if name.endswith(".fasta") else lab.expected[name].partition(b"\n")[0] + b"\n"
@@ -51,7 +52,8 @@ class Failing(Predictor):
 def test_records_at_fault_are_found_beside_processes(lab):
     statuses = {}
     for processes in (0, 2):
-        with UnitCaller(Failing(lab.make_model(), OPTIONS), legacy=False, processes=processes) as caller:
+        pool = TextPool(processes) if processes else None
+        with UnitCaller(Failing(lab.make_model(), OPTIONS), legacy=False, pool=pool) as caller:
             rows = called(caller, lab).sections[0].splitlines()
         statuses[processes] = [row.split(b"\t")[-2:] for row in rows]
     assert statuses[0] == statuses[2]

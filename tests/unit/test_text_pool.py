@@ -48,7 +48,7 @@ def expected(block: RecordBlock) -> UnitTables:
 
 @pytest.fixture(scope="module")
 def pool():
-    with TextPool(STAGE, legacy=True, processes=2) as made:
+    with TextPool(2) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ def test_the_tables_are_those_of_one_process(pool):
 
     def work(mine: range) -> None:
         for number in mine:
-            found[number] = pool.tables(block_of(number), score)
+            found[number] = pool.tables(STAGE, True, block_of(number), score)
 
     threads = [Thread(target=work, args=(range(start, 12, 4),)) for start in range(4)]  # more than processes
     for thread in threads:
@@ -83,9 +83,9 @@ def test_an_error_in_the_middle_leaves_the_pool_usable(pool, turn, error):
     for _ in range(3):  # more often than there are processes
         seen.clear()
         with pytest.raises(type(error)):
-            pool.tables(block_of(1), failing)
+            pool.tables(STAGE, True, block_of(1), failing)
         assert len(seen) == turn
-    assert same(pool.tables(block_of(2), score), expected(block_of(2)))
+    assert same(pool.tables(STAGE, True, block_of(2), score), expected(block_of(2)))
 
 
 @pytest.mark.parametrize("error", [MemoryError("no more"), ValueError("a mistake")], ids=["memory", "mistake"])
@@ -95,8 +95,8 @@ def test_an_error_in_a_process_is_raised_here_and_the_process_lives(pool, error)
 
     for _ in range(3):
         with pytest.raises(type(error), match=str(error)):
-            pool.tables(block_of(1), strange)
-    assert same(pool.tables(block_of(2), score), expected(block_of(2)))
+            pool.tables(STAGE, True, block_of(1), strange)
+    assert same(pool.tables(STAGE, True, block_of(2), score), expected(block_of(2)))
 
 
 class Strange:
@@ -110,7 +110,7 @@ class Strange:
 
 
 def test_a_process_that_is_killed_is_an_error_with_a_remedy():
-    with TextPool(STAGE, legacy=False, processes=1) as pool:
+    with TextPool(1) as pool:
         [process] = pool._processes
 
         def killing(tokens: FrameTokens) -> FrameScores:
@@ -120,10 +120,10 @@ def test_a_process_that_is_killed_is_an_error_with_a_remedy():
 
         for one in (killing, score):  # who comes later does not wait for it
             with pytest.raises(VirnucproError, match=r"was lost, .* run it again with --resume"):
-                pool.tables(block_of(1), one)
+                pool.tables(STAGE, True, block_of(1), one)
 
 
 def test_the_processes_end_with_the_pool():
-    pool = TextPool(STAGE, legacy=False, processes=2)
+    pool = TextPool(2)
     pool.close()
     assert [process.is_alive() for process in pool._processes] == [False, False]

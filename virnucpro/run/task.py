@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from virnucpro.config import ComputeOptions, Options
 from virnucpro.errors import ConfigError
 from virnucpro.files import fingerprint
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
+from virnucpro.pipeline.device import choose_device
 from virnucpro.pipeline.embed import Embedder, EmbedSettings
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.description import ModelDescription
@@ -28,7 +30,7 @@ from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup, fingerprint_of
 from virnucpro.run.tally import C_co, EmbedTally, Tally
-from virnucpro.run.text_pool import MAX_PROCESSES
+from virnucpro.run.text_pool import MAX_PROCESSES, TextPool, text_processes
 from virnucpro.run.unit_caller import UnitCaller
 from virnucpro.run.units import Unit
 
@@ -119,8 +121,13 @@ class OpenPredictTask:
 
     def __init__(self, task: PredictTask, directory: RunDirectory) -> None:
         self._directory = directory
-        self.predictor = load_predictor(task.model, task.options, task.legacy)
-        self._caller = UnitCaller(self.predictor, task.legacy)
+        on_gpu = choose_device(task.options.device).type == "cuda"
+        processes = text_processes(task.options.threads) if on_gpu else 0
+        with ExitStack() as opened:  # closes the processes if the model cannot be loaded
+            pool = opened.enter_context(TextPool(processes)) if processes else None
+            self.predictor = load_predictor(task.model, task.options, task.legacy)
+            opened.pop_all()
+        self._caller = UnitCaller(self.predictor, task.legacy, pool)
         self.at_a_time = self._caller.at_a_time
         self.setup = describe_predictor(task.model, self.predictor)
         self.same = {"torch": torch.__version__, **self.setup.fingerprint()}

@@ -3,8 +3,9 @@
 Who waits for whom: each unit has a thread of the runner. The thread takes a free process and sends it the block. It
 then passes tokens from the process to the device and scores back, some thousand chunks at a time. At the end the
 process sends the rows. A process waits for the device while other processes prepare tokens; the device never waits
-while a process has tokens ready. No two units share a process or a batch. Nothing here imports torch, which would cost
-each process a second and 300 MB.
+while a process has tokens ready. No two units share a process or a batch. The processes start while the model is
+loaded, and receive the text stage with their first block. Nothing here imports torch, which would cost each process a
+second and 300 MB.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import queue
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from virnucpro.environment import default_threads
@@ -32,24 +34,24 @@ Score = Callable[[FrameTokens], FrameScores]
 
 
 class TextPool(AbstractContextManager["TextPool"]):
-    """A pool of processes with copies of the text stage, started once and used by any number of threads."""
+    """A pool of `size` processes with copies of a text stage, started once and used by any number of threads."""
 
-    def __init__(self, stage: TextStage, legacy: bool, processes: int) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a forked copy of a process with threads and a GPU would not work
-        self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+    def __init__(self, size: int) -> None:
+        self.size = size
+        # A forked copy of a process with threads and a GPU would not work.
+        context = multiprocessing.get_context("spawn")
+        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._processes = []
         # Signals that the terminal or a batch system sends to all processes are for this one, which ends the others.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            for _ in range(processes):
+            for _ in range(size):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, stage, legacy), daemon=True)
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
                 process.start()
                 theirs.close()
                 self._processes.append(process)
-                self._free.put(ours)
+                self._free.put(_Process(ours))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -63,14 +65,18 @@ class TextPool(AbstractContextManager["TextPool"]):
         for process in self._processes:
             process.join()
 
-    def tables(self, block: RecordBlock, score: Score) -> UnitTables:
-        """Return the tables of a block, with `score` to score its tokens.
+    def tables(self, stage: TextStage, legacy: bool, block: RecordBlock, score: Score) -> UnitTables:
+        """Return the tables of a block, with `score` to score its tokens; `stage` and `legacy` are always the same.
 
         Raises:
             VirnucproError: a process ended, for example for lack of memory.
         """
-        connection = self._free.get()
+        process = self._free.get()
+        connection = process.connection
         try:
+            if not process.has_stage:
+                connection.send((stage, legacy))
+                process.has_stage = True
             connection.send(block)
             while isinstance(answer := connection.recv(), FrameTokens):
                 connection.send(score(answer))
@@ -85,16 +91,25 @@ class TextPool(AbstractContextManager["TextPool"]):
                 connection.recv()
             raise
         finally:
-            self._free.put(connection)  # of a lost process too: a thread that waits for one must not wait forever
+            self._free.put(process)  # a lost one too: a thread that waits for one must not wait forever
         if isinstance(answer, Exception):
             raise answer
         tables: UnitTables = answer
         return tables
 
 
-def _serve(connection: Connection, stage: TextStage, legacy: bool) -> None:
-    """Serve blocks until the other end of the connection is closed."""
+@dataclass(slots=True)
+class _Process:
+    """The connection to a process, and whether it has the text stage."""
+
+    connection: Connection
+    has_stage: bool = False
+
+
+def _serve(connection: Connection) -> None:
+    """Receive the text stage, then serve blocks until the other end of the connection is closed."""
     with suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        stage, legacy = connection.recv()
         while True:
             connection.send(_answer(connection, stage, connection.recv(), legacy))
 

@@ -10,7 +10,7 @@ from threading import Lock
 from virnucpro.pipeline.isolation import FAULTS, call_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.run.rows import UnitTables
-from virnucpro.run.text_pool import TextPool, text_processes
+from virnucpro.run.text_pool import TextPool
 from virnucpro.seq.block import RecordBlock
 from virnucpro.words import counted
 
@@ -20,21 +20,17 @@ logger = logging.getLogger(__name__)
 class UnitCaller(AbstractContextManager["UnitCaller"]):
     """A predictor that makes the tables of units, for `at_a_time` threads at once.
 
-    On a CPU the predictor uses all cores, so everything runs in the calling thread. Beside a GPU, processes do the text
-    work of all units but the first; they start with the second unit, so that a small input does not wait for them.
-    `processes` is their number; None chooses it by the device.
+    On a CPU the predictor uses all cores, so everything runs in the calling thread. Beside a GPU, the processes of
+    `pool` do the text work of all units but the first, so that a small input does not wait for their start.
     """
 
-    def __init__(self, predictor: Predictor, legacy: bool, processes: int | None = None) -> None:
-        self.predictor, self._legacy = predictor, legacy
-        if processes is None:
-            processes = text_processes(predictor.options.threads) if predictor.device.type == "cuda" else 0
-        if processes:
+    def __init__(self, predictor: Predictor, legacy: bool, pool: TextPool | None = None) -> None:
+        self.predictor, self._legacy, self._pool = predictor, legacy, pool
+        if pool is not None:
             # The thread that launches kernels needs the interpreter for each launch; by default others hold it 5 ms.
             sys.setswitchinterval(1e-4)
-        self.at_a_time = max(1, processes)
-        self._processes, self._n_units, self._lock = processes, 0, Lock()
-        self._pool: TextPool | None = None
+        self.at_a_time = 1 if pool is None else pool.size
+        self._n_units, self._lock = 0, Lock()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -49,12 +45,10 @@ class UnitCaller(AbstractContextManager["UnitCaller"]):
         """Return the tables of a block; a record on which the model fails gets a row with the reason."""
         with self._lock:
             self._n_units += 1
-            if self._n_units == 2 and self._processes:
-                self._pool = TextPool(self.predictor.text, self._legacy, self._processes)
-            pool = self._pool
+            pool = self._pool if self._n_units > 1 else None
         if pool is not None:
             try:
-                return pool.tables(block, self.predictor.score)
+                return pool.tables(self.predictor.text, self._legacy, block, self.predictor.score)
             except FAULTS as error:
                 logger.info(
                     "trying %s again in this process, after a failure in a text process: %s",
