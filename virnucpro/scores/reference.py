@@ -6,7 +6,7 @@ H host classes. A calibrated model of several host classes has one, in `referenc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +85,25 @@ class Reference:
 
         Of hosts in these shares (H,), and of shuffled windows, at most `rate` pass. A threshold is never negative.
         """
+        return self._by_length([self._threshold(one, shares, rate) for one in self.windows.values()])
+
+    def recall_thresholds(self, recall: float) -> Floats:
+        """Return the log likelihood ratio that this share of viruses of 0, 1, 2, ... nt reaches, at least.
+
+        It is that against the default mixture of hosts. Longer records use the last value.
+        """
+        return self._by_length([self._recall_threshold(one, recall) for one in self.windows.values()])
+
+    def _recall_threshold(self, one: Windows, recall: float) -> float:
+        """Return the threshold of one length, half-way between the last virus that passes and the next one."""
+        viruses = np.sort(against_mixture(one.steps[one.classes == len(self.hosts)] / STEPS, self.shares))
+        missed = int(len(viruses) * (1 - recall) + 1e-9)
+        below = viruses[missed - 1] if missed else viruses[0] - 2 / STEPS
+        return float(below + viruses[missed]) / 2
+
+    def _by_length(self, values: Sequence[float]) -> Floats:
+        """Interpolate values at the lengths of the reference; return those at 0, 1, 2, ... nt."""
         lengths = np.array(list(self.windows))
-        values = [self._threshold(one, shares, rate) for one in self.windows.values()]
         asked = np.maximum(np.arange(lengths[-1] + 1), 1)
         return np.asarray(np.interp(np.log(asked), np.log(lengths), values))
 
