@@ -133,7 +133,9 @@ class CallOptions:
                 _require_text(name, getattr(self, name))
         if self.screen_model is not None and self.screen is None:
             raise ConfigError(
-                "screen_model names the model of a screen; give screen, too, such as 0.99", "screen_model", "screen"
+                "screen_model needs screen, the share of viruses that it lets through, such as 0.99",
+                "screen_model",
+                "screen",
             )
         _check_composition(self)
         _set_numbers(self, {"min_length": (0, math.inf), "chunk_length": (3, math.inf)}, whole=True)
