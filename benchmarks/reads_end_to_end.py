@@ -1,6 +1,7 @@
 """`virnucpro predict` with the bundled model, from a file to all tables and the report.
 
-    python benchmarks/reads_end_to_end.py --genomes DIR [--reads 1000000] [--records 200000] [--before DIR] [--ray] [--model NAME]
+    python benchmarks/reads_end_to_end.py --genomes DIR [--reads 1000000] [--records 200000]
+        [--before DIR] [--ray] [--model NAME]
 
 DIR holds virus.fna.xz and other classes of genomes (CLASS.fna.xz), of which 20 % and 80 % of the reads are drawn;
 --before names the sources of another version, which runs in turn with this one. Rates are of the whole command, start
