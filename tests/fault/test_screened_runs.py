@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from support.screens import make_published_model
 import virnucpro
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
 from virnucpro.errors import ConfigError
+from virnucpro.pretrained.description import ModelDescription
+from virnucpro.pretrained.weights import sha256
 from virnucpro.report.explain import explain
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.rows import UnitTables
 from virnucpro.run.text_pool import TextPool
 from virnucpro.run.unit_caller import UnitCaller
-from virnucpro.scores.reference import Reference, Windows
+from virnucpro.scores.reference import REFERENCE_FILE, Reference, Windows
 from virnucpro.seq.block import RecordBlock
 from virnucpro.types import Record, Status
 
@@ -137,6 +140,21 @@ def test_a_share_above_what_the_windows_resolve_passes_all_of_them():
     assert Reference(("a", "b", "c"), np.full(3, 1 / 3), {100: one}).recall_thresholds(0.9999)[100] < 0.07
 
 
+def test_viruses_without_a_frame_do_not_count_for_a_published_model(lab, large, small, tmp_path):
+    known = replace(make_reference(), framed={50: np.array([-40, 0, 60, 80], np.int16), 400: np.full(4, 10, np.int16)})
+    shutil.copytree(small, tmp_path / "small")
+    known.write(tmp_path / "small" / REFERENCE_FILE)
+    description = ModelDescription.from_json(small / "model.json")
+    checksums = {**description.checksums, REFERENCE_FILE: sha256(tmp_path / "small" / REFERENCE_FILE)}
+    replace(description, checksums=checksums).write_json(tmp_path / "small" / "model.json")
+    options = replace(OPTIONS, screen=0.75, screen_model=str(tmp_path / "small"))
+    limits = Predictor(load_model(str(large)), options).text.screen.thresholds
+    assert limits[[50, 400]] == pytest.approx([-0.2, 0.1])
+    other = Predictor(load_model(str(lab.model)), options).text.screen.thresholds  # has other frames
+    assert other.tolist() == make_reference().recall_thresholds(0.75).tolist()
+    assert other[50] != limits[50]
+
+
 @pytest.mark.parametrize("slices", [1, 7])
 def test_slices_change_nothing(block, large, small, slices):
     made = Predictor(load_model(str(large)), replace(OPTIONS, screen=SHARE, screen_model=str(small)))
@@ -226,7 +244,7 @@ def test_the_published_files_lack_what_was_screened_out(whole):
     assert {line.split("\t")[0] for line in best} == {row["chunk"] for row in chunks if row["status"] == "ok"}
 
 
-@pytest.mark.parametrize("more", [["-t", 2], ["--max-tokens", 300], ["--unit-records", 1]], ids=str)
+@pytest.mark.parametrize("more", [["-t", 2], ["--max-tokens", 300], ["--unit-records", 3]], ids=str)
 def test_threads_token_budget_and_units_change_nothing(arguments, call, whole, tmp_path, more):
     assert call(arguments(tmp_path / "out", *more))[0] == 0
     assert everything(tmp_path / "out") == everything(whole)
@@ -291,9 +309,8 @@ def test_standard_output_has_the_same_rows(arguments, call, whole, capfd):
     assert " screened out), not called: " in shown.err
 
 
-def test_the_library_gives_the_same_calls(arguments, large, small, lab, mates, whole):
-    if "--paired" in arguments("-"):
-        pytest.skip("the library takes single records")
+@pytest.mark.parametrize("arguments", ["single"], indirect=True)
+def test_the_library_gives_the_same_calls(arguments, large, small, lab, whole):
     options = replace(OPTIONS, screen_model=str(small), screen=SHARE)
     calls = virnucpro.predict(lab.input, model=large, options=options, progress=False)
     expected = rows(whole)
@@ -326,11 +343,10 @@ def test_without_a_screen_nothing_speaks_of_one(lab, call, large, tmp_path):
     assert not any("screen" in line for line in explain(tmp_path / "out", name))
 
 
+@pytest.mark.parametrize("arguments", ["single"], indirect=True)
 def test_a_forecast_measures_both_models(arguments, capfd, tmp_path):
     from support.commands import run
 
-    if "--paired" in arguments("-"):
-        pytest.skip("the forecast is that of single records")
     assert run(*arguments(tmp_path / "out", "--dry-run")) == 0
     assert "tiny-published after a screen with tiny " in capfd.readouterr().out
     assert not (tmp_path / "out").exists()

@@ -45,8 +45,9 @@ def load_screen(description: ModelDescription, options: Options) -> LoadedScreen
             "classes",
             "screen_model",
         )
-    thresholds = Reference.read(find_model(name) / REFERENCE_FILE).recall_thresholds(options.screen)
-    return LoadedScreen(model, thresholds)
+    reference = Reference.read(find_model(name) / REFERENCE_FILE)
+    framed = description.frame_rule.kind == "stop_free"  # only such chunks of viruses can be lost
+    return LoadedScreen(model, reference.recall_thresholds(options.screen, framed))
 
 
 def screen_name(options: Options) -> str:
