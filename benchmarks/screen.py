@@ -83,7 +83,7 @@ def passing(arguments: argparse.Namespace) -> None:
         of_all = {"nt": length, "windows_of_virus": int(virus.sum()), "taxa_of_virus": taxa}
         without, frames_without = by_class(framed, classes), by_class(frames, classes)
         for share in SHARES:
-            thresholds = reference.recall_thresholds(share)
+            thresholds = reference.recall_thresholds(share, framed=True)
             passed = ~(evidence < thresholds[np.minimum(lengths, len(thresholds) - 1)])
             rows.append({
                 **of_all, "stated": share, "threshold": round(float(thresholds[length]), 3),
