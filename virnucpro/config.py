@@ -113,6 +113,9 @@ class CallOptions:
     `prevalence` (default: the model's own). A model without calibration calls by `min_score` (default: its own).
     `composition` says by which mixture of hosts records are judged: `sample` (estimated from all records), `equal`
     (the model's default), or the share of each host class; with `virus`, also that of virus.
+
+    With `screen`, a small model judges each chunk first, and only chunks with as much evidence as this share of viruses
+    has go on to the model. `screen_model` is that model, by name or directory (default: the one in the package).
     """
 
     min_length: int | None = None
@@ -121,14 +124,23 @@ class CallOptions:
     preset: str | None = None
     prevalence: float | None = None
     composition: str | dict[str, float] = "sample"
+    screen: float | None = None
+    screen_model: str | None = None
 
     def __post_init__(self) -> None:
-        if self.preset is not None:
-            _require_text("preset", self.preset)
+        for name in ("preset", "screen_model"):
+            if getattr(self, name) is not None:
+                _require_text(name, getattr(self, name))
+        if self.screen_model is not None and self.screen is None:
+            raise ConfigError(
+                "screen_model needs screen, the share of viruses that it lets through, such as 0.99",
+                "screen_model",
+                "screen",
+            )
         _check_composition(self)
         _set_numbers(self, {"min_length": (0, math.inf), "chunk_length": (3, math.inf)}, whole=True)
         _set_numbers(self, {"min_score": (0, 1)})
-        _set_numbers(self, {"prevalence": (0, 1)}, inclusive=False)
+        _set_numbers(self, {"prevalence": (0, 1), "screen": (0, 1)}, inclusive=False)
 
 
 @dataclass(frozen=True, kw_only=True)

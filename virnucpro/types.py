@@ -23,6 +23,7 @@ class Status(str, Enum):
     TOO_AMBIGUOUS = "too_ambiguous"
     LOW_COMPLEXITY = "low_complexity"
     NO_FRAME = "no_frame"
+    SCREENED = "screened"
     FAILED = "failed"
 
     def __str__(self) -> str:
@@ -89,6 +90,8 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Call:
     """The decision on a chunk or a record. Without a score, `status` and `reason` say why.
+
+    `is_virus` is None without a score, but False with the status `screened`: a screen has judged it no virus.
 
     `log_ratio` is the natural logarithm of P(data | virus) / P(data | host), None without a calibration; `virus_score`
     is the probability of virus that it gives at the prevalence of the run.

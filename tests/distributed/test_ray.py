@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from support.files import run_json
+from support.hosts import write_hosts_model
+from support.screens import make_published_model
 
 from virnucpro.cli.signals import stoppable
 from virnucpro.config import Options
@@ -25,6 +27,7 @@ from virnucpro.files import fingerprint
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.task import PredictTask
 from virnucpro.run.units import iter_units
+from virnucpro.seq import read_records
 from virnucpro.types import Record
 
 
@@ -56,6 +59,20 @@ def test_a_run_on_three_nodes(lab, call, nodes, on_ray, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     code, err = call(lab.arguments(output, "--resume"))  # the local engine knows it for its own
     assert (code, err.endswith("is already complete\n")) == (0, True)
+
+
+def test_a_run_with_a_screen(lab, call, nodes, on_ray, tmp_path):
+    published = lab.write_model(make_published_model(), tmp_path / "published")
+    small = write_hosts_model(tmp_path / "small", read_records([lab.input]))
+    given = ["--model", published, "--screen", 0.8, "--screen-model", small]
+    assert call(lab.arguments(tmp_path / "local", *given))[0] == 0
+    code, err = call(lab.arguments(tmp_path / "out", *given, *on_ray))
+    assert code == 0, err
+    assert lab.tables(tmp_path / "out") == lab.tables(tmp_path / "local")
+    found, whole = run_json(tmp_path / "out"), run_json(tmp_path / "local")
+    assert found["counts"]["screened_chunks"] > 0
+    for entry in ("fingerprint", "counts", "screen"):
+        assert found[entry] == whole[entry]
 
 
 def test_a_node_leaves_and_another_joins(lab, long_lab, nodes, on_ray, tmp_path):

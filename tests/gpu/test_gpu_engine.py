@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from support.models import pack_rows, random_rows, randomise, row_error
+from support.hosts import write_hosts_model
+from support.models import pack_rows, random_rows, randomise, row_error, write_model
+from support.screens import make_published_model
 
 from virnucpro.data import pad, unpad
 from virnucpro.errors import PackedFormatError
@@ -27,6 +29,9 @@ from virnucpro.models.tokenizers import ESM2Tokenizer, KmerTokenizer
 from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.predict import Options, Predictor
 from virnucpro.pretrained.registry import Encoder, load_model
+from virnucpro.run.text_pool import TextPool
+from virnucpro.run.unit_caller import UnitCaller
+from virnucpro.seq.block import RecordBlock
 from virnucpro.types import Record
 
 ALL_TOKENS = PoolingWindow()
@@ -325,3 +330,24 @@ def test_the_second_gpu_gives_what_the_first_does(precision):
         with ThreadPoolExecutor(1) as pool:  # as the engine does: the current device is a thread's own
             found.append(pool.submit(lambda p: [result.call for result in p.run(records)], predictor).result())
     assert found[0] == found[1]
+
+
+def test_a_screen_on_the_gpu_lets_through_what_it_does_on_the_cpu(tmp_path):
+    """Several units at a time, with text processes; both models share the device."""
+    generator = random.Random(6)
+    records = [Record(str(i), "".join(generator.choices("ACGT", k=300)).encode()) for i in range(400)]
+    small = write_hosts_model(tmp_path / "small", records)
+    large = write_model(make_published_model(), tmp_path / "large")
+    block, found = RecordBlock.of(records), {}
+    for device in ("cpu", "cuda"):
+        options = Options(
+            device=device, precision="fp32", attention="sdpa", threads=2, screen=0.8, screen_model=str(small)
+        )
+        with UnitCaller(Predictor(load_model(str(large)), options), legacy=False, pool=TextPool(2)) as caller:
+            with ThreadPoolExecutor(3) as threads:
+                tallies = [tables.tally for tables in threads.map(caller.tables, [block] * 6)]
+            assert tallies == [tallies[0]] * 6
+            found[device] = caller.predictor.call(block)
+        assert 0 < tallies[0].screened_chunks < tallies[0].chunks
+    assert found["cuda"].chunk.status.tolist() == found["cpu"].chunk.status.tolist()
+    assert found["cuda"].record.score == pytest.approx(found["cpu"].record.score, abs=1e-4, nan_ok=True)

@@ -12,7 +12,7 @@ from support.commands import run
 from support.models import make_model, write_model
 
 from virnucpro.errors import ConfigError
-from virnucpro.evaluate.genomes import read_genomes
+from virnucpro.evaluate.genomes import Window, read_genomes
 from virnucpro.evaluate.metrics import calibration_error
 from virnucpro.pipeline.predict import Options
 from virnucpro.pretrained.registry import load_model
@@ -24,6 +24,7 @@ from virnucpro.train.calibrate import (
     fit_kmers,
     fit_knot,
     fit_pooling,
+    framed_evidence,
     held_out_error,
     log_loss,
     operating_point,
@@ -235,6 +236,16 @@ def test_windows_of_a_reference():
     assert dict(zip(numbers.tolist(), counts.tolist(), strict=True)) == {0: 400, 1: 400, 2: 400, 4: 400, SHUFFLED: 400}
     assert found.steps.shape == (2000, 4)
     assert {taxa[number].partition("|")[0] for number in found.taxa[found.classes == 1].tolist()} == {"bacteria"}
+
+
+def test_viruses_with_a_frame_are_kept_for_screens():
+    free, stopped, dna = b"GCC" * 20, b"TAATTAATTAA" * 5, ("virus", "bacteria", "virus", "virus", "virus")
+    drawn = [Window("x", 0, name, "t", text) for name, text in zip(dna, (free, free, stopped, free, free), strict=True)]
+    ratios = np.array([[2.0, 1.0], [9.0, 9.0], [9.0, 9.0], [-1.0, -3.0], [np.nan, np.nan]])
+    one = Scored(ratios, np.array(dna), np.array(["t"] * 5), np.zeros((5, 0)))
+    shares = np.array([0.25, 0.75])
+    expected = [-100 * np.log(shares @ np.exp(-ratios[row])) for row in (3, 0)]
+    assert framed_evidence(drawn, one, shares).tolist() == np.rint(expected).tolist()
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,10 @@ def read_verdicts(path, report=None):
     ("text", "expected"),
     [
         (OURS, ("virnucpro", {"a": True, "b": False, "c": None}, False)),
+        (
+            OURS.replace("other\t0.1\tok", "other\tNA\tscreened"),
+            ("virnucpro", {"a": True, "b": False, "c": None}, False),
+        ),
         (GENOMAD, ("geNomad", {"a": True, "b": False}, False)),
         (SUMMARY, ("geNomad", {"a": True}, True)),
         (JAEGER, ("Jaeger", {"a": True, "b": False}, False)),
@@ -68,7 +72,16 @@ def read_verdicts(path, report=None):
         (VIRSORTER, ("VirSorter2", {"a": True, "b": True}, True)),
         (KRAKEN, ("Kraken2", {"a": True, "b": False, "c": False, "d": True}, False)),
     ],
-    ids=["virnucpro", "geNomad", "geNomad summary", "Jaeger", "DeepMicroClass", "VirSorter2", "Kraken2"],
+    ids=[
+        "virnucpro",
+        "virnucpro, screened",
+        "geNomad",
+        "geNomad summary",
+        "Jaeger",
+        "DeepMicroClass",
+        "VirSorter2",
+        "Kraken2",
+    ],
 )
 def test_the_verdicts_of_every_tool(tmp_path, text, expected):
     assert read_verdicts(written(tmp_path, text), written(tmp_path, REPORT, "report")) == expected
@@ -250,6 +263,8 @@ def test_a_score_that_is_none_is_refused(tmp_path, tool, cell):
         (OURS.replace("other", "host"), "line 3: .*prediction must be virus, other or NA, got 'host'"),
         (OURS.replace("virus\t0.9000", "NA\t0.9000"), "line 2: .*expected NA in both"),
         (OURS.replace("virus\t0.9000", "virus\tNA"), "line 2: .*expected NA in both"),
+        (OURS.replace("virus\t0.9000\tok", "virus\tNA\tscreened"), "line 2: .*expected NA in both"),
+        (OURS.replace("other\t0.1", "other\tNA"), "line 3: .*expected NA in both"),
         (OURS.replace("\nb", "\n"), "line 3: no id in the column seq_name"),
         (OURS.replace("length", "status"), "line 1: two columns are named 'status'"),
         (SUMMARY.replace("\t1\tV", "\tx\tV"), "n_hallmarks must be a number, got 'x'"),
@@ -257,7 +272,7 @@ def test_a_score_that_is_none_is_refused(tmp_path, tool, cell):
         (JAEGER.replace("bacteria", " "), "line 3: .*prediction is empty"),
         (VIRSORTER.replace("x\t9\t0", "x\t9\tnan"), "line 3: .*hallmark must be"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_cells_that_the_tool_does_not_write(tmp_path, text, words):
     refused(tmp_path, text, words)

@@ -35,6 +35,19 @@ def test_no_chunks_have_no_frames(rule: FrameRule) -> None:
         assert (table.chunk.dtype, table.column.dtype) == (np.int64, np.int8)
 
 
+@pytest.mark.parametrize("rule", [FrameRule("stop_free"), LONGEST, FrameRule("longest_segments", 3, 1)], ids=str)
+def test_the_frames_of_some_chunks_are_those_of_these_chunks_alone(rule: FrameRule) -> None:
+    rng = np.random.default_rng(1)
+    texts = [rng.choice(np.frombuffer(b"ACGT", np.uint8), n).tobytes() for n in rng.integers(0, 90, 40).tolist()]
+    kept = rng.random(40) < 0.5
+    found, rows = find_frames(Strings.of(texts), rule).of_chunks(kept), np.flatnonzero(kept)
+    alone = find_frames(Strings.of([texts[row] for row in rows]), rule)
+    assert 0 < len(alone) < len(find_frames(Strings.of(texts), rule))
+    assert found.chunk.tolist() == rows[alone.chunk].tolist()
+    for name in ("column", "proteins", "nucleotides", "nucleotide"):
+        assert getattr(found, name).tolist() == getattr(alone, name).tolist()
+
+
 def test_equal_lengths_go_by_the_bytes_of_long_runs() -> None:
     """Both strands begin with 149 times A; beside chunks of other lengths."""
     same = b"GCC" * 150 + b"GGC" * 150  # its own reverse complement

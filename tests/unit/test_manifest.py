@@ -38,10 +38,11 @@ PREDICT = Manifest(
         {"nucleotide": "sdpa", "protein": "sdpa"},
         {"cpus": 2, "gpu": None},
         {"python": "3.11.7"},
+        CallingModel("small", "/models/small", {"b": "56"}, None, 500, "78"),
     ),
     content=CONTENT,
     outcome=PredictOutcome(
-        Tally(Counter(ok=2, empty=1), 1, 2, 4, 300, 1, 0),
+        Tally(Counter(ok=2, empty=1), 1, 2, 4, 300, 1, 0, 5),
         1,
         0.25,
         SampleReport({"bacteria": 0.75, "fungi": 0.25}, [0.0, 0.5], "sample"),

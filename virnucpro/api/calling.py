@@ -27,6 +27,7 @@ def predict(
     composition: str | dict[str, float] = "sample",
     min_score: float | None = None,
     min_length: int | None = None,
+    screen: float | None = None,
     threads: int | None = None,
     precision: str = "auto",
     options: Options | None = None,
@@ -55,6 +56,7 @@ def predict(
             follow from the default.
         min_score: least score of a virus, instead of a preset.
         min_length: shortest record to call, nt; None is the model's.
+        screen: for a published model: a small model judges first, and passes this share of viruses on, such as 0.99.
         options: all of these as one value; an argument that is not its default replaces its field.
         progress: show a bar; None shows one on a terminal or in a notebook if it takes more than a second.
 
@@ -66,7 +68,7 @@ def predict(
     sequences = GivenSequences(source)
     asked = merged(
         options or Options(), device=device, preset=preset, prevalence=prevalence, composition=composition,
-        min_score=min_score, min_length=min_length, threads=threads, precision=precision,
+        min_score=min_score, min_length=min_length, screen=screen, threads=threads, precision=precision,
     )  # fmt: skip
     name = os.fspath(model)
     make_sums_reproducible()  # as the command does: calls follow from the record, not from its block

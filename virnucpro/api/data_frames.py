@@ -100,7 +100,7 @@ def arrow_table(tables: Iterable[Judged]) -> Any:
 
 def _columns(pa: Any, judged: Judged) -> list[Any]:
     calls, record = judged.table, judged.table.record
-    verdict = np.where(np.isnan(record.score), 2, judged.is_virus)
+    verdict = np.where(record.is_called, judged.is_virus, 2)
     columns = {
         "seq_name": _strings(pa, calls.block.ids),
         "length": calls.block.lengths,

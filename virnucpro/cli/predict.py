@@ -64,6 +64,21 @@ def predict(
             "--min-score", min=0, max=1, help="Minimum score of a virus, instead of a preset.", show_default=False
         ),
     ] = None,
+    screen: Annotated[
+        float | None,
+        typer.Option(
+            "--screen",
+            metavar="SHARE",
+            help="Let a small model judge first, and pass this share of viruses, such as 0.99, to a published one.",
+            show_default=False,
+        ),
+    ] = None,
+    screen_model: Annotated[
+        str | None,
+        typer.Option(
+            "--screen-model", help="Name or directory of that small model; default: hosts.", show_default=False
+        ),
+    ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Also write the tables as Parquet.")] = False,
     legacy_output: Annotated[
         bool, typer.Option("--legacy-output", help="Also write the published tool's result files.")
@@ -143,7 +158,7 @@ def predict(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length, preset=preset,
             prevalence=prevalence,
-            composition=_composition(composition),
+            composition=_composition(composition), screen=screen, screen_model=screen_model,
         )  # fmt: skip
         request = Request(
             inputs, None if to_stdout else output, model=model, options=run_options, if_exists=if_exists,

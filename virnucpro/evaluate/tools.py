@@ -2,8 +2,8 @@
 
 A row gives a score, which is a probability of virus between 0 and 1, and the tool's own verdict:
 
-virnucpro        `virus_score` and `prediction` of records.tsv; NA is no score. Any other table with seq_name and
-                 virus_score has scores but no verdict.
+virnucpro        `virus_score` and `prediction` of records.tsv; NA is no score, also of what was screened out. Any other
+                 table with seq_name and virus_score has scores but no verdict.
 geNomad          `virus_score` of *_nn_classification.tsv and of the tables of the same columns of its other modules
                  (marker, aggregated and calibrated classification). The highest of its three scores is the verdict.
 geNomad summary  `virus_score` of *_virus_summary.tsv, the highest of a sequence and the proviruses in it. The table
@@ -102,7 +102,8 @@ def _our_verdict(row: Row) -> Verdict:
     prediction, score = row["prediction"], _our_score(row)
     if prediction not in ("virus", "other", "NA"):
         raise ValueError(f"prediction must be virus, other or NA, got {quoted(prediction)}")
-    if (prediction == "NA") != (score is None):
+    screened = (prediction, row["status"]) == ("other", "screened")  # has no score of the model, but is no virus
+    if (prediction == "NA") != (score is None) and not screened:
         given = f"prediction {prediction} with virus_score {row['virus_score']}"
         raise ValueError(f"{given}; expected NA in both or in neither")
     return None if prediction == "NA" else prediction == "virus"

@@ -28,6 +28,7 @@ Flags = npt.NDArray[np.bool_]
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 OK = STATUSES.index(Status.OK)
 NO_FRAME = STATUSES.index(Status.NO_FRAME)
+SCREENED = STATUSES.index(Status.SCREENED)
 FAILED = STATUSES.index(Status.FAILED)
 NO_FRAME_REASON = "none of the six reading frames is free of stop codons"
 
@@ -89,15 +90,20 @@ class Verdicts:
     best_frame: Ints
     status: Small
 
+    @property
+    def is_called(self) -> Flags:
+        """Which ones are called virus or other, (N,): those with a score, and those that a screen judged no virus."""
+        return np.asarray(~np.isnan(self.score) | (self.status == SCREENED))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallTable:
     """The calls of a block.
 
-    `n_chunks` and `n_scored` (R,) count the chunks of each record, and its chunks with a score. `judged_length` (R,) is
-    the length, nt, for which the decision has a threshold. `sums` (C, S) are the numbers of 9-mers of each chunk, see
-    `KmerFilter.sums`; S is 0 without a filter. `failed` says why the model failed on all records of the
-    block, "" if it did not.
+    `n_chunks`, `n_scored` and `n_screened` (R,) count the chunks of each record, its chunks with a score, and those
+    that were screened out. `judged_length` (R,) is the length, nt, for which the decision has a threshold. `sums`
+    (C, S) are the numbers of 9-mers of each chunk, see `KmerFilter.sums`; S is 0 without a filter. `failed` says why
+    the model failed on all records of the block, "" if it did not.
     """
 
     block: RecordBlock
@@ -107,6 +113,7 @@ class CallTable:
     record: Verdicts
     n_chunks: Ints
     n_scored: Ints
+    n_screened: Ints
     judged_length: Ints
     sums: Floats
     failed: str = ""
@@ -117,11 +124,13 @@ class CallTable:
             return self.failed
         if not self.n_chunks[row]:
             return self.chunks.record_reason(row)
-        if not self.n_scored[row]:
+        n_chunks, screened = self.n_chunks[row], self.n_screened[row]
+        if not self.n_scored[row] and (n_chunks == 1 or not screened):
             return self.chunk_reason(int(np.searchsorted(self.chunks.record, row)))
-        skipped = self.n_chunks[row] - self.n_scored[row]
-        left_out = f"{skipped} of {self.n_chunks[row]} chunks have no score" if skipped else ""
-        return "; ".join(filter(None, (left_out, self.letters(row).describe())))
+        unscored = n_chunks - self.n_scored[row] - screened
+        out = f"{screened} of {n_chunks} chunks were screened out" if screened else ""
+        left_out = f"{unscored} of {n_chunks} chunks have no score" if unscored else ""
+        return "; ".join(filter(None, (out, left_out, self.letters(row).describe())))
 
     @property
     def has_reason(self) -> Flags:
@@ -195,10 +204,10 @@ class CallTable:
 
     @staticmethod
     def _call(of: Verdicts, row: int, name: str, length: int, n_chunks: int, best: str | None, reason: str) -> Call:
-        scored = not np.isnan(of.score[row])
+        scored, called = not np.isnan(of.score[row]), of.is_called[row]
         log_ratio = None if np.isnan(of.log_ratio[row]) else float(of.log_ratio[row])
         return Call(
-            name, length, bool(of.is_virus[row]) if scored else None, float(of.score[row]) if scored else None,
+            name, length, bool(of.is_virus[row]) if called else None, float(of.score[row]) if scored else None,
             n_chunks, int(of.n_frames[row]), best, STATUSES[of.status[row]], reason, log_ratio,
         )  # fmt: skip
 
@@ -246,8 +255,9 @@ def call_records(
 ) -> CallTable:
     """Combine the chunks of each record: pool their evidence (`Calibration.pool`) and compute the score from it.
 
-    Without evidence, the score is the mean of the chunks' scores, weighted by chunk length. A record without a scored
-    chunk gets the status of its first chunk. The decision counts the length of scored chunks only: a long record with
+    Without evidence, the score is the mean of the chunks' scores, weighted by chunk length; chunks that were screened
+    out count as scores of 0. A record without a scored chunk is screened out if one of its chunks is; otherwise it gets
+    the status of its first chunk. The decision counts the length of scored chunks only: a long record with
     one scored chunk needs as much evidence as a short record.
     """
     n = len(block)
@@ -258,6 +268,10 @@ def call_records(
     status = chunks.record_status.copy()
     first = np.flatnonzero(n_chunks)
     status[first] = chunk.status[(np.cumsum(n_chunks) - n_chunks)[first]]
+    out = np.flatnonzero(chunk.status == SCREENED)
+    n_screened = np.bincount(chunks.record[out], minlength=n)
+    out_length = np.bincount(chunks.record[out], weights=chunks.length[out], minlength=n)
+    status[n_screened > 0] = SCREENED
     scored = np.flatnonzero(~np.isnan(chunk.score))
     n_scored = np.bincount(chunks.record[scored], minlength=n)
     length = np.zeros(n, np.int64)
@@ -274,12 +288,13 @@ def call_records(
             log_ratio[rows] = decision.log_ratios(ratios[rows])
             score[rows] = decision.scores(log_ratio[rows])
         else:
-            score[rows] = np.add.reduceat(scores * lengths, starts) / length[rows]
-            score[rows[counts == 1]] = scores[starts[counts == 1]]
+            score[rows] = np.add.reduceat(scores * lengths, starts) / (length[rows] + out_length[rows])
+            alone = (counts == 1) & (n_screened[rows] == 0)
+            score[rows[alone]] = scores[starts[alone]]
     length = np.minimum(block.lengths, length)  # chunks may overlap
     is_virus = decision.are_virus(score, log_ratio, length)
     record = Verdicts(score, log_ratio, ratios, is_virus, n_frames, best, status)
-    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored, length, sums)
+    return CallTable(block, chunks, frame, chunk, record, n_chunks, n_scored, n_screened, length, sums)
 
 
 def _first_greatest(values: Floats, counts: Ints) -> Ints:
@@ -306,5 +321,5 @@ def failed_calls(block: RecordBlock, reason: str, n_hosts: int) -> CallTable:
     ratios = np.full((n, n_hosts), np.nan)
     record = Verdicts(nothing, nothing, ratios, np.zeros(n, bool), zeros, zeros - 1, np.full(n, FAILED, np.uint8))
     return CallTable(
-        block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, zeros, np.zeros((0, 0)), reason
+        block, chunks, FrameCalls.concat([]), no_chunks, record, zeros, zeros, zeros, zeros, np.zeros((0, 0)), reason
     )

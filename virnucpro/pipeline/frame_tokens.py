@@ -22,7 +22,7 @@ class FrameTokens:
 
     The tokens of all sequences lie end to end: `nucleotide_tokens` with `nucleotide_lengths` (S,), `protein_tokens`
     with `protein_lengths` (F,). Frame f goes with nucleotide sequence `nucleotide[f]`. `length_features` is (F, 2)
-    float32, see `pipeline.features`.
+    float32, see `pipeline.features`. They are for the model of the run, or `of_screen` for that of its screen.
     """
 
     nucleotide_tokens: Tokens
@@ -31,6 +31,7 @@ class FrameTokens:
     protein_tokens: Tokens
     protein_lengths: Ints
     length_features: npt.NDArray[np.float32]
+    of_screen: bool = False
 
     def __len__(self) -> int:
         return len(self.nucleotide)

@@ -1,9 +1,9 @@
-"""Call records with one model on one device: text to tokens, both embeddings, classifier, vote."""
+"""Call records with one model on one device: text to tokens, both embeddings, classifier, vote; perhaps a screen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import torch
@@ -18,7 +18,8 @@ from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.device import PRECISIONS, choose_device, choose_precision, divide_threads
 from virnucpro.pipeline.device_tokens import to_device
 from virnucpro.pipeline.frame_tokens import FrameScores, FrameTokens
-from virnucpro.pipeline.text import TextStage, drive
+from virnucpro.pipeline.screening import load_screen, screen_options
+from virnucpro.pipeline.text import Screen, TextStage, drive
 from virnucpro.pretrained.catalogue import CATALOGUE
 from virnucpro.pretrained.registry import Model
 from virnucpro.scores.decision import Decision
@@ -51,6 +52,7 @@ class Predictor:
         self.decision = Decision.choose(
             model.description, options.prevalence, options.preset, options.min_score, options.composition
         )
+        loaded = load_screen(model.description, options)
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
         if options.chunk_length not in (None, length := self.description.chunk_length):
@@ -66,6 +68,8 @@ class Predictor:
         encoders = [model.nucleotide, model.protein]
         for encoder in encoders:
             encoder.model.place(self.device, PRECISIONS[self.precision], options.attention).eval()
+        # After the weights of the model are placed, because budgets follow from the memory that is left.
+        self.screen = None if loaded is None else Predictor(loaded.model, screen_options(options, self.precision))
         threads = divide_threads([encoder.model for encoder in encoders], options.threads)
         self.nucleotide, self.protein = (
             AsyncInferenceRunner(encoder, self.device, options.max_tokens, options.packing, threads=threads)
@@ -74,6 +78,12 @@ class Predictor:
         model.classifier.to(self.device).eval()
         self.text = self._text_stage()
         self._turn = Lock()  # only one thread launches work at a time, because the budget assumes all free memory
+        if self.screen and loaded:
+            self.screen._turn = self._turn
+            for runner in self.screen.runners:
+                runner.threads = threads  # torch's operators have the other cores now
+            screen = Screen(replace(self.screen.text, of_screen=True), loaded.thresholds)
+            self.text = replace(self.text, screen=screen)
         if self.device.type == "cuda":
             self.nucleotide.warm_up(b"ACGT" * 100)
             self.protein.warm_up(b"ACDEFGHIKL" * 15)
@@ -86,9 +96,15 @@ class Predictor:
         tokenizers = self.model.nucleotide.tokenizer, self.model.protein.tokenizer
         return TextStage(limits, model.frame_rule, *tokenizers, model.vote, self.decision, self.model.kmers)
 
+    @property
+    def runners(self) -> list[AsyncInferenceRunner]:
+        """The runners of all encoders, those of the screen last."""
+        return [self.nucleotide, self.protein, *(self.screen.runners if self.screen else ())]
+
     def stop(self) -> None:
         """Ask running threads to raise StoppedError before their next batch."""
-        self.nucleotide.stopped = self.protein.stopped = True
+        for runner in self.runners:
+            runner.stopped = True
 
     def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
         """Yield one result for every record, in input order."""
@@ -102,10 +118,16 @@ class Predictor:
     def score(self, tokens: FrameTokens) -> FrameScores:
         """Embed frames with both encoders and classify them; threads may call this at the same time.
 
+        Tokens that are `of_screen` go to the model of the screen.
+
         Raises:
             NumericalError: an embedding is not finite.
             StoppedError: `stop` has been called.
         """
+        if tokens.of_screen:
+            if self.screen is None:
+                raise ConfigError("these tokens are for a screen, which this predictor does not have", "screen")
+            return self.screen.score(replace(tokens, of_screen=False))
         with self._turn:
             launched = self._launch(tokens)
         if not launched.are_finite():

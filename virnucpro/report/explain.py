@@ -18,6 +18,7 @@ _FILTERS = (
     ("too_ambiguous", "few enough of its letters are ambiguous"),
     ("low_complexity", "it is not too repetitive"),
     ("no_frame", "it has a reading frame"),
+    ("screened", "the screen let it through"),
     ("failed", "the model could score it"),
 )
 
@@ -35,7 +36,8 @@ def explain(directory: Path, name: str) -> Iterator[str]:
     for entry, chunks in iter_details(directory, entries):
         unit = run.unit
         yield f"{name}: {unit} {entry.index + 1} of the run, {entry.length:,} nt"
-        yield from _filters(entry, run.outcome.tally.status)
+        hidden = set() if run.setup.screen else {"screened"}
+        yield from _filters(entry, run.outcome.tally.status.keys() - hidden)
         yield from (f"  {line}" for line in _verdict(entry, run))
         for read, (chunk, frames) in _with_reads(list(chunks)) if unit == "pair" else zip(repeat(""), chunks):
             place = f"{read}window {int(chunk['start']) + 1:,}-{int(chunk['end']):,}"
@@ -72,6 +74,9 @@ def _filters(entry: Entry, known: Collection[str]) -> Iterator[str]:
 
 def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
     row, options = entry.row, run.setup.options
+    if row["status"] == "screened" and run.setup.screen:
+        yield f"called other by the screen: {run.setup.screen.name} found less evidence than in nearly all viruses"
+        return
     if entry.score is None:
         yield "not called"
         return

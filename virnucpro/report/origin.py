@@ -32,6 +32,7 @@ def settings(run: FinishedRun) -> Table:
     versions = {"virnucpro": run.virnucpro, **run.setup.versions}
     rows = [
         ("model", f"{model.name}, windows of {model.chunk_length} nt, classifier with SHA-256 {checksum[:16]}…"),
+        *([("screen", _screen(run))] if run.setup.screen else []),
         ("preset", options.preset or f"none: the minimum score is {options.min_score!r}"),
         ("share of virus that scores assume", assumed),
         ("minimum length", f"{options.min_length} nt"),
@@ -39,6 +40,16 @@ def settings(run: FinishedRun) -> Table:
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return Table("Settings.", ("setting", "value"), rows)
+
+
+def _screen(run: FinishedRun) -> str:
+    screen, options, tally = run.setup.screen, run.setup.options, run.outcome.tally
+    if screen is None or options.screen is None:
+        return "none"
+    return (
+        f"{screen.name} judged windows first; those with as much evidence as "
+        f"{100 * options.screen:g} % of viruses have went on, {tally.screened_chunks:,} of {tally.chunks:,} did not"
+    )
 
 
 def plain_command(command: Sequence[str], name: str = "predict") -> str:

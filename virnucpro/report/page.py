@@ -45,6 +45,7 @@ _STATUS = {
     "too_ambiguous": "too many ambiguous letters, such as N",
     "low_complexity": "repeats a few letters, so its origin cannot be predicted",
     "no_frame": "no reading frame without a stop codon",
+    "screened": "the small model of the screen judged it no virus, so the large one did not see it",
     "failed": "the model failed on it",
 }
 _MAX_REASONS = 3

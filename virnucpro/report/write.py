@@ -32,12 +32,15 @@ def write_report(directory: Path) -> Run:
 
 def multiqc(run: Run) -> dict[str, Any]:
     """Return the run as MultiQC's custom content: a bar of records by result, named after the first input file."""
-    counts = {called: run.count(called) for called in _COLOURS}
+    screened = run.outcomes["screened", "other"]
+    counts = {"virus": run.count("virus"), "other": run.count("other") - screened}
+    counts |= {"screened": screened} if screened else {}
+    left_out = "were screened out or not called" if screened else "were not called"
     counts |= {status: n for (status, called), n in sorted(run.outcomes.items()) if called == "NA"}
     return {
         "id": "virnucpro",
         "section_name": "virnucpro",
-        "description": "records called virus or other, and those that were not called, by status",
+        "description": f"records called virus or other, and those that {left_out}, by status",
         "plot_type": "bargraph",
         "pconfig": {"id": "virnucpro_calls", "title": "virnucpro: calls", "ylab": "records"},
         "categories": {name: {"name": name, "color": _COLOURS.get(name, "#c9c4ba")} for name in counts},

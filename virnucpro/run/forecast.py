@@ -45,12 +45,14 @@ def forecast(inputs: Sequence[str], model: str, options: Options) -> list[str]:
     scored, seconds = _measure(predictor, sample)
     rate = scored / seconds if scored else 0.0
     needed = loaded + (all_bases / rate if rate else 0.0)
+    models = predictor.description.name
+    if predictor.screen:
+        models += f" after a screen with {predictor.screen.description.name} (viruses take longer than hosts)"
     known = "counted" if source.at_end else f"estimated from the first {source.records:,}"
     how = f"{predictor.device}, {predictor.precision}, {counted(torch.get_num_threads(), 'threads')}"
     return [
         f"input: {counted(total, 'records')} ({known}), {all_bases:,.0f} nt in records that are long enough",
-        f"speed: {rate:,.0f} nt/s with {predictor.description.name} on {how}, "
-        f"measured on {scored:,} nt in {in_words(seconds)}",
+        f"speed: {rate:,.0f} nt/s with {models} on {how}, measured on {scored:,} nt in {in_words(seconds)}",
         f"time: about {in_words(needed)}",
         f"memory: about {_memory(predictor, total)}",
     ]

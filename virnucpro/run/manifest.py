@@ -290,8 +290,9 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ValueError: it has another type.
     """
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        return _read(hint, value)
+    for one in get_args(hint) if isinstance(hint, UnionType) and isinstance(value, dict) else (hint,):
+        if isinstance(one, type) and hasattr(one, "__dataclass_fields__"):
+            return _read(one, value)
     if not _is_of(value, hint):
         raise ValueError(f"{name} is {value!a:.40}")
     return value

@@ -181,12 +181,14 @@ def summarise(
     if repeated:
         verb = "repeats" if repeated == 1 else "repeat"
         logger.warning("%s %s an id; each has its own row, in input order", counted(repeated, unit), verb)
-    other = tally.status[Status.OK.value] - tally.viral
-    dropped = {status: n for status, n in sorted(tally.status.items()) if n and status != Status.OK.value}
-    line = f"{counted(tally.records, unit)}: {tally.viral:,} virus, {other:,} other"
+    called = (Status.OK.value, Status.SCREENED.value)
+    dropped = {status: n for status, n in sorted(tally.status.items()) if n and status not in called}
+    line = f"{counted(tally.records, unit)}: {tally.viral:,} virus, {tally.other:,} other"
+    line += f" ({tally.screened:,} screened out)" if tally.screened else ""
     line += f", not called: {', '.join(f'{n:,} {status}' for status, n in dropped.items())}" if dropped else ""
     parts = [line]
-    counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": other, "not_called": dropped}
+    counts: dict[str, object] = {"records": tally.records, "virus": tally.viral, "other": tally.other}
+    counts |= {"not_called": dropped, **({"screened": tally.screened} if tally.screened else {})}
     if tally.ambiguous:
         parts.append(f"N or other ambiguous letters in {tally.ambiguous:,} of them")
     if tally.trimmed:

@@ -119,7 +119,7 @@ def _chunk_ids(calls: CallTable) -> Strings:
 
 
 def _prediction(of: Verdicts) -> Strings:
-    return _VERDICTS.take(np.where(np.isnan(of.score), 2, of.is_virus))
+    return _VERDICTS.take(np.where(of.is_called, of.is_virus, 2))
 
 
 def _best(of: Verdicts, of_frames: Strings) -> Strings:

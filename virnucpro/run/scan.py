@@ -142,6 +142,8 @@ class Scanner:
 
     def __init__(self, settings: ScanSettings) -> None:
         self.settings = settings
+        if settings.options.screen is not None:
+            raise ConfigError("screen is for predict: a scan needs the score of every window; leave it out", "screen")
         number("min_posterior", settings.min_posterior, 0, 1, inclusive=False)
         number("min_length", settings.min_length, 0, whole=True)
         if settings.step is not None:

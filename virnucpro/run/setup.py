@@ -38,7 +38,8 @@ def fingerprint_of(description: ModelDescription) -> str:
 class PredictSetup:
     """The setup of a run of `predict`: the model, the chosen options, kernels and hardware.
 
-    `attention` names the backend of each encoder; `versions` are those of Python and torch.
+    `attention` names the backend of each encoder; `versions` are those of Python and torch; `screen` is the model of
+    the screen, if there is one.
     """
 
     model: CallingModel
@@ -46,6 +47,7 @@ class PredictSetup:
     attention: dict[str, str]
     hardware: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    screen: CallingModel | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that determines the score of a record, by name.
@@ -57,12 +59,23 @@ class PredictSetup:
             "model": model.name,
             **{f"SHA-256 of {name}": checksum for name, checksum in model.checksums.items()},
             "SHA-256 of model.json": model.sha256_of_description,
+            **self._fingerprint_of_screen(),
             "--min-length": options.min_length, "--min-score": options.min_score, "--preset": options.preset,
             "--prevalence": options.prevalence, "--composition": options.composition,
             "--precision": options.precision, "--packing": options.packing,
             "device": options.device.partition(":")[0],
             **{f"attention of the {name} encoder": backend for name, backend in self.attention.items()},
         }  # fmt: skip
+
+    def _fingerprint_of_screen(self) -> dict[str, Any]:
+        if self.screen is None:
+            return {}
+        checksums = {**self.screen.checksums, "model.json": self.screen.sha256_of_description}
+        return {
+            "--screen": self.options.screen,
+            "model of the screen": self.screen.name,
+            **{f"SHA-256 of the screen's {name}": checksum for name, checksum in checksums.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Tally:
     """Records by status, hits, chunks, frames and bases.
 
     `ambiguous` records have letters other than A, C, G, T and U; `trimmed` ones had a homopolymer at an end.
+    Of all `chunks`, `screened_chunks` were screened out.
     """
 
     status: Counter[str] = field(default_factory=Counter)
@@ -43,6 +44,7 @@ class Tally:
     bases: int = 0
     ambiguous: int = 0
     trimmed: int = 0
+    screened_chunks: int = 0
 
     @classmethod
     def of(cls, calls: CallTable) -> Tally:
@@ -57,6 +59,7 @@ class Tally:
             int(calls.block.lengths.sum()),
             int((letters[:, 0] > 0).sum()),
             int((letters[:, 3] > 0).sum()),
+            int(calls.n_screened.sum()),
         )
 
     def __add__(self, other: Tally) -> Tally:
@@ -68,11 +71,22 @@ class Tally:
             self.bases + other.bases,
             self.ambiguous + other.ambiguous,
             self.trimmed + other.trimmed,
+            self.screened_chunks + other.screened_chunks,
         )
 
     @property
     def records(self) -> int:
         return sum(self.status.values())
+
+    @property
+    def screened(self) -> int:
+        """The records that were screened out, which are called other."""
+        return self.status[Status.SCREENED.value]
+
+    @property
+    def other(self) -> int:
+        """The records called other."""
+        return self.status[Status.OK.value] + self.screened - self.viral
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts for run.json."""
@@ -80,6 +94,7 @@ class Tally:
             "records": self.records,
             "viral": self.viral,
             "chunks": self.chunks,
+            "screened_chunks": self.screened_chunks,
             "frames": self.frames,
             "bases": self.bases,
             "ambiguous": self.ambiguous,
@@ -93,7 +108,9 @@ class Tally:
         # Counts of 0 stay: they name the statuses that the writing version knew.
         status = Counter({str(name): int(count) for name, count in values["status"].items()})
         viral, chunks, frames, bases = (int(values[name]) for name in ("viral", "chunks", "frames", "bases"))
-        return cls(status, viral, chunks, frames, bases, int(values["ambiguous"]), int(values["trimmed"]))
+        ambiguous, trimmed = int(values["ambiguous"]), int(values["trimmed"])
+        screened = int(values.get("screened_chunks", 0))  # a run of an earlier version
+        return cls(status, viral, chunks, frames, bases, ambiguous, trimmed, screened)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from virnucpro.pipeline.async_inference import AsyncInferenceRunner
 from virnucpro.pipeline.device import choose_device
 from virnucpro.pipeline.embed import Embedder, EmbedSettings
 from virnucpro.pipeline.predict import Predictor
+from virnucpro.pipeline.screening import screen_name
 from virnucpro.pretrained.description import ModelDescription
 from virnucpro.pretrained.locations import find_directory, find_model, read_description
 from virnucpro.pretrained.registry import check_encoder, check_model, load_model
@@ -107,7 +108,12 @@ class PredictTask:
         if self.legacy:
             require_legacy(description, self.model)
         same = {f"SHA-256 of {name}": checksum for name, checksum in description.checksums.items()}
-        return replace(self, model=str(directory.resolve()), output=self.output.resolve()), same
+        options = self.options
+        if options.screen is not None:
+            screen, of_screen = check_model(screen_name(options))
+            options = replace(options, screen_model=str(screen.resolve()))
+            same |= {f"SHA-256 of the screen's {name}": checksum for name, checksum in of_screen.checksums.items()}
+        return replace(self, model=str(directory.resolve()), options=options, output=self.output.resolve()), same
 
     def on(self, device: str, threads: int) -> PredictTask:
         return replace(self, options=replace(self.options, device=device, threads=threads))
@@ -136,7 +142,7 @@ class OpenPredictTask:
         return self._directory.write_unit(unit, self._caller.tables(unit.records))
 
     def recovered(self) -> dict[str, int]:
-        return _recovered([self.predictor.nucleotide, self.predictor.protein])
+        return _recovered(self.predictor.runners)
 
     def stop(self) -> None:
         self._caller.close()
@@ -196,10 +202,15 @@ def load_predictor(model: str, options: Options, legacy: bool = False) -> Predic
     predictor = Predictor(load_model(model), options)
     if legacy:
         require_legacy(predictor.description, model)
-    for name in ("nucleotide", "protein"):
-        encoder = getattr(predictor, name).encoder.model
-        logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, encoder.backend.name)
+    for name, backend in _backends(predictor).items():
+        logger.info("%s encoder: %s, %s, %s", name, predictor.device, predictor.precision, backend)
     return predictor
+
+
+def _backends(predictor: Predictor) -> dict[str, str]:
+    """Return the attention backend of each encoder by its name."""
+    names = ["nucleotide", "protein", "screen's nucleotide", "screen's protein"]
+    return {name: one.encoder.model.backend.name for name, one in zip(names, predictor.runners, strict=False)}
 
 
 def require_legacy(description: ModelDescription, name: str) -> None:
@@ -218,28 +229,34 @@ def require_legacy(description: ModelDescription, name: str) -> None:
 
 def describe_predictor(model: str, predictor: Predictor) -> PredictSetup:
     """Return the setup of a predictor for the manifest; `model` is the name or directory of its model."""
-    description, decision, device = predictor.description, predictor.decision, predictor.device
+    decision, device, screen = predictor.decision, predictor.device, predictor.screen
     return PredictSetup(
-        CallingModel(
-            description.name,
-            str(find_model(model)),
-            description.checksums,
-            description.training.get("imported"),
-            description.chunk_length,
-            fingerprint_of(description),
-        ),
+        _describe_model(model, predictor.description),
         replace(
             predictor.options, device=str(device), precision=predictor.precision, min_length=predictor.min_length,
             min_score=decision.min_score, preset=decision.preset, prevalence=decision.prevalence,
+            screen_model=None if screen is None else screen.description.name,
         ),
-        {name: getattr(predictor, name).encoder.model.backend.name for name in ("nucleotide", "protein")},
+        _backends(predictor),
         {
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         },
         _versions(),
+        None if screen is None else _describe_model(screen_name(predictor.options), screen.description),
     )  # fmt: skip
+
+
+def _describe_model(name: str, description: ModelDescription) -> CallingModel:
+    return CallingModel(
+        description.name,
+        str(find_model(name)),
+        description.checksums,
+        description.training.get("imported"),
+        description.chunk_length,
+        fingerprint_of(description),
+    )
 
 
 def describe_embedder(embedder: Embedder, options: ComputeOptions) -> EmbedSetup:

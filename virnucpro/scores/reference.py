@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,14 @@ class Windows:
 class Reference:
     """The evidence of validation windows by length (nt, ascending); `hosts` names the host classes.
 
-    `shares` (H,) are the default shares of the host classes among hosts.
+    `shares` (H,) are the default shares of the host classes among hosts. `framed` has, by length, the evidence
+    of viruses with a frame free of stop codons against hosts in these shares, (M,) in steps; empty if it was not kept.
     """
 
     hosts: tuple[str, ...]
     shares: Floats
     windows: Mapping[int, Windows]
+    framed: Mapping[int, Steps] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Reference:
@@ -65,19 +67,23 @@ class Reference:
                     int(n): Windows(*(file.get_tensor(f"{name}.{n}") for name in ("steps", "classes", "taxa")))
                     for n in header["lengths"]
                 }
+                framed = {int(n): file.get_tensor(f"framed.{n}") for n in header.get("framed", ())}
         except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
             raise ModelError(f"{path} cannot be read: {error}; copy the model directory again") from error
         whole = len(shares) == len(hosts) > 0 and bool(windows)
-        if not whole or any(one.steps.shape != (len(one.classes), len(hosts)) for one in windows.values()):
+        whole &= all(one.steps.shape == (len(one.classes), len(hosts)) for one in windows.values())
+        if not whole or any(steps.ndim != 1 or not len(steps) for steps in framed.values()):
             raise ModelError(f"{path} is damaged: its arrays do not fit together; copy the model directory again")
-        return cls(hosts, shares, dict(sorted(windows.items())))
+        return cls(hosts, shares, dict(sorted(windows.items())), dict(sorted(framed.items())))
 
     def write(self, path: Path) -> None:
         """Write the reference."""
         tensors: dict[str, Any] = {}
         for n, one in self.windows.items():
             tensors |= {f"steps.{n}": one.steps, f"classes.{n}": one.classes, f"taxa.{n}": one.taxa}
+        tensors |= {f"framed.{n}": steps for n, steps in self.framed.items()}
         header = {"hosts": self.hosts, "shares": self.shares.tolist(), "lengths": list(self.windows)}
+        header["framed"] = list(self.framed)
         path.write_bytes(save(tensors, {"reference": json.dumps(header)}))
 
     def thresholds(self, shares: Floats, rate: float) -> Floats:
@@ -85,10 +91,18 @@ class Reference:
 
         Of hosts in these shares (H,), and of shuffled windows, at most `rate` pass. A threshold is never negative.
         """
-        lengths = np.array(list(self.windows))
-        values = [self._threshold(one, shares, rate) for one in self.windows.values()]
-        asked = np.maximum(np.arange(lengths[-1] + 1), 1)
-        return np.asarray(np.interp(np.log(asked), np.log(lengths), values))
+        return _by_length({n: self._threshold(one, shares, rate) for n, one in self.windows.items()})
+
+    def recall_thresholds(self, recall: float, framed: bool = False) -> Floats:
+        """Return the log likelihood ratio that this share of viruses of 0, 1, 2, ... nt reaches, at least.
+
+        It is that against the default mixture of hosts. Longer records use the last value. With `framed`, the viruses
+        are those with a frame free of stop codons, if the reference knows them.
+        """
+        if framed and self.framed:
+            return _by_length({n: _reached_by(recall, steps / STEPS) for n, steps in self.framed.items()})
+        viruses = {n: one.steps[one.classes == len(self.hosts)] / STEPS for n, one in self.windows.items()}
+        return _by_length({n: _reached_by(recall, against_mixture(v, self.shares)) for n, v in viruses.items()})
 
     def _threshold(self, one: Windows, shares: Floats, rate: float) -> float:
         evidence = against_mixture(one.steps / STEPS, shares)
@@ -161,6 +175,21 @@ class Reference:
     @cached_property
     def _n_taxa(self) -> int:
         return 1 + max(int(one.taxa.max(initial=0)) for one in self.windows.values())
+
+
+def _by_length(values: Mapping[int, float]) -> Floats:
+    """Interpolate values by length (nt, ascending); return those at 0, 1, 2, ... nt."""
+    lengths = np.array(list(values))
+    asked = np.maximum(np.arange(lengths[-1] + 1), 1)
+    return np.asarray(np.interp(np.log(asked), np.log(lengths), list(values.values())))
+
+
+def _reached_by(share: float, evidence: Floats) -> float:
+    """Return a threshold that this share of evidence (N,) reaches, at least; half-way to the next lower value."""
+    ordered = np.sort(evidence)
+    missed = int(len(ordered) * (1 - share) + 1e-9)
+    below = ordered[missed - 1] if missed else ordered[0] - 2 / STEPS
+    return float(below + ordered[missed]) / 2
 
 
 def lowest_threshold(evidence: Floats, weights: Floats, rate: float) -> float:

@@ -49,6 +49,12 @@ class RecordBlock:
         )
 
     @classmethod
+    def unnamed(cls, sequences: Strings) -> RecordBlock:
+        """Make a block of single records (R) without names from their sequences."""
+        empty = Strings.repeat(b"", len(sequences))
+        return cls(empty, empty, sequences, empty, 0, ("-",), np.zeros(len(sequences), np.int32))
+
+    @classmethod
     def concat(cls, blocks: Sequence[RecordBlock]) -> RecordBlock:
         """Join consecutive blocks: at least one, all of single records or all of pairs."""
         if len(blocks) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +41,8 @@ class ChunkTable:
     For each chunk (C,): `record`, the row of its record in the block; `part`, the row of its sequence in
     `block.sequences`; `index`, from 1 within the record; `start` and `end` in the part, 0-based and half-open, nt;
     `length`, the number of letters that are read; `status`, an index into `STATUSES`; `detail`, the number in its
-    reason (nt or a share); `whole`, whether it is a mate that is too short to be cut; `fill`, whether some of its
-    letters are filled or left out.
+    reason (nt, a share or evidence); `whole`, whether it is a mate that is too short to be cut; `fill`, whether some of
+    its letters are filled or left out.
 
     For each record: `record_status` (R,), ok if it has chunks; `longest` (R,), nt of the longest part; `letters`
     (R, 4), the numbers ambiguous, resolved, gaps and trimmed of `virnucpro.types.Letters`.
@@ -66,6 +66,12 @@ class ChunkTable:
     def __len__(self) -> int:
         return len(self.record)
 
+    def screened(self, rows: Ints, evidence: npt.NDArray[np.float64]) -> ChunkTable:
+        """Return the table after a screen: these chunks (N,), with this evidence (N,), are not scored."""
+        status, detail = self.status.copy(), self.detail.copy()
+        status[rows], detail[rows] = _CODE[Status.SCREENED], evidence
+        return replace(self, status=status, detail=detail)
+
     def reason(self, row: int) -> str:
         """Return why a chunk is not scored, "" if it is."""
         status, detail = STATUSES[self.status[row]], float(self.detail[row])
@@ -73,6 +79,8 @@ class ChunkTable:
             return ""
         if status is Status.TOO_AMBIGUOUS:
             return f"{detail:.0%} of the letters are not A, C, G, T or U"
+        if status is Status.SCREENED:
+            return f"evidence in the screen: {detail:.2f}"
         if status is Status.LOW_COMPLEXITY:
             return f"{detail:.0%} of the pairs of triplets are equal"
         if self.whole[row]:

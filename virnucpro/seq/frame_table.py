@@ -62,6 +62,14 @@ class FrameTable:
         """The start of each frame on its strand, 0, 1 or 2 nt from the 5' end, (F,)."""
         return (self.column % 3).astype(np.int8)
 
+    def of_chunks(self, kept: npt.NDArray[np.bool_]) -> FrameTable:
+        """Return the frames of some of the chunks; `kept` (C,) says which. Chunks keep their rows."""
+        rows = np.flatnonzero(kept[self.chunk])
+        used, nucleotide = np.unique(self.nucleotide[rows], return_inverse=True)
+        return FrameTable(
+            self.chunk[rows], self.column[rows], self.proteins.take(rows), self.nucleotides.take(used), nucleotide
+        )
+
     def own_nucleotides(self) -> Strings:
         """Return the nucleotides beside each frame, (F)."""
         return self.nucleotides.take(self.nucleotide)

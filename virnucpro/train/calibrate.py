@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.evaluate.genomes import VIRUS
+from virnucpro.config import FrameRule
+from virnucpro.evaluate.genomes import VIRUS, Window
 from virnucpro.evaluate.metrics import auroc, calibration_error
 from virnucpro.scores.calibration import (
     PRESETS,
@@ -24,8 +25,10 @@ from virnucpro.scores.calibration import (
     against_mixture,
     probability,
 )
-from virnucpro.scores.evidence import evidence_steps
+from virnucpro.scores.evidence import Steps, evidence_steps
 from virnucpro.scores.reference import SHUFFLED, Reference, Windows, lowest_threshold
+from virnucpro.seq.frame_table import find_frames
+from virnucpro.seq.strings import Strings
 from virnucpro.train.scorer import Scored, Scorer
 
 PREVALENCE = 0.5
@@ -34,6 +37,8 @@ RECORD_CHUNKS = (2, 4, 10, 20)  # of records; the last only if genomes of all cl
 POOLING = [step / 20 for step in range(21)]  # exponents to try
 # The most windows of a class and length in the reference of a model.
 REFERENCE_WINDOWS = 400
+# The fewest viruses with a frame free of stop codons at a length from which a limit of a screen follows.
+LEAST_FRAMED = 100
 # The default share of a host class of the model without windows, against 1 for the others.
 _WITHOUT_WINDOWS = 0.2
 _RIDGE = 1e-6  # without it, slopes have no limit if a length separates the classes
@@ -196,6 +201,16 @@ def reference_windows(scored: Scored, shuffled: Scored, hosts: Sequence[str], ta
     return Windows(steps, np.array(classes, np.uint8), of_taxon.astype(np.int32))
 
 
+def framed_evidence(drawn: Sequence[Window], scored: Scored, shares: Floats) -> Steps:
+    """Return the evidence, in steps and sorted, of those windows of viruses that have a frame free of stop codons.
+
+    `scored` has that of the drawn windows (N, H); `shares` are those of the hosts that it is stated against.
+    """
+    found = find_frames(Strings.of([window.sequence for window in drawn]), FrameRule("stop_free"))
+    known = scored.is_virus & np.isin(np.arange(len(drawn)), found.chunk) & ~np.isnan(scored.values).any(axis=1)
+    return np.sort(evidence_steps(against_mixture(scored.values[known], shares)))
+
+
 def _thinned(scored: Scored) -> Scored:
     """Return at most `REFERENCE_WINDOWS` windows of each class, evenly spaced."""
     chosen = np.zeros(len(scored.classes), bool)
@@ -249,7 +264,9 @@ def calibrate(scorer: Scorer, seed: int = 0) -> tuple[Calibration, Reference | N
     if several_hosts:
         taxa = sorted({taxon for one, _ in evidence.values() for taxon in one.taxa.tolist()})
         by_length = {length: reference_windows(one, other, hosts, taxa) for length, (one, other) in evidence.items()}
-        reference = Reference(tuple(hosts), shares, by_length)
+        framed = {n: framed_evidence(drawn, evidence[n][0], shares) for n, drawn in windows.items()}
+        kept = {n: steps for n, steps in sorted(framed.items()) if len(steps) >= LEAST_FRAMED}
+        reference = Reference(tuple(hosts), shares, by_length, kept)
     figures = {
         "windows": {str(length): len(drawn) for length, drawn in windows.items()},
         "held_out_calibration_error": {
