@@ -46,7 +46,7 @@ help:
 	@echo "make build      make sdist and wheel in dist/, install the wheel in an empty environment and run it"
 	@echo "make release-check  say what keeps this commit from being released: TAG=v1.2.3; docs/releasing.md"
 	@echo "make bench      run the benchmarks that need no data and no GPU, benchmarks/bench_*.py; benchmarks/README.md lists all"
-	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, EXTRA=more of them, OUT=new directory"
+	@echo "make model      train and calibrate the bundled model anew: DATA=labelled genomes, EXTRA=more of them, VECTORS, OUT=new directory"
 	@echo "make plot       rebuild the plotting library of report.html, as tools/plot/package-lock.json says (needs npm)"
 	@echo "make lock       make requirements.lock and the locks in integrations/container anew from pyproject.toml and constraints.txt"
 	@echo "make audit      look up known vulnerabilities of what is in the locks (needs a network)"
@@ -125,14 +125,15 @@ bench: $(DEV_STAMP)
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do \
 		echo "== $$script"; $(BIN)/python "$$script"; done
 
-# The bundled model anew, from labelled genomes: make model DATA=DIRECTORY EXTRA=DIRECTORY OUT=NEW_DIRECTORY
+# The bundled model anew, from labelled genomes: make model DATA=DIRECTORY EXTRA=DIRECTORY VECTORS=FASTA OUT=NEW_DIRECTORY
+# VECTORS were those of UniVec_Core in Debian's package ncbi-data, without viruses and vectors made of them.
 TRAIN := docs/training
 model: $(DEV_STAMP)
 	$(BIN)/virnucpro train $(TRAIN)/1-two-classes.toml --data "$(DATA)" -o "$(OUT)/first"
 	$(BIN)/virnucpro train $(TRAIN)/2-host-classes.toml --data "$(DATA)" --extra "$(EXTRA)" --init "$(OUT)/first" -o "$(OUT)/second"
 	$(BIN)/virnucpro train $(TRAIN)/3-more-genomes.toml --data "$(DATA)" --extra "$(EXTRA)" --init "$(OUT)/second" -o "$(OUT)/third"
 	$(BIN)/python $(TRAIN)/average.py "$(OUT)/second" "$(OUT)/third" "$(OUT)/mean"
-	$(BIN)/virnucpro kmers "$(OUT)/mean" --data "$(DATA)" --extra "$(EXTRA)" -o "$(OUT)/filtered"
+	$(BIN)/virnucpro kmers "$(OUT)/mean" --data "$(DATA)" --extra "$(EXTRA)" --neither "$(VECTORS)" -o "$(OUT)/filtered"
 	$(BIN)/virnucpro calibrate "$(OUT)/filtered" --data "$(DATA)" --windows 500 -o "$(OUT)/model"
 
 plot:

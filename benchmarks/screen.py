@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="directory with SPLIT/CLASS.fna files")
     parser.add_argument("--split", default="val")
     parser.add_argument("--virus-split", help="where the viruses are from, if not from --split")
-    parser.add_argument("--model", default="hosts", help="the model of the screen")
+    parser.add_argument("--model", default="bundled", help="the model of the screen")
     parser.add_argument("--windows", type=int, default=1000, help="of each host class; six times as many of virus")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--speed", type=Path, metavar="TOKENIZER", help="measure runs; directory of tokenizer.json")

@@ -272,7 +272,7 @@ def test_a_resumed_run_has_the_same_bytes(arguments, call, whole, tmp_path, monk
     [
         (["--screen", "0.9"], f"--screen was {SHARE} and is 0.9"),
         (None, f"--screen was {SHARE} and is None"),
-        (["--screen-model", "hosts"], "model of the screen was tiny and is virnucpro-hosts"),
+        (["--screen-model", "bundled"], "model of the screen was tiny and is virnucpro-small"),
     ],
     ids=["share", "none", "model"],
 )
@@ -357,9 +357,12 @@ def test_a_forecast_measures_both_models(arguments, capfd, tmp_path):
     [
         (["--screen", 0.99, "--screen-model", "MODEL"], "--screen-model must have the evidence of validation viruses"),
         (["--screen", 1], "--screen must lie between 0 and 1, got 1"),
-        (["--screen-model", "hosts"], "--screen-model needs --screen, the share of viruses that it lets through"),
+        (["--screen-model", "bundled"], "--screen-model needs --screen, the share of viruses that it lets through"),
         (["--screen", 0.99, "--screen-model", "nowhere"], "there is no model 'nowhere'"),
-        (["--screen", 0.99, "--model", "hosts"], "--screen is for models without a calibration, such as published-500"),
+        (
+            ["--screen", 0.99, "--model", "bundled"],
+            "--screen is for models without a calibration, such as published-500",
+        ),
     ],
     ids=["no reference", "share", "no screen", "no model", "calibrated"],
 )

@@ -72,6 +72,20 @@ def test_options_choose_the_9_mers(lab, call, genomes, tmp_path):
     assert load_model(str(tmp_path / "with")).kmers.layout.one_in == 2
 
 
+def test_9_mers_of_neither_side_are_left_out(lab, call, genomes, tmp_path):
+    data, more = genomes
+    vectors = tmp_path / "vectors.fa"
+    vectors.write_text(f">vector\n{dna(1)[:200]}\n")
+    args = ["--data", data, "--extra", more, "--one-in", 1]
+    for name, further in (("without", []), ("with", ["--neither", vectors])):
+        code, err = call(["kmers", lab.model, *args, *further, "-o", tmp_path / name])
+        assert code == 0, err
+    assert sides_of(tmp_path / "without", dna(1)[:200])[0] > 20
+    assert sides_of(tmp_path / "with", dna(1)[:200]) == [0, 0]
+    assert sides_of(tmp_path / "with", dna(1)[200:])[0] > 20
+    assert sides_of(tmp_path / "with", dna(2)) == sides_of(tmp_path / "without", dna(2))
+
+
 def test_the_filter_is_the_same_each_time_and_replaces_an_earlier_one(lab, call, genomes, tmp_path):
     data, _ = genomes
     one, two = tmp_path / "one", tmp_path / "two"

@@ -103,9 +103,7 @@ def test_the_model_card_states_what_the_model_holds():
 
 
 def test_the_model_of_host_classes_tells_a_phage_from_a_bacterium(predict):
-    phage, bacterium = (
-        [float(row["virus_score"]) for row in predict(path, "--device", "cpu")] for path in EXAMPLES
-    )
+    phage, bacterium = ([float(row["virus_score"]) for row in predict(path, "--device", "cpu")] for path in EXAMPLES)
     assert min(len(phage), len(bacterium)) == 12
     assert np.median(phage) > 0.8 > 0.3 > np.median(bacterium)
     description = ModelDescription.from_json(BUNDLED / "model.json")

@@ -57,11 +57,8 @@ def test_what_the_sdist_holds(dist: Path) -> None:
 
 def test_what_the_wheel_holds(dist: Path) -> None:
     names = zipfile.ZipFile(find_wheel(dist)).namelist()
-    for model in ("bundled", "hosts"):
-        weights = {path.name for path in (ROOT / "virnucpro" / "pretrained" / model).iterdir()}
-        assert weights == {
-            name.rpartition("/")[2] for name in names if name.startswith(f"virnucpro/pretrained/{model}/")
-        }
+    weights = {path.name for path in (ROOT / "virnucpro" / "pretrained" / "bundled").iterdir()}
+    assert weights == {name.rpartition("/")[2] for name in names if name.startswith("virnucpro/pretrained/bundled/")}
     assert {name.partition("/")[0] for name in names} == {"virnucpro", f"virnucpro-{__version__}.dist-info"}
     assert f"virnucpro-{__version__}.dist-info/licenses/LICENSE" in names
 

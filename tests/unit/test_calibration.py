@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from support.models import make_model
 
 from virnucpro.errors import ConfigError, ModelError
 from virnucpro.pretrained.description import ModelDescription
@@ -21,7 +22,7 @@ CALIBRATION = Calibration(0.5, KNOTS, dict.fromkeys(PRESETS, POINTS))
 
 @pytest.fixture
 def described() -> ModelDescription:
-    return dataclasses.replace(ModelDescription.from_json(BUNDLED / "model.json"), calibration=CALIBRATION)
+    return dataclasses.replace(make_model().description, calibration=CALIBRATION)
 
 
 @pytest.mark.parametrize("prevalence", [0.5, 0.01, 0.999])
@@ -162,7 +163,7 @@ def test_what_cannot_be_asked(described, asked, message):
 @pytest.mark.parametrize("asked", [{"prevalence": 0.1}, {"preset": "balanced"}])
 def test_a_model_without_a_calibration_says_so(described, asked):
     described = dataclasses.replace(described, calibration=None)
-    with pytest.raises(ConfigError, match=f"^{next(iter(asked))} needs a calibrated model, virnucpro-small is not"):
+    with pytest.raises(ConfigError, match=f"^{next(iter(asked))} needs a calibrated model, tiny is not"):
         Decision.choose(described, **asked)
 
 

@@ -24,6 +24,14 @@ def kmers(
         list[str] | None,
         typer.Option("--exclude", help="Classes to leave out; by default viroid and erv.", show_default=False),
     ] = None,
+    neither: Annotated[
+        Path | None,
+        typer.Option(
+            "--neither",
+            help="FASTA of sequences whose 9-mers are left out, such as cloning vectors.",
+            show_default=False,
+        ),
+    ] = None,
     one_in: Annotated[int, typer.Option("--one-in", min=1, help="Use one 9-mer of so many, to save memory.")] = 2,
     virus_taxa: Annotated[int, typer.Option("--virus-taxa", min=1, help="Taxa that a 9-mer of viruses needs.")] = 2,
     host_taxa: Annotated[int, typer.Option("--host-taxa", min=1, help="Taxa that a 9-mer of hosts needs.")] = 3,
@@ -46,6 +54,8 @@ def kmers(
     from virnucpro.pretrained.registry import check_model
     from virnucpro.pretrained.weights import sha256
     from virnucpro.run.replacement import any_of, refuse_directory, replaced_files
+    from virnucpro.seq import read_records
+    from virnucpro.seq.strings import Strings
     from virnucpro.train.kmers import KmerSettings, build_filter
 
     source, description = check_model(model)
@@ -54,10 +64,12 @@ def kmers(
     left_out = exclude or ["viroid", "erv"]
     given = [(data, split)] if extra is None else [(data, split), (extra, "")]
     inputs = [path for directory, _ in given for path in data_files(directory)]
+    inputs += [neither] if neither is not None else []
     own = any_of(("model.json", KMERS, *description.files()))
     with replaced_files(output, restart, inputs, own, remove=False) as folder:
         genomes = joined([read_genomes(directory, part, left_out) for directory, part in given])
-        made = build_filter(genomes, settings, options.report_progress)
+        vectors = None if neither is None else Strings.of([record.sequence for record in read_records([neither])])
+        made = build_filter(genomes, settings, options.report_progress, vectors)
         for file in description.files():
             shutil.copyfile(source / file, folder / file)
         save_filter(made, folder / KMERS)

@@ -15,7 +15,7 @@ from virnucpro.words import in_bytes
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "bundled"
 # Judges chunks before a large model, if the user asks for a screen.
-SCREEN_MODEL = "hosts"
+SCREEN_MODEL = DEFAULT_MODEL
 # The models in the package.
 SHIPPED = {DEFAULT_MODEL: BUNDLED}
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from virnucpro.errors import ConfigError
 from virnucpro.evaluate.genomes import VIRUS, Genomes
 from virnucpro.seq.frame_table import stop_free_runs
-from virnucpro.seq.kmer_filter import Codes, KmerFilter, kmer_codes
-from virnucpro.seq.strings import Ints, gather
+from virnucpro.seq.kmer_filter import Codes, K, KmerFilter, kmer_codes
+from virnucpro.seq.strings import Ints, Strings, gather
 
 SIDES = (VIRUS, "host")
 _MIN_AA = 20  # of the stop-free runs whose 9-mers count; shorter ones are rarely parts of genes
@@ -40,7 +40,9 @@ class KmerSettings:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}", name)
 
 
-def build_filter(genomes: Genomes, settings: KmerSettings, log: Callable[[str], None]) -> KmerFilter:
+def build_filter(
+    genomes: Genomes, settings: KmerSettings, log: Callable[[str], None], neither: Strings | None = None
+) -> KmerFilter:
     """Count in how many taxa of each side each 9-mer occurs, and make the filter.
 
     It takes about 16 bytes of memory for each different used 9-mer of each taxon: with the genomes 6 GB for 530 Mbp and
@@ -50,6 +52,7 @@ def build_filter(genomes: Genomes, settings: KmerSettings, log: Callable[[str], 
         genomes: of viruses and hosts. Host classes that share a genus, such as bacteria and plasmids, share its taxon.
         settings: which 9-mers enter.
         log: called with each line of progress.
+        neither: sequences whose 9-mers do not enter, such as cloning vectors, which stand in genomes of both sides.
 
     Raises:
         ConfigError: there is only one side, there are too many taxa, or no 9-mer enters.
@@ -67,7 +70,10 @@ def build_filter(genomes: Genomes, settings: KmerSettings, log: Callable[[str], 
     found = np.concatenate(list(_pairs(genomes, taxon, settings.one_in, log)))
     found.sort()
     log(f"{len(found)} pairs of 9-mer and taxon")
-    parts = [_one_sided(part, is_virus, settings) for part in _slices(found)]
+    left_out = np.zeros(0, np.uint64)
+    if neither is not None:
+        left_out = _distinct(kmer_codes(stop_free_runs(neither, K), settings.one_in)[0])
+    parts = [_one_sided(part, is_virus, settings, left_out) for part in _slices(found)]
     if not sum(len(codes) for codes, _ in parts):
         raise ConfigError("no 9-mer occurs in several taxa of one side only; give more genomes or ask for fewer taxa")
     codes, side = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -116,9 +122,12 @@ def _slices(found: Codes) -> Iterator[Codes]:
 
 
 def _one_sided(
-    found: Codes, is_virus: npt.NDArray[np.bool_], settings: KmerSettings
+    found: Codes, is_virus: npt.NDArray[np.bool_], settings: KmerSettings, left_out: Codes
 ) -> tuple[Codes, npt.NDArray[np.int64]]:
-    """Return the 9-mers that enter the filter and their sides, both (N,), of sorted pairs of 9-mer and taxon."""
+    """Return the 9-mers that enter the filter and their sides, both (N,), of sorted pairs of 9-mer and taxon.
+
+    The 9-mers `left_out`, sorted, do not enter.
+    """
     codes = found >> np.uint64(_TAXON_BITS)
     starts = np.flatnonzero(np.diff(codes, prepend=~codes[:1]))
     of_virus = is_virus[(found & np.uint64((1 << _TAXON_BITS) - 1)).astype(np.int64)]
@@ -126,5 +135,5 @@ def _one_sided(
     taxa = np.diff(starts, append=len(found))
     virus = (viruses == taxa) & (taxa >= settings.virus_taxa)
     host = (viruses == 0) & (taxa >= settings.host_taxa)
-    chosen = virus | host
+    chosen = (virus | host) & ~np.isin(codes[starts], left_out)
     return codes[starts[chosen]], np.where(virus, 0, 1)[chosen]
