@@ -1,4 +1,4 @@
-"""How true scores are in samples: python benchmarks/samples.py DATA [--split val] [--model hosts] [--windows 1500].
+"""How true scores are in samples: python benchmarks/samples.py DATA [--split val] [--model NAME] [--windows 1500].
 
 Windows of every class are drawn by taxon and scored once, by length, as single records and as pairs of mates. Samples
 are mixtures of them, without repetition: some hosts, and 0 to 50 % of virus. Each is judged as `predict` judges a run.
@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="val")
-    parser.add_argument("--model", default="hosts")
+    parser.add_argument("--model", default="bundled")
     parser.add_argument("--windows", type=int, default=1500)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--threads", type=int)
