@@ -2,7 +2,7 @@
 
 import pytest
 
-from virnucpro.run.unit_caller import text_processes
+from virnucpro.run.text_pool import text_processes
 
 
 @pytest.mark.parametrize(("threads", "processes"), [(1, 0), (2, 0), (3, 1), (8, 6), (10, 8), (64, 8)])
