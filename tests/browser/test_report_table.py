@@ -13,7 +13,7 @@ from virnucpro.report.page import PAGE_SIZE
 
 def test_no_record(show, tmp_path):
     page = show(made(tmp_path / "run", []))
-    assert page.get_by_role("heading", level=1).inner_text() == "Viral sequences in reads.fq.gz"
+    assert page.get_by_role("heading", level=1).inner_text() == "Viral sequences in reads"
     assert page.get_by_text("there is nothing to call").is_visible()
     assert page.locator("#filter").count() == page.locator("figure").count() == 0
 
