@@ -37,7 +37,12 @@ def test_a_file_of_reads_and_one_of_contigs(tmp_path, reads, contigs):
 
 
 def test_files_of_one_kind_give_no_hint(tmp_path):
-    for files in ({"one": READS, "two": TRIMMED}, {"one": CONTIGS, "two": ASSEMBLY, "three": GENOME}, {"one": READS}):
+    pieces = [500, 700, 900, 1100, 1300, 1500] * 2
+    for files in (
+        {"one": READS, "two": TRIMMED, "three": pieces},
+        {"one": CONTIGS, "two": ASSEMBLY, "three": GENOME},
+        {"one": READS},
+    ):
         assert mixture(written(tmp_path, **files)) == ""
     (tmp_path / "bad.fa").write_text("no sequences")
     assert mixture([*written(tmp_path, one=READS), SequenceFile(tmp_path / "bad.fa"), SequenceFile("-")]) == ""

@@ -108,7 +108,7 @@ class Run:
 
     @property
     def files(self) -> list[FileFigures]:
-        """The input files of a run with several, in their order; empty if there are more than MAX_FILES."""
+        """The input files of a run with several, those with records first; empty if there are more than MAX_FILES."""
         found = self.manifest.outcome.files
         return [self._file(one) for one in found] if len(found) <= MAX_FILES else []
 
@@ -209,7 +209,7 @@ def _count(run: Run, directory: Path) -> None:
 
             called = np.flatnonzero(viral & ~np.isnan(score))
             # In a sample of known hosts, the best record is the one that is most likely viral there.
-            rank = rows.numbers(place["sample_score"]) if run.composition else score
+            rank = rows.numbers(place["sample_score"]) if run.composition and "sample_score" in place else score
             for row in called[np.lexsort((-nt[called], -rank[called]))][:TOP_HITS].tolist():
                 if len(hits) < TOP_HITS or rank[row] >= hits[0][0]:
                     _keep(hits, (float(rank[row]), int(nt[row]), -(index + row), item(row)), TOP_HITS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from virnucpro.printable import printable
 from virnucpro.report.html import Table, environment, policy_hash, record_name
 from virnucpro.report.load import Run, read_counts
+from virnucpro.run.input_files import file_names
 
 # The first columns of the table; shares of host classes follow, see `columns_of`.
 COLUMNS = (
@@ -103,7 +104,7 @@ def page(samples: Sequence[Sample]) -> str:
     style = "".join(
         (files("virnucpro.report") / name).read_text(encoding="utf-8") for name in ("page.css", "summary.css")
     )
-    classes = _classes(samples)
+    classes, places = _classes(samples), file_names([one.directory for one in samples])
     repeated = {name for name, times in Counter(one.name for one in samples).items() if times > 1}
     ends = [one.virus_share[2] or one.virus_share[0] for one in samples if one.virus_share]
     highest = ceil(100 * max(ends, default=0.01)) / 100
@@ -123,7 +124,8 @@ def page(samples: Sequence[Sample]) -> str:
         differ=len({(one.model, one.decision) for one in samples}) > 1,
         has_shares=any(one.virus_share for one in samples),
         has_false=any(one.expected_false is not None for one in samples),
-        made=_made(samples),
+        made=_made(samples, places),
+        places=places,
         style=Markup(style),
         style_hash=policy_hash(style),
     )
@@ -138,8 +140,8 @@ def _classes(samples: Sequence[Sample]) -> list[str]:
     return names if len(names) <= MAX_CLASSES else [*names[: MAX_CLASSES - 1], _OTHERS]
 
 
-def _made(samples: Sequence[Sample]) -> Table:
-    rows = [(record_name(s.name), record_name(s.directory), s.model, s.decision, s.version) for s in samples]
+def _made(samples: Sequence[Sample], places: Mapping[str, str]) -> Table:
+    rows = [(record_name(s.name), record_name(places[s.directory]), s.model, s.decision, s.version) for s in samples]
     return Table("How each run was made.", ("sample", "run", "model", "preset or minimum", "virnucpro"), rows)
 
 

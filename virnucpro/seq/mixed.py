@@ -14,10 +14,10 @@ from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.reader import SequenceFile, read_records
 from virnucpro.seq.strings import Ints
 
-READ, CONTIG = 400, 1000  # nt: the longest record taken for a read, the shortest taken for a contig
+READ, CONTIG = 400, 2000  # nt: the longest record taken for a read, the shortest taken for a contig
 _HEAD_RECORDS, _HEAD_FILES, _HEAD_BASES = 200, 32, 1 << 22  # what is looked at in advance
 _READS = 0.9  # the least share of short records in a file of reads
-_CONTIGS = 0.05  # the least share of long records in a file of contigs
+_CONTIGS = 0.1  # the least share of bases in long records in a file of contigs
 _SAME = 0.2  # the least share of reads of one length; contigs rarely have the same length
 _LEAST_READS, _LEAST_CONTIGS = 100, 10  # in one input
 _ADVICE = (
@@ -35,7 +35,7 @@ def mixture(files: Sequence[SequenceFile]) -> str:
             continue
         if (lengths <= READ).mean() >= _READS:
             reads = reads or file.path
-        elif (lengths >= CONTIG).mean() >= _CONTIGS:
+        elif lengths[lengths >= CONTIG].sum() >= _CONTIGS * lengths.sum() > 0:
             contigs = contigs or file.path
     return f"{reads} has short reads and {contigs} has contigs; {_ADVICE}" if reads and contigs else ""
 
