@@ -48,6 +48,7 @@ workflow virnucpro {
         Array[File] report = predict.report
         Array[File] run = predict.run
         Array[File] multiqc = predict.multiqc
+        Array[File] composition = predict.composition
         String version = predict.version[0]
     }
 }
@@ -103,6 +104,7 @@ task predict {
         virnucpro --version > version.txt
         virnucpro predict \
             --output "$id" \
+            --sample "$id" \
             --preset "$preset" \
             --threads ~{cpu} \
             ~{if paired then "--paired" else ""} \
@@ -119,6 +121,7 @@ task predict {
         File report = "~{id}/report.html"
         File run = "~{id}/run.json"
         File multiqc = "~{id}/virnucpro_mqc.json"
+        File composition = "~{id}/virnucpro_composition_mqc.json"
         String version = read_string("version.txt")
     }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from virnucpro.printable import printable
-from virnucpro.report.html import Table, environment, policy_hash, record_name
+from virnucpro.report.html import Table, environment, policy_hash, readable, record_name
 from virnucpro.report.load import Run, read_counts
 from virnucpro.run.input_files import file_names
 
@@ -152,11 +152,11 @@ def _bar(parts: Iterable[tuple[str, str, float]], label: str) -> Markup:
         if share > 0:
             drawn += Markup(
                 '<rect x="{:.2f}" y="0" width="{:.2f}" height="4" class="{}"><title>{}</title></rect>'
-            ).format(100 * x, 100 * share, css, f"{name} {share:.1%}")
+            ).format(100 * x, 100 * share, css, readable(f"{name} {share:.1%}"))
         x += share
     return Markup(
         '<svg viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label="{}" class="share">{}</svg>'
-    ).format(label, drawn)
+    ).format(readable(label), drawn)
 
 
 def _results(one: Sample) -> Markup:

@@ -20,7 +20,7 @@ _MATE = re.compile(r"[._-]R?[12](_001)?\Z", re.IGNORECASE)
 _GENERIC = re.compile(
     r"(reads?|contigs?|scaffolds?|final[._-]contigs?|assembly|transcripts?|sequences?|seqs?|genomes?|unmapped|unclassified|"
     r"nonhost|left|merged|combined|trimmed|clean|input|data|test|fast[aq]|R|forward|reverse|mates?|pairs?)?"
-    r"([._-]?R?[12](_001)?)?|samples?|stdin|stream|(out|output|outputs|results?|calls|runs?|predict|virnucpro|tmp|temp)",
+    r"([._-]?R?[12](_001)?)?|samples?|stdin|stream|(out|output|outputs|results?|calls|runs?|predict|virnucpro|work|working|tmp|temp)",
     re.IGNORECASE,
 )
 
