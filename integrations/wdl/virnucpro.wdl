@@ -104,8 +104,8 @@ task predict {
         virnucpro --version > version.txt
         virnucpro predict \
             --output "$id" \
-            --sample "$id" \
             --preset "$preset" \
+            --sample "$id" \
             --threads ~{cpu} \
             ~{if paired then "--paired" else ""} \
             "${options[@]}" \

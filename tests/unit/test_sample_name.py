@@ -53,6 +53,7 @@ def test_a_file_of_any_name_gives_a_name_that_is_accepted(name):
         (["R1.fq.gz", "R2.fq.gz"], "/w/s1/results", "s1"),
         (["reads_1.fq", "reads_2.fq"], "/w/s1/virnucpro/out", "s1"),
         (["final.contigs.fa"], "/w/megahit_s1", "megahit_s1"),
+        (["reads.fq"], "/w/samples/reads", "reads"),
         ([None], "/w/s1", "s1"),
         ([None, "s2.fq"], "/w/s1", "s1"),
         ([], "/w/s1", "s1"),

@@ -16,13 +16,14 @@ _ENDING = re.compile(r"\.(gz|bz2|xz|zst|fastq|fq|fasta|fas|fna|fa)\Z", re.IGNORE
 # One file of reads 2 keeps its "_R2", so that it is not called like the run of its mates.
 _FIRST_MATE = re.compile(r"[._-]R1(_001)?\Z", re.IGNORECASE)
 _MATE = re.compile(r"[._-]R?[12](_001)?\Z", re.IGNORECASE)
-# Names that say what a file or directory holds, but not of which sample.
+# Names that say what a file holds, but not of which sample; and those of any output directory.
 _GENERIC = re.compile(
     r"(reads?|contigs?|scaffolds?|final[._-]contigs?|assembly|transcripts?|sequences?|seqs?|genomes?|unmapped|unclassified|"
     r"nonhost|left|merged|combined|trimmed|clean|input|data|test|fast[aq]|R|forward|reverse|mates?|pairs?)?"
-    r"([._-]?R?[12](_001)?)?|samples?|stdin|stream|(out|output|outputs|results?|calls|runs?|predict|virnucpro|work|working|tmp|temp)",
+    r"([._-]?R?[12](_001)?)?|samples?|stdin|stream",
     re.IGNORECASE,
 )
+_ANY_OUTPUT = re.compile(r"|outputs?|out|results?|calls|runs?|predict|virnucpro|work|working|tmp|temp", re.IGNORECASE)
 
 
 def check_sample(name: str) -> str:
@@ -54,7 +55,7 @@ def default_sample(inputs: Sequence[str | None], output: Path) -> str:
     """Return the name of a run without a given one.
 
     It is the name of the input without its endings and the number of the mate, if all inputs share it and it is not
-    a word such as `reads`; otherwise the name of the output directory, or of its next parent that is not such a word.
+    a word such as `reads`; otherwise the name of the output directory, or of a parent if that is a word such as `out`.
 
     Args:
         inputs: paths; None is a stream.
@@ -69,8 +70,12 @@ def default_sample(inputs: Sequence[str | None], output: Path) -> str:
     stems = {"" if path is None else mate.sub("", _stem(path)) for path in inputs}
     stem = stems.pop() if len(stems) == 1 else ""
     output = output.absolute()
-    names = [stem, *(place.name for place in (output, *output.parents))]
-    return next((cleaned(name) for name in names if not _GENERIC.fullmatch(name)), cleaned(output.name) or "virnucpro")
+    if not _GENERIC.fullmatch(stem):
+        return cleaned(stem)
+    names = [place.name for place in (output, *output.parents)]
+    return next(
+        (cleaned(name) for name in names if not _ANY_OUTPUT.fullmatch(name)), cleaned(output.name) or "virnucpro"
+    )
 
 
 def cleaned(name: str) -> str:
