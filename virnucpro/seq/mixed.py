@@ -29,7 +29,7 @@ _ADVICE = (
 def mixture(files: Sequence[SequenceFile]) -> str:
     """Return a hint if one file begins with reads and another one with contigs, "" otherwise; streams are not read."""
     reads = contigs = ""
-    for file in files[:_HEAD_FILES]:
+    for file in files[:_HEAD_FILES] if len(files) > 1 else ():  # one file could hold a chromosome
         lengths = _head(file)
         if not len(lengths):
             continue
