@@ -1,4 +1,4 @@
-"""Make docs/images/report*.png from a run on made-up samples: python docs/report_images.py.
+"""Make docs/images/report*.png and summary.png from runs on made-up samples: python docs/report_images.py.
 
 It needs playwright and chromium. The samples are reads and contigs of pieces of examples/; some contigs are of E. coli
 with a piece of phage lambda inside.
@@ -51,6 +51,26 @@ def write_samples(folder: Path) -> list[Path]:
     return [reads, contigs]
 
 
+def write_summary(folder: Path, *more: str) -> Path:
+    """Run predict on four samples with different shares of virus; return the page that puts them side by side."""
+    phage, host = pieces()
+    chance = random.Random(11)
+    runs = []
+    for name, share in (("lake", 0.3), ("soil", 0.04), ("gut day 1", 0.1), ("gut day 8", 0.55)):
+        source = folder / f"{name}.fa"
+        with source.open("w") as file:
+            for i in range(1, 401):
+                piece = chance.choice(phage if chance.random() < share else host)
+                length = chance.choice((150, 250, 300, 500))
+                start = chance.randrange(max(1, len(piece) - length))
+                file.write(f">{i}\n{piece[start : start + length]}\n")
+        runs.append(str(folder / name))
+        app(["predict", str(source), "-o", runs[-1], *more], standalone_mode=False)
+    page_file = folder / "samples.html"
+    app(["summary", *runs, "-o", str(page_file)], standalone_mode=False)
+    return page_file
+
+
 def take(browser: Browser, page_file: Path, name: str, width: int, height: int, part: str = "", **how: str) -> None:
     """Take a picture of the page from its top, or from a part on."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=how.get("scheme", "light"))
@@ -78,6 +98,7 @@ def main() -> None:
         take(browser, page_file, "report-dark", 1280, 900, "#figures", scheme="dark")
         take(browser, page_file, "report-phone", 400, 900, "#figures")
         take(browser, page_file, "report-paper", 720, 1000, media="print")
+        take(browser, write_summary(folder), "summary", 1280, 770)
         browser.close()
 
 

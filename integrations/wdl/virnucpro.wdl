@@ -48,6 +48,7 @@ workflow virnucpro {
         Array[File] report = predict.report
         Array[File] run = predict.run
         Array[File] multiqc = predict.multiqc
+        Array[File] composition = predict.composition
         String version = predict.version[0]
     }
 }
@@ -104,6 +105,7 @@ task predict {
         virnucpro predict \
             --output "$id" \
             --preset "$preset" \
+            --sample "$id" \
             --threads ~{cpu} \
             ~{if paired then "--paired" else ""} \
             "${options[@]}" \
@@ -119,6 +121,7 @@ task predict {
         File report = "~{id}/report.html"
         File run = "~{id}/run.json"
         File multiqc = "~{id}/virnucpro_mqc.json"
+        File composition = "~{id}/virnucpro_composition_mqc.json"
         String version = read_string("version.txt")
     }
 

@@ -13,7 +13,7 @@ from virnucpro.report.page import PAGE_SIZE
 
 def test_no_record(show, tmp_path):
     page = show(made(tmp_path / "run", []))
-    assert page.get_by_role("heading", level=1).inner_text() == "Viral sequences in reads.fq.gz"
+    assert page.get_by_role("heading", level=1).inner_text() == "Viral sequences in reads"
     assert page.get_by_text("there is nothing to call").is_visible()
     assert page.locator("#filter").count() == page.locator("figure").count() == 0
 
@@ -164,5 +164,5 @@ def test_a_script_that_got_in_would_not_run(show, tmp_path):
     browser_page = show(tmp_path / "open.html").context.new_page()
     browser_page.on("console", lambda message: context_errors.append(message.text))
     browser_page.goto((tmp_path / "closed.html").as_uri())
-    assert browser_page.title() == "virnucpro: reads.fq.gz"
+    assert browser_page.title() == "virnucpro: reads"
     assert any("Content Security Policy" in error for error in context_errors)

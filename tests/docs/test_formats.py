@@ -110,6 +110,22 @@ def test_keys_of_run_json(written: Path) -> None:
     assert present == {key for key, row in described_keys.items() if not row["what"].startswith("only with")}
 
 
+def test_columns_of_a_summary(written: Path, shell) -> None:
+    program = shutil.which("virnucpro", path=shell["PATH"])
+    command = [program, "-q", "summary", written / "predict", written / "calls", "-o", written / "samples.html"]
+    subprocess.run(list(map(str, command)), env=shell, check=True)
+    head, *rows = (line.split("\t") for line in (written / "samples.tsv").read_text().splitlines())
+    *described, hosts = DOCUMENTED["virnucpro summary"]
+    assert head[: len(described)] == [row["column"] for row in described]
+    assert hosts["column"] == "host_CLASS"
+    assert all(name.startswith("host_") for name in head[len(described) :])
+    assert head[len(described) :]
+    types = [row["type"] for row in described] + [hosts["type"]] * (len(head) - len(described))
+    for kind, *cells in zip(types, *rows, strict=True):
+        values = [TYPES[kind](cell) for cell in cells if cell != "NA"]
+        assert values
+
+
 def test_every_status_is_there() -> None:
     assert [row["status"] for row in DOCUMENTED["status"]] == [str(status) for status in Status]
 

@@ -52,7 +52,7 @@ def test_twenty_kills_change_nothing(lab, tmp_path):
     assert 0 < len(done) < lab.n_units
     unbroken = tmp_path / "unbroken"
     for directory in (unbroken, output):
-        code, err = lab.ended(lab.start_on_part(directory, "--resume", share=1))
+        code, err = lab.ended(lab.start_on_part(directory, "--resume", "--sample", "soil", share=1))
         assert code == 0, err
     assert f"{len(done)} of {lab.n_units} units were done before" in err
     assert lab.tables(output) == lab.expected

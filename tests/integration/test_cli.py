@@ -27,7 +27,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.commands import Done, run_captured
-from support.files import zstd
+from support.files import run_json, zstd
 
 import virnucpro
 from virnucpro.cli.main import main
@@ -38,7 +38,7 @@ from virnucpro.scores.calibration import probability
 
 COMMAND = Path(sys.executable).with_name("virnucpro")
 TABLES = {"records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta"}
-OUTPUTS = {*TABLES, "report.html", "virnucpro_mqc.json", "run.json"}
+OUTPUTS = {*TABLES, "report.html", "virnucpro_mqc.json", "virnucpro_composition_mqc.json", "run.json"}
 VERDICT = ["prediction", "virus_score", "best_frame", "status", "reason"]
 RECORD_COLUMNS = [
     "seq_name", "length", "n_chunks", "n_frames", *VERDICT[:2], "fdr", "sample_score", "host_class", *VERDICT[2:]
@@ -296,10 +296,12 @@ def test_standard_input_to_standard_output(small_table, tmp_path):
 
 def test_two_runs_write_the_same_bytes(call, run, tmp_path):
     """The second run is in another process, with other hash seeds."""
-    assert call("predict", run[0].parent / "input.fa", "-o", tmp_path / "out").code == 0
+    arguments = ("--sample", run_json(run[0])["sample"])
+    assert call("predict", run[0].parent / "input.fa", "-o", tmp_path / "out", *arguments).code == 0
     for name in {
         *TABLES,
         "virnucpro_mqc.json",
+        "virnucpro_composition_mqc.json",
     }:  # run.json has timings, report.html the command, which is pytest's here
         assert (tmp_path / "out" / name).read_bytes() == (run[0] / name).read_bytes(), name
 

@@ -37,7 +37,7 @@ at = next(i for i, word in enumerate(sys.argv) if word.startswith("--output"))
 folder = Path(sys.argv[at].partition("=")[2] or sys.argv[at + 1])
 folder.mkdir(parents=True)
 for name in ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta", "report.html", "run.json", "virnucpro_mqc.json",
-             "regions.tsv", "ids.tsv"):
+             "virnucpro_composition_mqc.json", "regions.tsv", "ids.tsv"):
     (folder / name).touch()
 """
 

@@ -11,7 +11,7 @@ from support.models import make_model, write_model
 from support.processes import ended, kill, wait_for
 
 TABLES = ("records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta")
-REPORTS = ("report.html", "virnucpro_mqc.json")
+REPORTS = ("report.html", "virnucpro_mqc.json", "virnucpro_composition_mqc.json")
 
 
 def make_records(number: int, seed: int = 5) -> list[tuple[str, str]]:
@@ -96,8 +96,8 @@ class Lab:
 def make_lab(folder: Path) -> Lab:
     """Write a model and an input, and run the local engine on them."""
     model = write_model(make_model(), folder / "model")
-    (folder / "input.fa").write_text(fasta(make_records(300)))
-    made = Lab(folder, model, folder / "input.fa", {})
+    (folder / "soil.fa").write_text(fasta(make_records(300)))
+    made = Lab(folder, model, folder / "soil.fa", {})
     code, err = ended(made.start(folder / "unbroken"))
     assert code == 0, err
     made.expected = tables(folder / "unbroken")

@@ -18,12 +18,13 @@ def write_run(
     source: str = "/data/reads.fq.gz",
     columns: Mapping[str, Sequence[object]] | None = None,
     sequences: bool = False,
+    sample: str | None = "reads",
 ) -> Path:
     """Write the files of a run of records (id, nt, score; None: too short or empty), with the column `fdr` if given.
 
     If `paired`, they are pairs of reads of `CHUNK` nt. `fdr` is that of all records or of each, `source` the path of
-    the input in run.json. `columns` are more columns of records.tsv, by name, each with a value for each record. With
-    `sequences`, the hits are in viral.fasta, or in viral_1.fasta and viral_2.fasta.
+    the input and `sample` the name in run.json, if any. `columns` are more columns of records.tsv, by name, each with a
+    value for each record. With `sequences`, the hits are in viral.fasta, or in viral_1.fasta and viral_2.fasta.
     """
     more = dict(columns or {})
     directory.mkdir(parents=True)
@@ -76,6 +77,7 @@ def write_run(
     manifest = {
         "status": "complete", "virnucpro": "0.1.0",
         "command": ["virnucpro", "predict", "/data/reads.fq.gz", "-o", "out"],
+        **({"sample": sample} if sample else {}),
         "inputs": [{"path": source, "bytes": 1234, "sha256_of_ends": "ab" * 32}],
         "model": {"name": "tiny", "chunk_length": CHUNK, "checksums": {"classifier.safetensors": "cd" * 32}},
         "options": {"device": "cpu", "precision": "fp32", "min_length": 75, **calibrated},

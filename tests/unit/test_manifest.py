@@ -7,25 +7,26 @@ from dataclasses import asdict, replace
 import pytest
 
 from virnucpro.config import Options
+from virnucpro.run.input_files import FileRecords
 from virnucpro.run.manifest import (
     COMPLETE,
     EmbedOutcome,
     Manifest,
     PredictOutcome,
     RunnerReport,
-    SampleReport,
     UnitCounts,
     WorkerCounts,
     read_manifest,
     write_manifest,
 )
 from virnucpro.run.provenance import InputFile, are_untouched
+from virnucpro.run.sample_report import FileReport, SampleReport
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup
 from virnucpro.run.tally import EmbedTally, Tally
 from virnucpro.run.units import Content
 
 INPUTS = (InputFile("reads.fq", 12, "ab" * 32, 5, 6, 7), InputFile("-"))
-CONTENT = Content(3, "cd" * 32, True)
+CONTENT = Content(3, "cd" * 32, True, (FileRecords("a/x.fq", 2), FileRecords("na\udcefve.fq", 1)))
 WORKERS = RunnerReport({"batches_halved_for_memory": 1}, (WorkerCounts("node-1", 2, 3, 4, 5.5, 6.5),))
 PREDICT = Manifest(
     COMPLETE,
@@ -49,8 +50,10 @@ PREDICT = Manifest(
         UnitCounts(2, 1),
         WORKERS,
         {"load": 0.5},
+        (FileReport("a/x.fq", 0.5, {"bacteria": 1.0}, [0.25, 0.75]), FileReport("na\udcefve.fq")),
     ),
     shards=("part_1", "part_2"),
+    sample="gut 7",
 )
 EMBED = Manifest(
     COMPLETE,

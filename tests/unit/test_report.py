@@ -18,8 +18,9 @@ from virnucpro.report.counts import SCORE_BINS
 from virnucpro.report.entries import BINS, iter_entries, second_mate
 from virnucpro.report.html import Table, environment
 from virnucpro.report.load import LONG_RECORDS, TOP_HITS, read_run
+from virnucpro.report.multiqc import calls
 from virnucpro.report.origin import plain_command
-from virnucpro.report.write import multiqc, sample_name, write_report
+from virnucpro.report.write import write_report
 
 
 def test_counts_and_histogram_are_those_of_the_table(tmp_path):
@@ -175,18 +176,24 @@ def test_names_are_text_whatever_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
-    [("na\udcefve.fq", r"na\xefve"), ("half\ud800.fq", r"half\ud800"), ("\x1b[31m\u202e.fq", r"\x1b[31m\u202e")],
+    ("name", "shown", "sample"),
+    [
+        ("na\udcefve.fq", r"na\xefve.fq", "na_ve"),
+        ("half\ud800.fq", r"half\ud800.fq", "half_"),
+        ("\x1b[31m\u202e.fq", r"\x1b[31m\u202e.fq", "_[31m_"),
+    ],
     ids=["no UTF-8", "half of a character", "escapes"],
 )
-def test_an_input_of_any_name_has_a_report(tmp_path, name, shown):
-    directory = write_run(tmp_path / "run", [("a", 300, 0.9)])
+def test_an_input_of_any_name_has_a_report(tmp_path, name, shown, sample):
+    directory = write_run(tmp_path / "run", [("a", 300, 0.9)], sample=None)
     manifest = json.loads((directory / "run.json").read_text())
     manifest["inputs"][0]["path"] = f"/data/{name}"
     (directory / "run.json").write_text(json.dumps(manifest))
-    assert f"Viral sequences in {shown}" in Reader(page(directory)).text
+    text = Reader(page(directory)).text
+    assert f"Viral sequences in {sample}\n" in text
+    assert f"report · {shown}\n" in text
     data = json.loads((directory / "virnucpro_mqc.json").read_text(encoding="utf-8"))["data"]
-    assert data == {shown: {"virus": 1, "other": 0}}
+    assert data == {sample: {"virus": 1, "other": 0}}
 
 
 def test_markup_is_escaped_unless_it_is_markup():
@@ -305,21 +312,12 @@ def test_a_broken_run_is_refused(tmp_path, fault):
     assert not (directory / "report.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/x/s1.fastq.gz", "s1"),
-        ("a.b.fa.zst", "a.b"),
-        ("-", "stdin"),
-        (".fa", ".fa"),
-        ("S.FQ", "S"),
-        ("genome", "genome"),
-    ],
-)
-def test_the_sample_is_named_after_the_first_file(tmp_path, path, name):
-    run = read_run(write_run(tmp_path / "run", [], source=path))
-    assert sample_name(run) == name
-    assert list(multiqc(run)["data"]) == [name]
+def test_the_report_of_an_older_run_has_a_name(tmp_path):
+    """Its run.json has none; that of the input or the directory takes its place."""
+    for source, name in (("/x/s1.fastq.gz", "s1"), ("/x/reads.fa", "soil")):
+        run = read_run(write_run(tmp_path / name / "soil", [], source=source, sample=None))
+        assert run.manifest.sample == name
+        assert list(calls(run)["data"]) == [name]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from virnucpro.pipeline.calls import CallTable
 from virnucpro.pipeline.isolation import call_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.locations import find_model
+from virnucpro.run.input_files import file_names
 from virnucpro.run.rows import evidence_of
 from virnucpro.run.units import unit_size
 from virnucpro.scores.composition import Composition, Evidence, SampleRule
@@ -81,7 +82,8 @@ class Calls(Iterator[Call]):
         """
         require(PYARROW, "to_arrow()")
         parts = [part for called in self._read_all() for part in called.parts]
-        return arrow_table([self._judged(part) for part in parts])
+        paths = self._sequences.paths
+        return arrow_table([self._judged(part) for part in parts], file_names(paths) if len(paths) > 1 else {})
 
     def to_pandas(self) -> Any:
         """Return all calls as a `pandas.DataFrame`; see `to_arrow`."""
@@ -93,7 +95,7 @@ class Calls(Iterator[Call]):
         polars = require(POLARS, "to_polars()")
         return polars.from_arrow(self.to_arrow())
 
-    def write(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def write(self, directory: str | os.PathLike[str], *, overwrite: bool = False, sample: str | None = None) -> None:
         """Write the files of `virnucpro predict`: the tables, hits, run.json, report and MultiQC's file.
 
         What is kept is written; otherwise the source is read, and written block by block.
@@ -101,10 +103,12 @@ class Calls(Iterator[Call]):
         Args:
             directory: where to; it is made if need be.
             overwrite: replace an earlier run there.
+            sample: name of the sample in the report; by default that of the input or the directory.
 
         Raises:
             OutputError: the directory has files in it and `overwrite` is False, or it cannot be written.
-            ConfigError: calls have been taken already, and were not kept; or an input is a file to be replaced.
+            ConfigError: the name is not valid; calls have been taken already, and were not kept; or an input is a file
+                to be replaced.
         """
         from virnucpro.api.written import refuse_filled, write_calls
 
@@ -114,7 +118,7 @@ class Calls(Iterator[Call]):
             self._require_untouched()
         self._sequences.open()
         blocks = self._called(patience=None) if self._kept is None else iter(self._kept)
-        write_calls(directory, blocks, self._sequences, self._predictor, self._model, overwrite)
+        write_calls(directory, blocks, self._sequences, self._predictor, self._model, overwrite, sample)
 
     def _require_untouched(self) -> None:
         if self._has_begun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -14,12 +14,14 @@ import numpy.typing as npt
 from virnucpro._optional import PYARROW, OptionalPackage
 from virnucpro.errors import VirnucproError
 from virnucpro.pipeline.calls import FRAME_NAMES, CallTable, Ints
+from virnucpro.run.input_files import FILE
 from virnucpro.run.numbers import whole_numbers
 from virnucpro.run.rows import evidence_of, host_classes
 from virnucpro.run.tables import RECORD_COLUMNS
 from virnucpro.scores.calibration import Floats
 from virnucpro.scores.composition import Composition
 from virnucpro.scores.decision import Decision
+from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings, join_columns
 from virnucpro.types import Call
@@ -84,24 +86,36 @@ class Judged:
             )
 
 
-def arrow_table(tables: Iterable[Judged]) -> Any:
+def arrow_table(tables: Iterable[Judged], files: Mapping[str, str]) -> Any:
     """Return a pyarrow table of all calls: the columns of records.tsv, then `log_ratio`; what is NA there is null.
 
+    `files` has the names of the input files by path, if there are several; then `file` is the last column but one.
     Scores are float64 and not rounded. Bytes of ids that are not UTF-8 become their codes, such as \\xff.
     """
     pa = require(PYARROW, "to_arrow()")
+    names = (*COLUMNS[:-1], FILE, COLUMNS[-1]) if files else COLUMNS
     types = {
-        name: pa.int64() if name in _INTEGERS else pa.float64() if name in _FLOATS else pa.string() for name in COLUMNS
+        name: pa.int64() if name in _INTEGERS else pa.float64() if name in _FLOATS else pa.string() for name in names
     }
     schema = pa.schema(types)
-    batches = [pa.record_batch(_columns(pa, table), schema=schema) for table in tables]
+    batches = []
+    for table in tables:
+        columns = _columns(pa, table) | ({FILE: _files(pa, table.table.block, files)} if files else {})
+        batches.append(pa.record_batch([columns[name] for name in names], schema=schema))
     return pa.Table.from_batches(batches, schema)
 
 
-def _columns(pa: Any, judged: Judged) -> list[Any]:
+def _files(pa: Any, block: RecordBlock, files: Mapping[str, str]) -> Any:
+    names = [
+        files[path].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for path in block.sources
+    ]
+    return pa.array(names, pa.string()).take(pa.array(block.source))
+
+
+def _columns(pa: Any, judged: Judged) -> dict[str, Any]:
     calls, record = judged.table, judged.table.record
     verdict = np.where(record.is_called, judged.is_virus, 2)
-    columns = {
+    return {
         "seq_name": _strings(pa, calls.block.ids),
         "length": calls.block.lengths,
         "n_chunks": calls.n_chunks,
@@ -116,7 +130,6 @@ def _columns(pa: Any, judged: Judged) -> list[Any]:
         "reason": _reasons(pa, calls),
         "log_ratio": _floats(pa, record.log_ratio),
     }
-    return [columns[name] for name in COLUMNS]
 
 
 def _floats(pa: Any, values: Floats) -> Any:

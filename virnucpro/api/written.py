@@ -47,8 +47,11 @@ def write_calls(
     predictor: Predictor,
     model: str,
     overwrite: bool = False,
+    sample: str | None = None,
 ) -> None:
     """Write a run of these blocks, which were read from `source` and called by a predictor with this model.
+
+    `sample` is the name of the run in reports, None for that of the input or the directory.
 
     Raises:
         OutputError, ConfigError: those of `run`.
@@ -56,7 +59,8 @@ def write_calls(
     output = Path(directory)
     inputs = [file.path for file in source.files]
     if_exists = IfExists.OVERWRITE if overwrite else IfExists.FAIL
-    written = _Written(Request(inputs, output, model, predictor.options, if_exists), blocks, source)
+    request = Request(inputs, output, model, predictor.options, if_exists, sample=sample)
+    written = _Written(request, blocks, source)
 
     @contextmanager
     def open_runner(_: PredictTask, directory: RunDirectory) -> Iterator[_Writer]:

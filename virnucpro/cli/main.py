@@ -32,6 +32,7 @@ from virnucpro.cli import (
     sample,
     scan,
     selftest,
+    summary,
     train,
 )
 from virnucpro.cli.memory import as_memory_error, require_address_space
@@ -66,6 +67,7 @@ app = typer.Typer(
 )
 app.command("predict", epilog=EXIT_CODES)(predict.predict)
 app.command("report")(report.report)
+app.command("summary")(summary.summary)
 app.command("explain")(explain.explain)
 app.command("compare")(compare.compare)
 app.command("scan")(scan.scan)

@@ -16,6 +16,7 @@ def merge(
     runs: Annotated[list[Path], typer.Argument(help="Output directories of all shards.", show_default=False)],
     output: options.OutputDirectory,
     restart: options.Restart = False,
+    sample: options.Sample = None,
 ) -> None:
     """Merge the shards of `predict --shard` into one run.
 
@@ -29,7 +30,7 @@ def merge(
     from virnucpro.report.write import write_report
     from virnucpro.run.shards import merge_shards
 
-    tally = merge_shards(runs, output, options.if_exists(False, restart), sys.argv)
+    tally = merge_shards(runs, output, options.if_exists(False, restart), sys.argv, sample)
     with locked(output):
         write_report(output)
     options.report(

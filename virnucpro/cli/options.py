@@ -22,6 +22,15 @@ OutputDirectory = Annotated[Path, typer.Option("-o", "--output", help="Output di
 Model = Annotated[str, typer.Option("--model", help="Name or directory of a model.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; do only what is missing.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace what is in the output directory.")]
+Sample = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        metavar="NAME",
+        help="Name of the sample in reports; default: that of the input or output.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
     str, typer.Option("--precision", help="auto, fp32, bf16, fp16 or fp8 (GPU); auto: bf16 if the device has it.")

@@ -22,6 +22,7 @@ def predict(
     paired: Annotated[
         bool, typer.Option("--paired", help="The input is two files of mates, R1 and R2; one call per pair.")
     ] = False,
+    sample: options.Sample = None,
     interleaved: Annotated[
         bool,
         typer.Option(
@@ -138,7 +139,12 @@ def predict(
     to_stdout = str(output) == "-"
     if to_stdout:
         _require_directory(
-            legacy_output=legacy_output, parquet=parquet, resume=resume, shard=shard is not None, engine=engine == "ray"
+            legacy_output=legacy_output,
+            parquet=parquet,
+            resume=resume,
+            shard=shard is not None,
+            engine=engine == "ray",
+            sample=sample is not None,
         )
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
@@ -163,7 +169,7 @@ def predict(
         request = Request(
             inputs, None if to_stdout else output, model=model, options=run_options, if_exists=if_exists,
             unit_records=unit_records, command=sys.argv, legacy_output=legacy_output, paired=paired,
-            interleaved=interleaved, shard=Shard.parse(shard) if shard is not None else None,
+            interleaved=interleaved, shard=Shard.parse(shard) if shard is not None else None, sample=sample,
         )  # fmt: skip
         if dry_run:
             for line in forecast(request.inputs, model, run_options):

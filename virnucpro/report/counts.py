@@ -37,7 +37,7 @@ class Counts:
     (len(GRID_LENGTHS), GRID_SCORES, 2) counts the contigs. `by_fdr` (10001,) counts records by `fdr` in steps of
     0.0001; `fdr` is the highest of a virus, None without the column. `expected_false` is the sum of 1 - `sample_score`
     over all viruses, None without the column. `files` counts records (3,), as in PREDICTIONS, by input file, in order
-    of first use; it is empty without the column `file`.
+    of first use; it is empty without the column `file`. `false_by_file` is `expected_false` of each of these files.
     """
 
     bases: Counter[str] = field(default_factory=Counter)
@@ -49,6 +49,7 @@ class Counts:
     fdr: float | None = None
     expected_false: float | None = None
     files: dict[str, Ints] = field(default_factory=dict)
+    false_by_file: dict[str, float] = field(default_factory=dict)
 
     def add(self, rows: Rows, place: dict[str, int]) -> None:
         """Count rows of records.tsv; `place` gives the columns by name.
@@ -78,6 +79,10 @@ class Counts:
             counted = np.bincount(index * 3 + called, minlength=3 * len(names)).reshape(-1, 3)
             for text, of_file in zip(names, counted, strict=True):
                 self.files[text] = self.files.get(text, _zeros(3)) + of_file
+            if "sample_score" in place:
+                false = np.where((called == 1) & ~np.isnan(sample), 1 - sample, 0.0)
+                for text, total in zip(names, np.bincount(index, false, len(names)).tolist(), strict=True):
+                    self.false_by_file[text] = self.false_by_file.get(text, 0.0) + total
 
     def _add_scores(self, nt: Ints, score: Floats, is_virus: Ints) -> None:
         kind = np.searchsorted(LENGTHS, nt, side="right") - 1

@@ -18,6 +18,7 @@ from virnucpro.report.finished import FinishedRun, read_finished
 from virnucpro.report.hit_sequences import read_hit_sequences
 from virnucpro.report.table_columns import Rows, iter_rows
 from virnucpro.run.manifest import PredictOutcome
+from virnucpro.run.sample_report import MAX_FILES, FileReport
 from virnucpro.words import counted
 
 TOP_HITS = 500
@@ -37,6 +38,26 @@ class Share:
     share: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileFigures:
+    """The counts of one of several input files, and what its scores say.
+
+    `expected_false`, `virus_share` and `host_shares` are as in `Run`.
+    """
+
+    name: str
+    other: int
+    virus: int
+    uncalled: int
+    expected_false: float | None
+    virus_share: tuple[float, float | None, float | None] | None
+    host_shares: dict[str, float]
+
+    @property
+    def records(self) -> int:
+        return self.other + self.virus + self.uncalled
 
 
 @dataclass(slots=True)
@@ -69,6 +90,35 @@ class Run:
         return self.counts.fdr if false is None or not virus else false / virus
 
     @property
+    def expected_false(self) -> float | None:
+        """The number of records called virus that are expected to be false, None if it was not estimated."""
+        return None if self.fdr is None else self.fdr * self.count("virus")
+
+    @property
+    def virus_share(self) -> tuple[float, float | None, float | None] | None:
+        """The estimated share of virus among the records with a score, and its interval at 90 %; None: unknown."""
+        found = self.manifest.outcome
+        return _virus_share(found.prevalence, found.composition.interval if found.composition else None)
+
+    @property
+    def host_shares(self) -> dict[str, float]:
+        """The estimated shares of host classes among the records with a score, empty if they are unknown."""
+        found = self.manifest.outcome
+        return _host_shares(found.prevalence, found.composition.hosts if found.composition else None)
+
+    @property
+    def files(self) -> list[FileFigures]:
+        """The input files of a run with several, those with records first; empty if there are more than MAX_FILES."""
+        found = self.manifest.outcome.files
+        return [self._file(one) for one in found] if len(found) <= MAX_FILES else []
+
+    def _file(self, one: FileReport) -> FileFigures:
+        other, virus, uncalled = self.counts.files.get(one.file, np.zeros(3, np.int64)).tolist()
+        false = None if self.counts.expected_false is None else self.counts.false_by_file.get(one.file, 0.0)
+        shares = _virus_share(one.prevalence, one.interval), _host_shares(one.prevalence, one.hosts)
+        return FileFigures(one.file, other, virus, uncalled, false, *shares)
+
+    @property
     def unit(self) -> str:
         return self.manifest.unit
 
@@ -84,15 +134,7 @@ def read_run(directory: Path) -> Run:
         MissingInputError: there is no run, or one of its tables is missing.
         InputError: the run is not complete, or its files contradict each other.
     """
-    run = Run(read_finished(directory))
-    run.composition = _shares(run.manifest.outcome)
-    _count(run, directory)
-    if run.records != (expected := run.manifest.outcome.tally.records):
-        raise InputError(
-            f"{directory}/records.tsv has {counted(run.records, 'rows')}, "
-            f"but run.json counts {counted(expected, 'records')}; the "
-            "directory holds two runs or was edited: run `virnucpro predict` again with --restart"
-        )
+    run = read_counts(directory)
     paired = run.unit == "pair"
     shown = {
         entry.index: entry for entry in (*run.hits, *run.long)
@@ -102,13 +144,44 @@ def read_run(directory: Path) -> Run:
     return run
 
 
+def read_counts(directory: Path) -> Run:
+    """Read a finished run without the tracks and sequences of its hits, from run.json and records.tsv alone.
+
+    Raises:
+        MissingInputError, InputError: as `read_run`.
+    """
+    run = Run(read_finished(directory))
+    run.composition = _shares(run.manifest.outcome)
+    _count(run, directory)
+    if run.records != (expected := run.manifest.outcome.tally.records):
+        raise InputError(
+            f"{directory}/records.tsv has {counted(run.records, 'rows')}, "
+            f"but run.json counts {counted(expected, 'records')}; the "
+            "directory holds two runs or was edited: run `virnucpro predict` again with --restart"
+        )
+    return run
+
+
+def _virus_share(
+    prevalence: float | None, interval: list[float] | None
+) -> tuple[float, float | None, float | None] | None:
+    if prevalence is None:
+        return None
+    low, high = interval or (None, None)
+    return prevalence, low, high
+
+
+def _host_shares(prevalence: float | None, hosts: dict[str, float] | None) -> dict[str, float]:
+    return {} if prevalence is None else {name: share * (1 - prevalence) for name, share in (hosts or {}).items()}
+
+
 def _shares(outcome: PredictOutcome) -> list[Share]:
     """Return the shares of all classes among the records, the largest first; only that of virus has an interval."""
     found, virus = outcome.composition, outcome.prevalence
     if found is None or virus is None or not found.hosts:
         return []
     low, high = found.interval or (virus, virus)
-    hosts = [Share(name, part, part, part) for name, share in found.hosts.items() for part in [share * (1 - virus)]]
+    hosts = [Share(name, part, part, part) for name, part in _host_shares(virus, found.hosts).items()]
     return sorted([Share("virus", virus, low, high), *hosts], key=lambda one: -one.share)
 
 
@@ -136,7 +209,7 @@ def _count(run: Run, directory: Path) -> None:
 
             called = np.flatnonzero(viral & ~np.isnan(score))
             # In a sample of known hosts, the best record is the one that is most likely viral there.
-            rank = rows.numbers(place["sample_score"]) if run.composition else score
+            rank = rows.numbers(place["sample_score"]) if run.composition and "sample_score" in place else score
             for row in called[np.lexsort((-nt[called], -rank[called]))][:TOP_HITS].tolist():
                 if len(hits) < TOP_HITS or rank[row] >= hits[0][0]:
                     _keep(hits, (float(rank[row]), int(nt[row]), -(index + row), item(row)), TOP_HITS)

@@ -49,6 +49,7 @@ _STATUS = {
     "failed": "the model failed on it",
 }
 _MAX_REASONS = 3
+_LEAST_SHARE = 0.02  # of a host class that is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _render(run: Run) -> str:
     return jinja.from_string(_read("page.html")).render(
         run=run,
         options=run.manifest.setup.options,
-        download_name=re.sub(r"[^A-Za-z0-9.-]+", "_", f"virnucpro_{names[0] if names else 'run'}")[:80],
+        download_name=re.sub(r"[^A-Za-z0-9.-]+", "_", f"virnucpro_{run.manifest.sample}")[:80],
         inputs=" and ".join(names if len(names) < 3 else [names[0], f"{len(names) - 1} more"]),
         virus=virus,
         other=other,
@@ -98,6 +99,7 @@ def _render(run: Run) -> str:
         page_size=PAGE_SIZE,
         outcomes=_outcomes(run),
         lengths=_lengths(run),
+        by_file=_by_file(run),
         long=_long(run),
         command=plain_command(run.manifest.command),
         files=input_files(run.manifest),
@@ -160,6 +162,28 @@ def _lengths(run: Run) -> Table:
             rows.append((length_class(number), total, virus, f"{virus / total:.1%}", *edges))
     head = ("length", "records with a score", "called virus", "share", "lowest score of a virus", "highest of an other")
     return Table("Records with a score, by length.", head, rows)
+
+
+def _by_file(run: Run) -> Table:
+    rows = []
+    for one in run.files:
+        share = "" if one.virus_share is None else f"{one.virus_share[0]:.2%}"
+        if one.virus_share and one.virus_share[1] is not None:
+            share += f" ({one.virus_share[1]:.1%} to {one.virus_share[2]:.1%})"
+        false = "" if one.expected_false is None else f"{one.expected_false:.1f}"
+        ranked = sorted(one.host_shares.items(), key=lambda item: -item[1])
+        named = [(name, part) for name, part in ranked if part >= _LEAST_SHARE]
+        if len(named) < len(ranked):
+            named.append(("others", sum(part for _, part in ranked[len(named) :])))
+        hosts = ", ".join(f"{name} {part:.0%}" for name, part in named)
+        rows.append((record_name(one.name), one.records, one.virus, false, share, hosts))
+    head = ("file", f"{run.unit}s", "called virus", "of these false", "estimated share of virus", "estimated hosts")
+    used = [place for place in range(len(head)) if place < 3 or any(row[place] for row in rows)]
+    caption = (
+        "Results by input file. False calls are those to expect in the whole run; shares are of records with a score, "
+        "as the scores of the file alone suggest."
+    )
+    return Table(caption, [head[place] for place in used], [[row[place] for place in used] for row in rows])
 
 
 def _long(run: Run) -> Table:

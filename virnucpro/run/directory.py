@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from threading import Lock
@@ -23,6 +23,7 @@ from virnucpro.files import (
     locked,
     usable,
 )
+from virnucpro.run.input_files import RECORDS, FileColumn, with_file
 from virnucpro.run.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
 from virnucpro.run.manifest import Manifest, read_manifest, write_manifest
 from virnucpro.run.replacement import Name, any_of, refuse_inputs
@@ -38,7 +39,7 @@ from virnucpro.run.tables import (
 )
 from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, Unit, UnitEvidence, append_units, read_unit, unit_digest, write_unit
-from virnucpro.scores.composition import Composition, SampleRule
+from virnucpro.scores.composition import Composition
 from virnucpro.scores.reference import REFERENCE_FILE, Reference
 
 _UNIT_FILE = re.compile(r"unit_\d{6,}")
@@ -250,7 +251,8 @@ class RunDirectory(Directory):
 
         Return the number of hits if it follows from the composition.
 
-        If `content` has FASTQ input, a file of FASTQ hits is written, too, even if it is empty. A prepared run without
+        If `content` has several input files, records.tsv gets the column `file`. If it has FASTQ input, a file of FASTQ
+        hits is written, too, even if it is empty. A prepared run without
         a unit of its own begins after all tables are written and before the first replaces an old one. Other files of
         an earlier run are then removed.
 
@@ -264,11 +266,12 @@ class RunDirectory(Directory):
                     continue
                 temporary = stack.enter_context(atomic_path(self.path / name))
                 files[name] = stack.enter_context(temporary.open("wb"))
-                files[name].write(first_line.encode())
+                files[name].write((with_file(first_line) if name == RECORDS and content.files else first_line).encode())
             sinks: list[Sink | None] = [None, *(files.get(name) for name in self.first_lines)]  # evidence, then tables
+            sinks[1] = records = FileColumn(files[RECORDS], content.files) if content.files else files[RECORDS]
             viral = None
             if composition:
-                filler = RecordFiller(files["records.tsv"], [files.get(name) for name in self.hit_names], composition)
+                filler = RecordFiller(records, [files.get(name) for name in self.hit_names], composition)
                 sinks[:2] = [filler.evidence, filler.rows]
                 first_hit = 1 + list(self.first_lines).index(self.hit_names[0])
                 sinks[first_hit : first_hit + len(filler.hits)] = filler.hits
@@ -287,13 +290,16 @@ class RunDirectory(Directory):
                 path.unlink(missing_ok=True)
         return viral
 
-    def composition_of(self, units: Callable[[], Iterable[Path]], rule: SampleRule) -> Composition | None:
-        """Return the composition of a run by a rule, from the files of all its units.
+    def evidence(self, units: Callable[[], Iterable[Path]]) -> UnitEvidence:
+        """Return the evidence of all records of a run, from the files of all its units."""
+        return UnitEvidence(units, len(self.first_lines))
 
-        Raises:
-            OutputError: a unit is missing or has changed.
-        """
-        return rule.composition(UnitEvidence(units, len(self.first_lines)))
+    def rename(self, manifest: Manifest, sample: str) -> None:
+        """Give a complete run another name; the reports, which show it, are removed."""
+        with usable(self.path):
+            for name in REPORTS:
+                (self.path / name).unlink(missing_ok=True)
+        self.write_manifest(replace(manifest, sample=sample))
 
     def remove_units(self) -> None:
         """Remove the files of all units, and their directory if nothing else is in it."""

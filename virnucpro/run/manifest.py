@@ -16,10 +16,11 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from virnucpro import __version__
 from virnucpro.files import write_json
 from virnucpro.run.provenance import InputFile
+from virnucpro.run.sample_name import cleaned
+from virnucpro.run.sample_report import FileReport, SampleReport
 from virnucpro.run.setup import EmbedSetup, PredictSetup
 from virnucpro.run.tally import EmbedTally, Tally
 from virnucpro.run.units import Content
-from virnucpro.scores.composition import Composition
 
 T = TypeVar("T")
 
@@ -63,33 +64,11 @@ class UnitCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleReport:
-    """The composition of a sample for the manifest.
-
-    `hosts` has the shares of host classes among hosts, empty if the model has one host class. `interval` is that of the
-    share of virus, at 90 %. `source` is sample, equal or given.
-    """
-
-    hosts: dict[str, float]
-    interval: list[float] | None
-    source: str
-
-    @classmethod
-    def of(cls, composition: Composition | None, asked: str | dict[str, float]) -> SampleReport | None:
-        """Return the report of a composition; `asked` is the user's option."""
-        if composition is None:
-            return None
-        interval = None if composition.interval is None else [round(bound, 4) for bound in composition.interval]
-        hosts = {name: round(share, 4) for name, share in composition.hosts.items()}
-        return cls(hosts, interval, asked if isinstance(asked, str) else "given")
-
-
-@dataclass(frozen=True, slots=True)
 class PredictOutcome:
     """The outcome of a run of `predict`.
 
     `seconds` are by stage; `prevalence` is the estimated share of virus, and `composition` what else is known of the
-    sample.
+    sample; `files` has the estimates for each input file if there are several.
     """
 
     tally: Tally
@@ -99,12 +78,14 @@ class PredictOutcome:
     units: UnitCounts
     runner: RunnerReport
     seconds: dict[str, float]
+    files: tuple[FileReport, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "counts": {**self.tally.to_json(), "records_with_a_repeated_id": self.repeated_ids},
             "prevalence": self.prevalence,
             "composition": None if self.composition is None else asdict(self.composition),
+            **({"files": [asdict(one) for one in self.files]} if self.files else {}),
             "units": asdict(self.units),
             **self.runner.to_json(),
             "seconds": self.seconds,
@@ -132,7 +113,7 @@ class Manifest:
     """The content of run.json. A part that is missing or damaged is None; `damaged` gives the faults by key.
 
     `fingerprint` holds everything that determines the results, by name; `content` describes the input after all of it
-    was read; `shards` are the directories of a merged run.
+    was read; `shards` are the directories of a merged run; `sample` is its name, "" before the version with names.
     """
 
     status: str
@@ -144,6 +125,7 @@ class Manifest:
     content: Content | None = None
     outcome: PredictOutcome | EmbedOutcome | None = None
     shards: tuple[str, ...] | None = None
+    sample: str = ""
     damaged: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -152,6 +134,7 @@ class Manifest:
             "status": self.status,
             "virnucpro": self.virnucpro,
             "command": list(self.command),
+            **({"sample": self.sample} if self.sample else {}),
             "inputs": [asdict(one) for one in self.inputs or ()],
             **(asdict(self.setup) if self.setup else {}),
             "fingerprint": self.fingerprint,
@@ -242,6 +225,7 @@ def read_manifest(path: Path) -> Manifest:
         part(lambda v: _read(Content, v["content"]), "content"),
         part(outcome, "counts", "units", "recovered", "seconds"),
         part(lambda v: tuple(_checked("shards", v["shards"], list[str])), "shards"),
+        part(lambda v: cleaned(_checked("sample", v["sample"], str)), "sample") or "",
         damaged,
     )
 
@@ -255,6 +239,7 @@ def _read_outcome(values: dict[str, Any]) -> PredictOutcome:
         _read(UnitCounts, values["units"]),
         _read_runner(values),
         _checked("seconds", values["seconds"], dict[str, float]),
+        tuple(_read(FileReport, one) for one in values.get("files", ())),
     )
 
 
@@ -287,12 +272,16 @@ def _read(kind: type[T], values: Any) -> T:
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """Check the type of a JSON value and return it; an object becomes a dataclass if the type is one.
 
+    A list becomes a tuple if the type is one of values of one type.
+
     Raises:
         ValueError: it has another type.
     """
     for one in get_args(hint) if isinstance(hint, UnionType) and isinstance(value, dict) else (hint,):
         if isinstance(one, type) and hasattr(one, "__dataclass_fields__"):
             return _read(one, value)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_checked(name, one, get_args(hint)[0]) for one in value)
     if not _is_of(value, hint):
         raise ValueError(f"{name} is {value!a:.40}")
     return value

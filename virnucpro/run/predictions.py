@@ -11,10 +11,11 @@ from pathlib import Path
 from virnucpro import __version__
 from virnucpro.errors import ConfigError
 from virnucpro.run.directory import RunDirectory
-from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport, SampleReport
+from virnucpro.run.manifest import COMPLETE, RUNNING, Manifest, PredictOutcome, RunnerReport
 from virnucpro.run.progress import in_precision, say, shown_progress, summarise
 from virnucpro.run.provenance import InputFile, are_untouched, fingerprint_inputs, require_same, require_same_content
 from virnucpro.run.request import Request
+from virnucpro.run.sample_report import FileReport, SampleReport, report_files
 from virnucpro.run.setup import PredictSetup
 from virnucpro.run.state import RunState
 from virnucpro.run.tally import Tally
@@ -58,15 +59,19 @@ class Predictions:
         inputs = tuple(InputFile.describe(path) for path in self.request.inputs)
         same = {"virnucpro": __version__, **fingerprint_inputs(inputs), **setup.fingerprint()}
         fingerprint = same | self.request.fingerprint(setup.options.device)
-        self._manifest = Manifest(RUNNING, fingerprint, __version__, tuple(self.request.command), inputs, setup)
+        sample = self.request.sample or (self._before and self._before.sample) or self.request.sample_name
+        command = tuple(self.request.command)
+        self._manifest = Manifest(RUNNING, fingerprint, __version__, command, inputs, setup, sample=sample)
         if self._before is not None:
             require_same(self._before.fingerprint, fingerprint)
             if self._is_complete(self._before, inputs):
                 self.directory.remove_units()
+                if sample != self._before.sample:
+                    self.directory.rename(self._before, sample)
                 say(f"the run in {self.directory.path} is already complete")
                 return None
         self.source = Source(self.request.inputs)
-        state = RunState(Tally(), began=self._began)
+        state = RunState(Tally(), self._began, self.request.counter())
         state.end_stage("load")
         running = replace(self._manifest, content=self._expected)
         self.directory.prepare(running, fresh=self._before is None, keep_results=self._expected is not None)
@@ -91,16 +96,19 @@ class Predictions:
         return counts
 
     def finish(self, state: RunState[Tally], report: RunnerReport) -> None:
-        content = state.digest.content(self.source.fastq)
+        content = state.digest.content(self.source.fastq, state.files.files() if state.files else ())
         if self._expected is not None:
             require_same_content(self._expected, content)
         self.directory.begin()
-        composition = None
+        composition: Composition | None = None
+        files: tuple[FileReport, ...] = ()
         if self.request.shard is None:
             options = self._setup.options
             units = [self.directory.unit_path(number) for number in range(state.n_units)]
             rule = SampleRule.choose(self.directory.reference(), options.preset, options.composition)
-            self._composition = composition = self.directory.composition_of(lambda: units, rule)
+            evidence = self.directory.evidence(lambda: units)
+            self._composition = composition = rule.composition(evidence)
+            files = report_files(content.files, evidence, rule)
             viral = self.directory.merge(units, content, composition)
             if viral is not None:
                 state.tally = replace(state.tally, viral=viral)
@@ -114,6 +122,7 @@ class Predictions:
             state.units,
             report,
             state.seconds,
+            files,
         )
         complete = replace(self._manifest, status=COMPLETE, inputs=inputs, content=content, outcome=outcome)
         self.directory.write_manifest(complete)
@@ -163,9 +172,11 @@ class Predictions:
 
 def _read_content(request: Request, device: str) -> Content:
     """Read the whole input, only to describe its content."""
-    source, digest = Source(request.inputs), ContentDigest()
+    source, digest, files = Source(request.inputs), ContentDigest(), request.counter()
     with shown_progress(source) as counter:
         for unit in request.units(source, device):
             digest.add(unit.digest, len(unit.records))
+            if files is not None:
+                files.add(unit.records)
             counter.advance(len(unit.records), new=False)
-    return digest.content(source.fastq)
+    return digest.content(source.fastq, files.files() if files else ())

@@ -75,6 +75,11 @@ def _inode_and_times(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
+def input_paths(inputs: Sequence[InputFile] | None) -> list[str | None]:
+    """Return the paths of the inputs, None for a stream."""
+    return [None if one.bytes is None else one.path for one in inputs or ()]
+
+
 def are_untouched(before: Sequence[InputFile] | None, now: Sequence[InputFile]) -> bool:
     """Return whether the inputs are certainly the files of an earlier run, by size, ends, inode and times."""
     return (

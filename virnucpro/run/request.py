@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
+from virnucpro.run.input_files import FileCounter, file_names
+from virnucpro.run.sample_name import check_sample, default_sample
 from virnucpro.run.task import PredictTask
 from virnucpro.run.units import Unit, number_units, unit_size
 from virnucpro.seq.blocks import iter_blocks
+from virnucpro.seq.mixed import mixture, watched_lengths
 from virnucpro.seq.pairs import heads_of, hints, watched_blocks
 from virnucpro.seq.reader import as_path, several
 from virnucpro.seq.source import Source
@@ -58,6 +62,7 @@ class Request:
 
     `paired` says that the inputs are two files of mates, `interleaved` that the input is one file in which mates follow
     each other. With a `shard`, the run does only the units of that shard and leaves their files for `merge_shards`.
+    `sample` is the name of the run in reports; None: `default_sample`.
     """
 
     inputs: Sequence[str]
@@ -71,8 +76,11 @@ class Request:
     paired: bool = False
     shard: Shard | None = None
     interleaved: bool = False
+    sample: str | None = None
 
     def __post_init__(self) -> None:
+        if self.sample is not None:
+            check_sample(self.sample)
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
         if self.unit_records is not None:
             object.__setattr__(self, "unit_records", number("unit_records", self.unit_records, 1, whole=True))
@@ -118,8 +126,26 @@ class Request:
         """The name of the rows of records.tsv: records or pairs."""
         return "pairs" if self.in_pairs else "records"
 
+    @property
+    def sample_name(self) -> str:
+        """The name of the run in reports."""
+        streams = [path if os.path.isfile(path) else None for path in self.inputs]
+        return self.sample or default_sample(streams, self.output or Path())
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The names of the input files in the tables, by path; empty if there is one file, or two of mates."""
+        return file_names(self.inputs) if len(self.inputs) > 1 and not self.in_pairs else {}
+
+    def counter(self) -> FileCounter | None:
+        """Return a counter of the records of each input file, None if there is one file, or two of mates."""
+        return FileCounter(self.files) if self.files else None
+
     def units(self, source: Source, device: str) -> Iterator[Unit]:
-        """Read the input in a background thread and yield units for a device; warn if records look like pairs."""
+        """Read the input in a background thread and yield units for a device.
+
+        Warn if single records look like pairs, or if there are reads and contigs.
+        """
         # A unit that a fault of the input cuts short would be another one once the input is mended.
         shards = 1 if self.shard is None else self.shard.all
         size = unit_size(device, self.unit_records, shards, source.bytes)
@@ -129,6 +155,10 @@ class Request:
                 logger.warning(hint)
             if len(source.files) == 1 and source.files[0].size is None:
                 blocks = watched_blocks(blocks, logger.warning)
+            if hint := mixture(source.files):
+                logger.warning(hint)
+            elif len(source.files) == 1:
+                blocks = watched_lengths(blocks, logger.warning)
         return prefetch(number_units(blocks), depth=2)
 
     def fingerprint(self, device: str) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from virnucpro.run.manifest import (
     Manifest,
     PredictOutcome,
     RunnerReport,
-    SampleReport,
     UnitCounts,
     read_manifest,
 )
-from virnucpro.run.provenance import differences
+from virnucpro.run.provenance import differences, input_paths
 from virnucpro.run.request import Shard
+from virnucpro.run.sample_name import check_sample, default_sample
+from virnucpro.run.sample_report import SampleReport, report_files
 from virnucpro.run.setup import PredictSetup
 from virnucpro.run.tally import RepeatedIds, Tally
 from virnucpro.run.units import Content
@@ -56,15 +57,21 @@ class _Done:
         return {**self.manifest.fingerprint, **self.content.named(), **units, "--shard": None}
 
 
-def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, command: Sequence[str]) -> Tally:
+def merge_shards(
+    paths: Sequence[Path], output: Path, if_exists: IfExists, command: Sequence[str], sample: str | None = None
+) -> Tally:
     """Make the tables and the manifest of a run from the directories of all its shards, which stay as they are.
 
-    Old files in `output` stay until the new tables are complete.
+    Old files in `output` stay until the new tables are complete. `sample` is the name of the run in reports; None: that
+    of the shards if they share one, else `default_sample`.
 
     Raises:
-        ConfigError: a directory is not a shard, or these are not all shards of one run, each once.
+        ConfigError: a directory is not a shard, or these are not all shards of one run, each once; or the name of the
+            sample is not valid.
         OutputError: a shard is not complete or damaged, or the output cannot be written.
     """
+    if sample is not None:
+        check_sample(sample)
     shards = _in_order([_read_shard(path) for path in paths])
     if output.exists() and any(output.samefile(path) for path in paths):
         raise ConfigError(f"{output} is a shard and would be replaced; choose another --output")
@@ -82,13 +89,15 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
 
         asked = first.options
         rule = SampleRule.choose(places[0].reference(), asked.preset, asked.composition)
-        composition = directory.composition_of(units, rule)
+        evidence = directory.evidence(units)
+        composition = rule.composition(evidence)
         manifest = replace(
             first.manifest,
             status=RUNNING,
             fingerprint={name: value for name, value in first.manifest.fingerprint.items() if name != "--shard"},
             command=tuple(command),
             shards=tuple(str(done.path) for done in shards),
+            sample=sample or _common_sample(shards, output),
             outcome=None,
         )
         directory.prepare(manifest, fresh=True, keep_results=True)
@@ -104,9 +113,15 @@ def merge_shards(paths: Sequence[Path], output: Path, if_exists: IfExists, comma
             UnitCounts(first.outcome.units.all, sum(done.outcome.units.kept for done in shards)),
             RunnerReport(_added([done.outcome.runner.recovered for done in shards])),
             {name: round(seconds, 3) for name, seconds in _added([done.outcome.seconds for done in shards]).items()},
+            report_files(first.content.files, evidence, rule),
         )
         directory.write_manifest(replace(manifest, status=COMPLETE, outcome=outcome))
     return tally
+
+
+def _common_sample(shards: Sequence[_Done], output: Path) -> str:
+    names = {done.manifest.sample for done in shards} - {""}
+    return names.pop() if len(names) == 1 else default_sample(input_paths(shards[0].manifest.inputs), output)
 
 
 def _read_shard(path: Path) -> _Done:

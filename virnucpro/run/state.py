@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Generic
 
+from virnucpro.run.input_files import FileCounter
 from virnucpro.run.manifest import UnitCounts
 from virnucpro.run.tally import C, RepeatedIds
 from virnucpro.run.units import ContentDigest, Unit
@@ -13,11 +14,12 @@ from virnucpro.run.units import ContentDigest, Unit
 class RunState(Generic[C]):
     """The counts of a run so far: records, and units read, taken by this shard, and kept from an earlier run.
 
-    `digest` covers all records read; `ids` are those of the records in units taken; `seconds` are by stage.
+    `digest` covers all records read; `ids` are those of the records in units taken; `seconds` are by stage. `files`
+    counts the records of each input file, if there are several.
     """
 
-    def __init__(self, tally: C, began: float | None = None) -> None:
-        self.tally = tally
+    def __init__(self, tally: C, began: float | None = None, files: FileCounter | None = None) -> None:
+        self.tally, self.files = tally, files
         self.ids, self.digest = RepeatedIds(), ContentDigest()
         self.n_units = self.n_mine = self.n_kept = 0
         self.seconds: dict[str, float] = {}
@@ -27,6 +29,8 @@ class RunState(Generic[C]):
         """Count a unit that was read, of any shard."""
         self.n_units += 1
         self.digest.add(unit.digest, len(unit.records))
+        if self.files is not None:
+            self.files.add(unit.records)
 
     def take(self, unit: Unit) -> None:
         """Count a unit of this shard."""

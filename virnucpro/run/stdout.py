@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 from virnucpro.pipeline.isolation import call_isolated
+from virnucpro.run.input_files import RECORDS, FileColumn, files_of, with_file
 from virnucpro.run.progress import in_precision, shown_progress, summarise
 from virnucpro.run.replacement import refuse_stdout
 from virnucpro.run.request import Request
@@ -30,13 +31,15 @@ def run_to_stdout(request: Request) -> None:
     tally, ids = Tally(), RepeatedIds()
     histogram: Counter[int] = Counter()
     out = sys.stdout.buffer
-    out.write(TABLES["records.tsv"].encode())
+    files = request.files
+    out.write((with_file(TABLES[RECORDS]) if files else TABLES[RECORDS]).encode())
     out.flush()  # a reader of the pipe sees each unit at once
     source = Source(request.inputs)
     with shown_progress(source) as counter:
         for unit in request.units(source, "cpu"):
+            rows = FileColumn(out, files_of(unit.records, files)) if files else out
             for calls in call_isolated(predictor.call, unit.records, predictor.decision.n_hosts):
-                out.write(record_rows(calls, predictor.decision))
+                rows.write(record_rows(calls, predictor.decision))
                 tally += Tally.of(calls)
                 count_evidence(histogram, calls.record.log_ratio)
             ids.add(unit.records.ids)

@@ -35,7 +35,7 @@ PAIR_TABLES = {**_TABLES, "viral_1.fasta": "", "viral_2.fasta": "", "viral_1.fas
 # Only for input with FASTQ: viral.fasta has all hits, viral.fastq those with qualities.
 FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
 # Files made from the tables.
-REPORTS = REPORT, MULTIQC = "report.html", "virnucpro_mqc.json"
+REPORTS = REPORT, MULTIQC, MULTIQC_COMPOSITION = "report.html", "virnucpro_mqc.json", "virnucpro_composition_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
 # Placeholder for `sample_score` and `fdr` of a record with evidence, until the whole run is known.
@@ -57,7 +57,7 @@ class RecordFiller:
     sinks take bytes in pieces of any size.
     """
 
-    def __init__(self, table: IO[bytes], hits: Sequence[IO[bytes] | None], composition: Composition) -> None:
+    def __init__(self, table: Sink, hits: Sequence[IO[bytes] | None], composition: Composition) -> None:
         self._table, self._composition, self._rest = table, composition, b""
         by_sample = composition.thresholds is not None
         self._type = evidence_type(len(composition.shares), len(hits) if by_sample else 0)
@@ -93,7 +93,7 @@ class RecordFiller:
             for number, one in enumerate(self._filters):
                 if one is not None:
                     one.expect(evidence["hits"][:, number], is_virus)
-        self._table.write(text.data)
+        self._table.write(text.tobytes())
 
 
 def _fill(text: Bytes, begins: Ints, data: Bytes) -> None:

@@ -11,13 +11,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from virnucpro.errors import OutputError
 from virnucpro.files import atomic_path, fingerprint
+from virnucpro.run.input_files import FileRecords
 from virnucpro.run.rows import UnitTables
 from virnucpro.run.tables import TABLES, Sink
 from virnucpro.run.tally import Tally
@@ -116,15 +120,20 @@ def iter_units(records: Iterable[Record], n_records: int, n_bases: int) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of an input: number of records, a SHA-256 of all of them in order, and whether any was FASTQ."""
+    """The content of an input: number of records, a SHA-256 of all of them in order, and whether any was FASTQ.
+
+    If there are several input files, `files` has the records of each, in the order of reading.
+    """
 
     records: int
     sha256: str
     fastq: bool = False
+    files: tuple[FileRecords, ...] = ()
 
     def named(self) -> dict[str, Any]:
         """Return the values that two runs of the same input share, by name."""
-        return {"number of records": self.records, "SHA-256 of all records": self.sha256}
+        files = {"records of each input": [one.records for one in self.files]} if self.files else {}
+        return {"number of records": self.records, "SHA-256 of all records": self.sha256, **files}
 
 
 class ContentDigest:
@@ -138,9 +147,9 @@ class ContentDigest:
         self._chain.update(bytes.fromhex(digest))
         self._records += records
 
-    def content(self, fastq: bool = False) -> Content:
+    def content(self, fastq: bool = False, files: tuple[FileRecords, ...] = ()) -> Content:
         """Return the content added so far."""
-        return Content(self._records, self._chain.hexdigest(), fastq)
+        return Content(self._records, self._chain.hexdigest(), fastq, files)
 
 
 def write_unit(path: Path, unit: Unit, tables: UnitTables) -> Tally:
@@ -189,7 +198,7 @@ def append_units(paths: Iterable[Path], sinks: Sequence[Sink | None], expected: 
         header = _append_unit(path, sinks, number, n_records)
         n_records += header.records
         digest.add(header.input_sha256, header.records)
-    if digest.content(expected.fastq) != expected:
+    if digest.content(expected.fastq, expected.files) != expected:
         raise OutputError(
             "some units are of other records than the input that was read; run it again with --resume, "
             "which does these units again"
@@ -207,16 +216,31 @@ class UnitEvidence(Iterable[Evidence]):
         self._paths, self._n_tables = paths, n_tables
 
     def __iter__(self) -> Iterator[Evidence]:
-        for path in self._paths():
-            try:
-                with path.open("rb") as file:
-                    header = _read_header(file, self._n_tables)
-                    data = file.read(header.sections[0])
-                yield np.frombuffer(data, header.evidence_type)
-            except OSError as error:
-                raise OutputError(f"{path} cannot be read: {error.strerror}; {_AGAIN}") from error
-            except (ValueError, TypeError, LookupError, RecursionError) as error:
-                raise OutputError(f"{path} was damaged during the run; {_AGAIN}") from error
+        return map(self._read, self._paths())
+
+    def between(self, first: int, last: int) -> Iterator[Evidence]:
+        """Yield the evidence of the records `first` to `last`, half-open; other units are not read."""
+        begin, end = (int(np.searchsorted(self._ends, place, "right")) for place in (first, last - 1))
+        for number, path in enumerate(islice(self._paths(), begin, end + 1 if last > first else begin), begin):
+            evidence = self._read(path)
+            before = int(self._ends[number]) - len(evidence)
+            yield evidence[max(0, first - before) : last - before]
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """The number of records up to the end of each unit, (U,)."""
+        return np.cumsum([len(evidence) for evidence in self], dtype=np.int64)
+
+    def _read(self, path: Path) -> Evidence:
+        try:
+            with path.open("rb") as file:
+                header = _read_header(file, self._n_tables)
+                data = file.read(header.sections[0])
+            return np.frombuffer(data, header.evidence_type)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be read: {error.strerror}; {_AGAIN}") from error
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise OutputError(f"{path} was damaged during the run; {_AGAIN}") from error
 
 
 def _append_unit(path: Path, sinks: Sequence[Sink | None], number: int, first: int) -> UnitHeader:

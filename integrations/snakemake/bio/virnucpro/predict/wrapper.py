@@ -23,6 +23,7 @@ FILES = {
     "report": "report.html",
     "run": "run.json",
     "multiqc": "virnucpro_mqc.json",
+    "composition": "virnucpro_composition_mqc.json",
 }
 if unknown := set(snakemake.output.keys()) - set(FILES):
     raise ValueError(f"unknown output {', '.join(sorted(unknown))}; choose among {', '.join(FILES)}")

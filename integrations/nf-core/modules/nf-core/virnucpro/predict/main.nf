@@ -12,15 +12,16 @@ process VIRNUCPRO_PREDICT {
     path model
 
     output:
-    tuple val(meta), path("${prefix}.records.tsv.gz")    , emit: records
-    tuple val(meta), path("${prefix}.chunks.tsv.gz")     , emit: chunks
-    tuple val(meta), path("${prefix}.frames.tsv.gz")     , emit: frames
-    tuple val(meta), path("${prefix}.viral*.fasta.gz")   , emit: fasta
-    tuple val(meta), path("${prefix}.viral*.fastq.gz")   , emit: fastq, optional: true
-    tuple val(meta), path("${prefix}.*.parquet")         , emit: parquet, optional: true
-    tuple val(meta), path("${prefix}.report.html")       , emit: report
-    tuple val(meta), path("${prefix}.run.json")          , emit: run
-    tuple val(meta), path("${prefix}.virnucpro_mqc.json"), emit: multiqc
+    tuple val(meta), path("${prefix}.records.tsv.gz")                , emit: records
+    tuple val(meta), path("${prefix}.chunks.tsv.gz")                 , emit: chunks
+    tuple val(meta), path("${prefix}.frames.tsv.gz")                 , emit: frames
+    tuple val(meta), path("${prefix}.viral*.fasta.gz")               , emit: fasta
+    tuple val(meta), path("${prefix}.viral*.fastq.gz")               , emit: fastq, optional: true
+    tuple val(meta), path("${prefix}.*.parquet")                     , emit: parquet, optional: true
+    tuple val(meta), path("${prefix}.report.html")                   , emit: report
+    tuple val(meta), path("${prefix}.run.json")                      , emit: run
+    tuple val(meta), path("${prefix}.virnucpro_mqc.json")            , emit: multiqc
+    tuple val(meta), path("${prefix}.virnucpro_composition_mqc.json"), emit: composition
     tuple val("${task.process}"), val('virnucpro'), eval("virnucpro --version"), topic: versions, emit: versions_virnucpro
     tuple val("${task.process}"), val('cuda'), eval('python -c "import torch; print(torch.version.cuda or \'no CUDA available\')"'), topic: versions, emit: versions_cuda
 
@@ -48,6 +49,7 @@ process VIRNUCPRO_PREDICT {
     virnucpro predict \\
         --device $device \\
         --threads $task.cpus \\
+        --sample $prefix \\
         $paired \\
         $chosen \\
         $args \\
@@ -77,6 +79,6 @@ process VIRNUCPRO_PREDICT {
         echo "" | gzip > "${prefix}.\$name.gz"
     done
     touch ${prefix}.records.parquet ${prefix}.chunks.parquet ${prefix}.frames.parquet
-    touch ${prefix}.report.html ${prefix}.run.json ${prefix}.virnucpro_mqc.json
+    touch ${prefix}.report.html ${prefix}.run.json ${prefix}.virnucpro_mqc.json ${prefix}.virnucpro_composition_mqc.json
     """
 }
