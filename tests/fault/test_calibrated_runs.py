@@ -147,7 +147,7 @@ def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, 
     )
     for i, row in enumerate(found):
         if i not in scored:
-            assert (row["fdr"], row["sample_score"], row["host_class"]) == ("NA",) * 3
+            assert [row[name] for name in ("fdr", "confidence", "sample_score", "host_class")] == ["NA"] * 4
         elif several:
             assert row["host_class"] == HOSTS[int(np.argmax(np.log(SHARES) - table.record.ratios[i]))]
     assert (manifest["options"]["preset"], manifest["options"]["prevalence"]) == ("balanced", 0.5)
@@ -217,8 +217,8 @@ def test_standard_output_does_not_know_the_sample(arguments, call, tmp_path, cap
     expected = [line.split("\t") for line in (tmp_path / "out" / "records.tsv").read_text().splitlines()]
     assert lines[0] == expected[0]
     begin, end = (expected[0].index(name) for name in ("fdr", "sample_score"))
-    assert end == begin + 1
-    assert lines[1:] == [[*cells[:begin], "NA", "NA", *cells[end + 1 :]] for cells in expected[1:]]
+    assert expected[0][begin : end + 1] == ["fdr", "confidence", "sample_score"]
+    assert lines[1:] == [[*cells[:begin], "NA", "NA", "NA", *cells[end + 1 :]] for cells in expected[1:]]
     several = "hosts_model" in str(arguments("-"))
     assert ("assume the default composition of hosts" in shown.err) == several
 

@@ -10,9 +10,13 @@ from virnucpro.report.html import readable
 from virnucpro.report.load import Run, read_run
 from virnucpro.report.page import render
 from virnucpro.run.tables import MULTIQC, REPORT
+from virnucpro.types import CONFIDENCE
 
-# Colours of the bars in MultiQC: those of the page for virus and other.
-_COLOURS = {"virus": "#b5472a", "other": "#7d97a8"}
+# Colours of the bars in MultiQC: those of the page for virus and other, paler for less confidence.
+_COLOURS = {
+    "virus": "#b5472a", "virus, high confidence": "#b5472a", "virus, medium confidence": "#d58a72",
+    "virus, low confidence": "#ecc4b6", "other": "#7d97a8",
+}  # fmt: skip
 _ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".fastq", ".fq", ".fasta", ".fna", ".fa")
 
 
@@ -32,7 +36,7 @@ def write_report(directory: Path) -> Run:
 
 def multiqc(run: Run) -> dict[str, Any]:
     """Return the run as MultiQC's custom content: a bar of records by result, named after the first input file."""
-    counts = {called: run.count(called) for called in _COLOURS}
+    counts = {**_virus(run), "other": run.count("other")}
     counts |= {status: n for (status, called), n in sorted(run.outcomes.items()) if called == "NA"}
     return {
         "id": "virnucpro",
@@ -43,6 +47,14 @@ def multiqc(run: Run) -> dict[str, Any]:
         "categories": {name: {"name": name, "color": _COLOURS.get(name, "#c9c4ba")} for name in counts},
         "data": {readable(sample_name(run)): counts},  # MultiQC reads UTF-8
     }
+
+
+def _virus(run: Run) -> dict[str, int]:
+    """Return the number of viruses, by confidence if the model is calibrated."""
+    confidence = run.counts.confidence
+    if run.manifest.outcome.prevalence is None or confidence.total() != run.count("virus"):
+        return {"virus": run.count("virus")}
+    return {f"virus, {name} confidence": confidence[name] for name in CONFIDENCE}
 
 
 def sample_name(run: Run) -> str:

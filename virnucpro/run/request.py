@@ -14,6 +14,7 @@ from virnucpro.data import prefetch
 from virnucpro.errors import ConfigError
 from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
+from virnucpro.run.outputs import Outputs
 from virnucpro.run.task import PredictTask
 from virnucpro.run.units import Unit, number_units, unit_size
 from virnucpro.seq.blocks import iter_blocks
@@ -71,6 +72,7 @@ class Request:
     paired: bool = False
     shard: Shard | None = None
     interleaved: bool = False
+    outputs: Outputs = field(default_factory=Outputs)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", [as_path(name) for name in several(self.inputs)])
@@ -106,6 +108,7 @@ class Request:
             output=self.output,
             legacy=self.legacy_output,
             paired=self.in_pairs,
+            outputs=self.outputs,
         )
 
     @property
@@ -138,4 +141,5 @@ class Request:
             "--paired": self.in_pairs,
         }  # fmt: skip
         named |= {"--interleaved": True} if self.interleaved else {}
+        named |= self.outputs.named()
         return named | ({"--shard": str(self.shard)} if self.shard else {})
