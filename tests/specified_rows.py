@@ -40,7 +40,11 @@ def sections(
             hits[mate].append(part)
     written = [joined(records), joined(chunks), joined(frames)]
     written += [b"".join(fasta(part) for part in parts) for parts in hits]
-    written += [b"".join(fastq(part) for part in parts if part.quality) for parts in hits]
+    fastqs = [[any(mate.quality for mate in record) for record in zip(*hits, strict=True)]] * mates
+    written += [
+        b"".join(fastq(part) for part, is_fastq in zip(parts, flags, strict=True) if is_fastq)
+        for parts, flags in zip(hits, fastqs, strict=True)
+    ]
     return [*written, joined(lines)] if legacy else written
 
 
@@ -107,7 +111,7 @@ def evidence_section(evidence: Evidence, results: Sequence[RecordResult], decisi
         row = (steps, length)
         if decision.by_sample or decision.keep_all:
             parts = result.record.parts
-            written = [*map(fasta, parts), *(fastq(part) if part.quality else b"" for part in parts)]
+            written = [*map(fasta, parts), *(fastq(part) if any(p.quality for p in parts) else b"" for part in parts)]
             hit = is_hit(result.call, ratios, decision)
             row = (*row, [len(text) if hit else 0 for text in written])
         rows.append(row)

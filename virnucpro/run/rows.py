@@ -237,9 +237,10 @@ def wrap_one(sequence: Bytes) -> Bytes:
 
 
 def _fastq(block: RecordBlock, parts: Ints) -> tuple[bytes, Ints]:
-    """Return the parts (N,) with qualities as FASTQ, and the bytes of each part."""
+    """Return the parts (N,) with qualities as FASTQ, and the bytes of each part; an empty mate stays with its mate."""
     sizes = np.zeros(len(parts), np.int64)
-    whole = np.flatnonzero(block.qualities.lengths[parts] > 0)
+    is_fastq = block.qualities.lengths.reshape(-1, block.mates).sum(axis=1) > 0
+    whole = np.flatnonzero(is_fastq[parts // block.mates])
     parts = parts[whole]
     ends = Strings.repeat(b"\n", len(parts))
     middles = Strings.repeat(b"\n+\n", len(parts))
