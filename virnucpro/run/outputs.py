@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,10 +15,11 @@ from xopen import xopen
 from virnucpro.errors import ConfigError
 from virnucpro.files import atomic_path
 from virnucpro.run.legacy import LEGACY_TABLES
-from virnucpro.run.tables import PAIR_TABLES, TABLES
+from virnucpro.run.tables import PAIR_TABLES, TABLES, Sink
 
 COMPRESSIONS = ("gz", "zst")
 VIRAL_IDS = "viral_ids.txt"
+_BLOCK_BYTES = 1 << 20
 # The files that --compress compresses: tables and sequences, but not what readers expect as plain text.
 _COMPRESSED = {*TABLES, *PAIR_TABLES, *(name.replace("viral", "other") for name in (*TABLES, *PAIR_TABLES))}
 
@@ -74,9 +76,7 @@ class Outputs:
         return f"{name}.{self.compress}" if self.compress and name in _COMPRESSED else name
 
     @contextmanager
-    def written(
-        self, directory: Path, names: Iterable[str]
-    ) -> Iterator[tuple[dict[str, IO[bytes]], Callable[[], None]]]:
+    def written(self, directory: Path, names: Iterable[str]) -> Iterator[tuple[dict[str, Sink], Callable[[], None]]]:
         """Open files of a run, by name, each of which appears when the block succeeds.
 
         Also give a function that completes all of them on disk, to be called before the block ends: then none replaces
@@ -86,24 +86,53 @@ class Outputs:
             OutputError: a file cannot be written.
         """
         with ExitStack() as stack:
-            on_disk: dict[str, IO[bytes]] = {}
-            files: dict[str, IO[bytes]] = {}
+            on_disk: list[IO[bytes]] = []
+            compressed: list[_Blocks] = []
+            files: dict[str, Sink] = {}
             for name in names:
                 temporary = stack.enter_context(atomic_path(directory / self.file_name(name)))
-                files[name] = on_disk[name] = stack.enter_context(temporary.open("wb"))
+                files[name] = file = stack.enter_context(temporary.open("wb"))
+                on_disk.append(file)
                 if self.file_name(name) != name:
-                    # Without threads, and with neither name nor time in its header, equal content gives equal bytes.
-                    compressor = xopen(on_disk[name], "wb", threads=0, format=self.compress)
-                    files[name] = stack.enter_context(compressor)
+                    # Without threads, and with neither name nor time in its header, equal blocks give equal bytes.
+                    compressor = stack.enter_context(xopen(file, "wb", threads=0, format=self.compress))
+                    files[name] = blocks = stack.enter_context(_Blocks(compressor))
+                    compressed.append(blocks)
 
             def complete() -> None:
-                for name, file in on_disk.items():
-                    if files[name] is not file:
-                        files[name].close()  # writes the end of the compressed data
+                for blocks in compressed:
+                    blocks.close()
+                for file in on_disk:
                     file.flush()
                     os.fsync(file.fileno())
 
             yield files, complete
+
+
+class _Blocks(io.RawIOBase):
+    """A file that passes bytes on in blocks of one size, because what a compressor writes depends on their borders."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._rest = file, bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._rest += data
+        whole = len(self._rest) - len(self._rest) % _BLOCK_BYTES
+        for begin in range(0, whole, _BLOCK_BYTES):
+            self._file.write(bytes(self._rest[begin : begin + _BLOCK_BYTES]))
+        del self._rest[:whole]
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                self._file.write(bytes(self._rest))
+                self._file.close()
+            finally:
+                super().close()
 
 
 def every_name() -> list[str]:

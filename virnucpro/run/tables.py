@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -72,11 +72,11 @@ class RecordFiller:
 
     def __init__(
         self,
-        table: IO[bytes],
-        hits: Sequence[IO[bytes] | None],
+        table: Sink,
+        hits: Sequence[Sink | None],
         composition: Composition | None,
-        others: Sequence[IO[bytes] | None] = (),
-        names: IO[bytes] | None = None,
+        others: Sequence[Sink | None] = (),
+        names: Sink | None = None,
         n_hosts: int | None = None,
     ) -> None:
         self._table, self._composition, self._names, self._rest = table, composition, names, b""
@@ -121,7 +121,7 @@ class RecordFiller:
             begins = np.append(0, ends[:-1] + 1)[is_virus]
             lines = gather(text, begins, tabs[is_virus, 0] + 1 - begins)
             self._names.write(lines.data.tobytes().replace(b"\t", b"\n"))
-        self._table.write(text[kept].data)
+        self._table.write(text[kept].tobytes())
 
 
 def _are_virus(text: Bytes, tabs: Ints) -> npt.NDArray[np.bool_]:
@@ -168,9 +168,9 @@ class _Calling:
 class _HitFilter:
     """A sink that copies those records of a file of hits which are wanted, and the others to another file, if any."""
 
-    def __init__(self, file: IO[bytes], other: IO[bytes] | None) -> None:
+    def __init__(self, file: Sink, other: Sink | None) -> None:
         self._files = other, file
-        self._spans, self._place, self._end = deque[tuple[int, int, IO[bytes]]](), 0, 0
+        self._spans, self._place, self._end = deque[tuple[int, int, Sink]](), 0, 0
 
     def expect(self, sizes: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]) -> None:
         """Take the sizes of the next records (N,), in bytes, and which of them are wanted."""
