@@ -95,9 +95,10 @@ class Composition:
         known = ~np.isnan(log_ratios)
         found, rows = np.unique(evidence_steps(log_ratios[known]), return_inverse=True)
         rates, printed = np.full(len(steps), np.nan), np.full(len(steps), np.nan)
-        rates[known] = np.array([self.fdr[step] for step in found.tolist()])[rows]
+        fdr = np.array([self.fdr[step] for step in found.tolist()])
+        rates[known] = fdr[rows]
         # Decisions follow from the rate that the table has, so that its readers find the same records.
-        printed[known] = np.array([round(self.fdr[step], 4) for step in found.tolist()])[rows]
+        printed[known] = _four_decimals(fdr)[rows]
         is_virus = None
         if self.max_fdr is not None:
             is_virus = known & (np.nan_to_num(printed, nan=1.0) <= self.max_fdr)
@@ -197,6 +198,20 @@ class SampleRule:
             interval,
             thresholds,
         )
+
+
+def _four_decimals(values: Floats) -> Floats:
+    """Return numbers in 0..1 as they are printed with four decimals, (N,).
+
+    >>> _four_decimals(np.array([0.05, 0.05004, 0.05006, 0.00005])).tolist()
+    [0.05, 0.05, 0.0501, 0.0001]
+    """
+    scaled = values * 10_000
+    rounded = np.rint(scaled) / 10_000
+    # Near a tie, rounding of the product may cross it.
+    for row in np.flatnonzero(np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6).tolist():
+        rounded[row] = round(float(values[row]), 4)
+    return np.asarray(rounded)
 
 
 def could_be_virus(ratios: Floats, default: Floats) -> npt.NDArray[np.bool_]:
