@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import torch
@@ -49,7 +49,12 @@ class Predictor:
         self.options = options = options or Options()
         self.model, self.description = model, model.description
         self.decision = Decision.choose(
-            model.description, options.prevalence, options.preset, options.min_score, options.composition
+            model.description,
+            options.prevalence,
+            options.preset,
+            options.min_score,
+            options.composition,
+            options.max_fdr,
         )
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
@@ -86,12 +91,27 @@ class Predictor:
         tokenizers = self.model.nucleotide.tokenizer, self.model.protein.tokenizer
         return TextStage(limits, model.frame_rule, *tokenizers, model.vote, self.decision, self.model.kmers)
 
+    def keep_all(self) -> None:
+        """Let a run keep the sequences of all records, see `Decision`; to be called before the first call."""
+        self.decision = replace(self.decision, keep_all=True)
+        self.text = self._text_stage()
+
     def stop(self) -> None:
         """Ask running threads to raise StoppedError before their next batch."""
         self.nucleotide.stopped = self.protein.stopped = True
 
     def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
-        """Yield one result for every record, in input order."""
+        """Yield one result for every record, in input order.
+
+        Raises:
+            ConfigError: `max_fdr` is given, which needs all records.
+        """
+        if self.decision.max_fdr is not None:
+            raise ConfigError(
+                "max_fdr follows from all records of a sample, but here they are called one by one; use "
+                "virnucpro.predict, or a preset",
+                "max_fdr",
+            )
         for group in prefetch(group_records(records, BLOCK_RECORDS, BLOCK_BASES), depth=1):
             yield from self.call(RecordBlock.of(group)).results(group)
 
