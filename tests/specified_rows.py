@@ -25,7 +25,7 @@ def sections(
     hits: list[list[Record]] = [[] for _ in range(mates)]
     for result, (ratios, _) in zip(results, evidence, strict=True):
         call, name = result.call, result.record.id
-        of_sample = ["NA" if call.log_ratio is None else BLANK.decode()] * 2
+        of_sample = ["NA" if call.log_ratio is None else BLANK.decode()] * 3
         sizes = name, call.length, call.n_chunks, call.n_frames
         records.append((*sizes, *verdict(call), *of_sample, host_class(ratios, decision), *ending(call)))
         for own in result.chunks:
@@ -40,7 +40,11 @@ def sections(
             hits[mate].append(part)
     written = [joined(records), joined(chunks), joined(frames)]
     written += [b"".join(fasta(part) for part in parts) for parts in hits]
-    written += [b"".join(fastq(part) for part in parts if part.quality) for parts in hits]
+    fastqs = [[any(mate.quality for mate in record) for record in zip(*hits, strict=True)]] * mates
+    written += [
+        b"".join(fastq(part) for part, is_fastq in zip(parts, flags, strict=True) if is_fastq)
+        for parts, flags in zip(hits, fastqs, strict=True)
+    ]
     return [*written, joined(lines)] if legacy else written
 
 
@@ -84,11 +88,15 @@ def host_class(ratios: list[float] | None, decision: Decision) -> str:
 
 
 def is_hit(call: Call, ratios: list[float] | None, decision: Decision) -> bool:
-    """Return whether a record is a hit, or may become one under some composition of the sample."""
+    """Return whether a record is a hit, or may become one under some composition of the sample, or is kept anyway."""
+    if decision.keep_all:
+        return True
     if not decision.by_sample:
         return bool(call.is_virus)
     if ratios is None:
         return False
+    if decision.max_fdr is not None:
+        return True
     best = (1 - FLOOR) * math.exp(-max(ratios)) + FLOOR * math.exp(-call.log_ratio)
     return -math.log(best) >= -0.02
 
@@ -101,9 +109,9 @@ def evidence_section(evidence: Evidence, results: Sequence[RecordResult], decisi
         if ratios is not None:
             steps = [step(ratio) for ratio in ratios]
         row = (steps, length)
-        if decision.by_sample:
+        if decision.by_sample or decision.keep_all:
             parts = result.record.parts
-            written = [*map(fasta, parts), *(fastq(part) if part.quality else b"" for part in parts)]
+            written = [*map(fasta, parts), *(fastq(part) if any(p.quality for p in parts) else b"" for part in parts)]
             hit = is_hit(result.call, ratios, decision)
             row = (*row, [len(text) if hit else 0 for text in written])
         rows.append(row)

@@ -111,6 +111,7 @@ class CallOptions:
     `min_length` (at least 3) defaults to the model's own. A `chunk_length` (nt) other than the model's own is an
     error. A calibrated model calls by `preset` (default: balanced), or by `min_score` if given; its scores assume
     `prevalence` (default: the model's own). A model without calibration calls by `min_score` (default: its own).
+    With `max_fdr`, a calibrated model calls those records virus whose `fdr` is at most this, when all are known.
     `composition` says by which mixture of hosts records are judged: `sample` (estimated from all records), `equal`
     (the model's default), or the share of each host class; with `virus`, also that of virus.
 
@@ -126,6 +127,7 @@ class CallOptions:
     composition: str | dict[str, float] = "sample"
     screen: float | None = None
     screen_model: str | None = None
+    max_fdr: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("preset", "screen_model"):
@@ -139,7 +141,7 @@ class CallOptions:
             )
         _check_composition(self)
         _set_numbers(self, {"min_length": (0, math.inf), "chunk_length": (3, math.inf)}, whole=True)
-        _set_numbers(self, {"min_score": (0, 1)})
+        _set_numbers(self, {"min_score": (0, 1), "max_fdr": (0, 1)})
         _set_numbers(self, {"prevalence": (0, 1), "screen": (0, 1)}, inclusive=False)
 
 

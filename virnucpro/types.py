@@ -14,6 +14,10 @@ if TYPE_CHECKING:  # commands without numpy import this module
     import numpy.typing as npt
 
 
+# The highest `fdr` of a virus of each confidence, and the words in order.
+CONFIDENCE = {"high": 0.05, "medium": 0.2, "low": 1.0}
+
+
 class Status(str, Enum):
     """Why a record, a chunk or a call has a score, or has none."""
 
@@ -123,6 +127,13 @@ class Call:
     def prediction(self) -> str | None:
         """The call as records.tsv has it: virus or other; None without a score."""
         return None if self.is_virus is None else "virus" if self.is_virus else "other"
+
+    @property
+    def confidence(self) -> str | None:
+        """The confidence of a virus by its `fdr`: high (at most 0.05), medium (0.2) or low; None if it has none."""
+        if not self.is_virus or self.fdr is None:
+            return None
+        return next(name for name, limit in CONFIDENCE.items() if round(self.fdr, 4) <= limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,20 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from specified_rows import fasta, step
+from support.calibrated import write_calibrated_model
 from support.hosts import HOSTS, SHARES, make_reference, write_hosts_model
 
 from virnucpro import Options, Predictor, load_model, read_pairs, read_records
-from virnucpro.pretrained.registry import Model
 from virnucpro.report.explain import explain
 from virnucpro.run.directory import RunDirectory
-from virnucpro.scores.calibration import PRESETS, Calibration, Knot, OperatingPoint, probability
+from virnucpro.scores.calibration import PRESETS, probability
 from virnucpro.scores.composition import FLOOR, Composition
 from virnucpro.seq.block import RecordBlock
-
-POINTS = (OperatingPoint(50, -0.5, 0.5, 0.05), OperatingPoint(400, 0.5, 0.5, 0.05))
-PLAIN = Calibration(0.5, (Knot(1, (1.0,), (0.0,), 0.4),), dict.fromkeys(PRESETS, POINTS))
 
 
 def everything(directory: Path) -> dict[str, bytes]:
@@ -38,22 +34,8 @@ def rows(directory: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def model(lab) -> Path:
-    """A model of random weights with slopes and intercepts by which its scores are of all sizes."""
-    made = lab.make_model()
-
-    def calibrated(calibration: Calibration) -> Model:
-        return replace(made, description=replace(made.description, calibration=calibration, max_repetition=0.2))
-
-    results = Predictor(calibrated(PLAIN), Options(device="cpu", threads=1)).run(read_records([lab.input]))
-    margins = [
-        chunk.call.log_ratio for result in results for chunk in result.chunks if chunk.call.log_ratio is not None
-    ]
-    slope = 2 / float(np.std(margins))
-    knots = (
-        Knot(50, (slope,), (-slope * float(np.mean(margins)),), 0.8),
-        Knot(100, (2 * slope,), (-slope * 2 * float(np.mean(margins)),), 0.4),
-    )
-    return lab.write_model(calibrated(replace(PLAIN, knots=knots)), lab.folder / "calibrated_model")
+    """A calibrated model of two classes."""
+    return write_calibrated_model(lab.folder / "calibrated_model", read_records([lab.input]))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +129,7 @@ def test_fdr_and_prevalence_are_those_of_the_records(arguments, call, unbroken, 
     )
     for i, row in enumerate(found):
         if i not in scored:
-            assert (row["fdr"], row["sample_score"], row["host_class"]) == ("NA",) * 3
+            assert [row[name] for name in ("fdr", "confidence", "sample_score", "host_class")] == ["NA"] * 4
         elif several:
             assert row["host_class"] == HOSTS[int(np.argmax(np.log(SHARES) - table.record.ratios[i]))]
     assert (manifest["options"]["preset"], manifest["options"]["prevalence"]) == ("balanced", 0.5)
@@ -217,8 +199,8 @@ def test_standard_output_does_not_know_the_sample(arguments, call, tmp_path, cap
     expected = [line.split("\t") for line in (tmp_path / "out" / "records.tsv").read_text().splitlines()]
     assert lines[0] == expected[0]
     begin, end = (expected[0].index(name) for name in ("fdr", "sample_score"))
-    assert end == begin + 1
-    assert lines[1:] == [[*cells[:begin], "NA", "NA", *cells[end + 1 :]] for cells in expected[1:]]
+    assert expected[0][begin : end + 1] == ["fdr", "confidence", "sample_score"]
+    assert lines[1:] == [[*cells[:begin], "NA", "NA", "NA", *cells[end + 1 :]] for cells in expected[1:]]
     several = "hosts_model" in str(arguments("-"))
     assert ("assume the default composition of hosts" in shown.err) == several
 

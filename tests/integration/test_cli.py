@@ -41,7 +41,8 @@ TABLES = {"records.tsv", "chunks.tsv", "frames.tsv", "viral.fasta"}
 OUTPUTS = {*TABLES, "report.html", "virnucpro_mqc.json", "virnucpro_composition_mqc.json", "run.json"}
 VERDICT = ["prediction", "virus_score", "best_frame", "status", "reason"]
 RECORD_COLUMNS = [
-    "seq_name", "length", "n_chunks", "n_frames", *VERDICT[:2], "fdr", "sample_score", "host_class", *VERDICT[2:]
+    "seq_name", "length", "n_chunks", "n_frames", *VERDICT[:2], "fdr", "confidence", "sample_score", "host_class",
+    *VERDICT[2:],
 ]  # fmt: skip
 CHUNK_COLUMNS = ["chunk", "seq_name", "start", "end", "n_frames", *VERDICT]
 FRAME_COLUMNS = ["frame", "chunk", "strand", "offset", "aa_length", "score_other", "score_virus", "weight"]
@@ -286,10 +287,10 @@ def test_standard_input_to_standard_output(small_table, tmp_path):
     rows, expected = (text.splitlines() for text in (done.out, small_table.decode()))
     # What follows from the sample would need all records before the first can be written.
     fdr = RECORD_COLUMNS.index("fdr")
-    assert RECORD_COLUMNS[fdr + 1] == "sample_score"
+    assert RECORD_COLUMNS[fdr + 1 : fdr + 3] == ["confidence", "sample_score"]
     assert rows[0] == expected[0]
     assert [row.split("\t") for row in rows[1:]] == [
-        [*cells[:fdr], "NA", "NA", *cells[fdr + 2 :]] for cells in (row.split("\t") for row in expected[1:])
+        [*cells[:fdr], "NA", "NA", "NA", *cells[fdr + 3 :]] for cells in (row.split("\t") for row in expected[1:])
     ]
     assert "virnucpro: 2 records" in done.err
 

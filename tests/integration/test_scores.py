@@ -52,7 +52,8 @@ def test_a_stricter_preset_calls_a_part_of_what_a_laxer_one_calls(predict):
     )
     assert viral(strict) < viral(balanced) <= viral(sensitive)
     for rows in (strict, sensitive):  # nothing but the calls differs
-        assert [row | {"prediction": ""} for row in rows] == [row | {"prediction": ""} for row in balanced]
+        of_call = {"prediction": "", "confidence": ""}
+        assert [row | of_call for row in rows] == [row | of_call for row in balanced]
 
 
 def test_simple_repeats_have_no_score(predict, tmp_path):

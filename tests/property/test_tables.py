@@ -3,6 +3,7 @@
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 
@@ -97,7 +98,9 @@ def callers(draw: st.DrawFn) -> tuple[TextStage, Callable[[FrameTokens], FrameSc
             Decision(calibration, prevalence, "strict", None, thresholds, hosts),
         ]
         ways += [Decision(calibration, prevalence, "strict", None, thresholds, hosts, by_sample=True)] * bool(hosts)
+        ways += [Decision(calibration, prevalence, None, None, thresholds, hosts, by_sample=True, max_fdr=0.1)]
         decision = draw(st.sampled_from(ways))
+    decision = replace(decision, keep_all=draw(st.booleans()))
     stage = TextStage(least, rule, NUCLEOTIDE, PROTEIN, vote, decision, slice_chunks=size)
     return stage, score_tokens(classes, vote), Caller(least, rule, vote, decision, score_frame(classes, vote))
 
@@ -215,51 +218,82 @@ records_of_units = st.lists(
 )
 
 
-@given(records_of_units, st.booleans(), st.data())
-def test_what_follows_from_the_sample_is_filled_in(units, by_sample, data):
-    """Rows get scores and calls, and of the stored records those become hits that are called."""
+@given(records_of_units, st.sampled_from(["call", "thresholds", "max_fdr"]), st.booleans(), st.data())
+def test_what_follows_from_the_sample_is_filled_in(units, rule, keeps_all, data):
+    """Rows get scores, confidence and calls; of the stored records those become hits that are called."""
     shares, prevalence = np.array([0.3, 0.7]), 0.2
     every = [pair for unit in units for pair, _, _ in unit if pair is not None]
     mixed = {
         pair: -math.log(sum(w * math.exp(-step / 100) for w, step in zip(shares, pair, strict=True))) for pair in every
     }
-    fdr = {round(ratio * 100): (ratio + 10) / 20 for ratio in mixed.values()}
-    thresholds = np.linspace(-2, 2, 6) if by_sample else None
+    fdr = {round(ratio * 100): (10 - ratio) / 40 for ratio in mixed.values()}
+    thresholds = np.linspace(-2, 2, 6) if rule == "thresholds" else None
     hosts = dict(zip(("a", "b"), shares.tolist(), strict=True))
-    composition = Composition(prevalence, fdr, hosts, None, thresholds)
-    table, hits, expected, chosen = BytesIO(), BytesIO(), [], []
-    filler = RecordFiller(table, [hits], composition)
-    kind = evidence_type(2, 1 if by_sample else 0)
+    composition = Composition(prevalence, fdr, hosts, None, thresholds, 0.21 if rule == "max_fdr" else None)
+    table, hits, others, names, expected, chosen, left = BytesIO(), BytesIO(), BytesIO(), BytesIO(), [], [], []
+    filler = RecordFiller(table, [hits], composition, [others] if keeps_all else [], names)
+    kind = evidence_type(2, 1 if rule != "call" or keeps_all else 0)
     for unit in units:
         evidence, lines, stored = np.zeros(len(unit), kind), [], []
         for row, (pair, length, text) in enumerate(unit):
             evidence["steps"][row] = NO_EVIDENCE if pair is None else pair
             evidence["length"][row] = length
-            call = "NA" if pair is None else "other" if by_sample else "virus"
-            filled = ["NA", "NA"]
-            blank = ["NA", "NA"] if pair is None else ["0.0000", "0.0000"]
-            is_virus = False
+            is_virus, filled, blank = False, ["NA"] * 3, ["NA" if pair is None else "0.0000"] * 3
             if pair is not None:
                 ratio = mixed[pair]
                 odds = math.exp(ratio) * prevalence / (1 - prevalence)
-                filled = [f"{fdr[round(ratio * 100)]:.4f}", f"{odds / (1 + odds):.4f}"]
-                is_virus = by_sample and bool(ratio >= thresholds[min(length, 5)])
-            row_of = "a\t1\t1\t2\t{}\t0.9\t{}\t{}\tplant\tbest\tok\tNA\n"
+                rate = float(f"{fdr[round(ratio * 100)]:.4f}")
+                decided = {"call": length > 4, "thresholds": ratio >= thresholds_at(length), "max_fdr": rate <= 0.21}
+                is_virus = bool(decided[rule])
+                tier = "high" if rate <= 0.05 else "medium" if rate <= 0.2 else "low"
+                filled = [f"{rate:.4f}", tier if is_virus else "NA", f"{odds / (1 + odds):.4f}"]
+            before = is_virus if rule == "call" else data.draw(st.booleans())
+            call, called = ("NA" if pair is None else ("other", "virus")[yes] for yes in (before, is_virus))
+            row_of = f"a{row}\t1\t1\t2\t{{}}\t0.9\t{{}}\t{{}}\t{{}}\tplant\tbest\tok\tNA\n"
             lines.append(row_of.format(call, *blank))
-            expected.append(row_of.format("virus" if is_virus else call, *filled))
-            if by_sample and pair is not None:
-                evidence["hits"][row] = len(text)
+            expected.append(row_of.format(called, *filled))
+            if keeps_all or (pair is not None and rule != "call") or is_virus:
                 stored.append(text)
-                chosen += [text] * is_virus
-            elif not by_sample:
-                stored.append(text)
-                chosen.append(text)
+                (chosen if is_virus else left).append(text)
+                if kind.names[-1] == "hits":
+                    evidence["hits"][row] = len(text)
         for piece in pieces(data.draw, evidence.tobytes()):
             filler.evidence.write(piece)
         for piece in pieces(data.draw, "".join(lines).encode()):
             filler.rows.write(piece)
         for piece in pieces(data.draw, b"".join(stored)):
             filler.hits[0].write(piece)
+    virus = [line for line in expected if "virus" in line]
     assert table.getvalue().decode() == "".join(expected)
     assert hits.getvalue() == b"".join(chosen)
-    assert filler.viral == (sum("virus" in line for line in expected) if by_sample else None)
+    assert others.getvalue() == (b"".join(left) if keeps_all else b"")
+    assert names.getvalue().decode().split("\n") == [*(line.split("\t")[0] for line in virus), ""]
+    assert filler.viral == (None if rule == "call" else len(virus))
+
+
+def thresholds_at(length: int) -> float:
+    """Return the threshold for a length, as in `np.linspace(-2, 2, 6)`."""
+    return float(np.linspace(-2, 2, 6)[min(length, 5)])
+
+
+@given(records_of_units, st.data())
+def test_without_evidence_all_kept_records_go_where_their_rows_say(units, data):
+    """As for a model without a calibration: the unit knows the calls."""
+    table, hits, others = BytesIO(), BytesIO(), BytesIO()
+    filler = RecordFiller(table, [hits], None, [others])
+    expected = {"virus": b"", "other": b"", "NA": b""}
+    whole = ""
+    for unit in units:
+        evidence = np.zeros(len(unit), evidence_type(1, 1))
+        evidence["hits"][:, 0] = [len(text) for *_, text in unit]
+        calls = [data.draw(st.sampled_from(sorted(expected))) for _ in unit]
+        lines = "".join(f"a\t1\t1\t2\t{call}\t0.9\tNA\tNA\tNA\tNA\tbest\tok\tNA\n" for call in calls)
+        for call, (*_, text) in zip(calls, unit, strict=True):
+            expected["virus" if call == "virus" else "other"] += text
+        filler.evidence.write(evidence.tobytes())
+        filler.rows.write(lines.encode())
+        for piece in pieces(data.draw, b"".join(text for *_, text in unit)):
+            filler.hits[0].write(piece)
+        whole += lines
+    assert table.getvalue().decode() == whole
+    assert (hits.getvalue(), others.getvalue()) == (expected["virus"], expected["other"])

@@ -86,7 +86,7 @@ def test_calls_are_those_of_the_command(done, made):
     assert len({row["status"] for row in expected}) >= 4
     assert {"virus", "other", "NA"} == {row["prediction"] for row in expected}
     streamed = [as_row(call) for call in calls]
-    assert streamed == [{**row, "fdr": "NA", "sample_score": "NA"} for row in expected]
+    assert streamed == [{**row, "fdr": "NA", "confidence": "NA", "sample_score": "NA"} for row in expected]
     calls = virnucpro.predict(MADE[made](done), **COMPUTE)
     prevalence = json.loads((done / "out" / "run.json").read_text())["prevalence"]
     assert calls.composition is not None

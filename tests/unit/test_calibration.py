@@ -153,6 +153,8 @@ def test_the_published_vote_is_not_calibrated(described):
         ({"prevalence": 1.0}, "prevalence must lie between 0 and 1"),
         ({"preset": "bold"}, "preset must be sensitive, balanced, strict, got 'bold'"),
         ({"preset": "strict", "min_score": 0.5}, "exclude each other"),
+        ({"preset": "strict", "max_fdr": 0.1}, "max_fdr and preset exclude each other"),
+        ({"min_score": 0.5, "max_fdr": 0.1}, "max_fdr and min_score exclude each other"),
     ],
 )
 def test_what_cannot_be_asked(described, asked, message):
@@ -160,7 +162,7 @@ def test_what_cannot_be_asked(described, asked, message):
         Decision.choose(described, **asked)
 
 
-@pytest.mark.parametrize("asked", [{"prevalence": 0.1}, {"preset": "balanced"}])
+@pytest.mark.parametrize("asked", [{"prevalence": 0.1}, {"preset": "balanced"}, {"max_fdr": 0.1}])
 def test_a_model_without_a_calibration_says_so(described, asked):
     described = dataclasses.replace(described, calibration=None)
     with pytest.raises(ConfigError, match=f"^{next(iter(asked))} needs a calibrated model, tiny is not"):
@@ -184,6 +186,13 @@ def test_a_preset_decides_by_evidence_and_length_whatever_the_prevalence(describ
             for ratio in (least - 0.001, least + 0.001):
                 score = float(decision.scores(ratio))
                 assert is_virus(decision, score, ratio, length) == (ratio > least)
+
+
+def test_with_a_limit_of_fdr_chunks_are_called_by_the_default_preset(described):
+    decision, usual = Decision.choose(described, max_fdr=0.1), Decision.choose(described)
+    assert (decision.preset, decision.min_score, decision.max_fdr) == (None, None, 0.1)
+    assert (decision.by_sample, decision.chooses_late) == (True, True)
+    assert decision.thresholds == usual.thresholds
 
 
 def test_a_least_score_decides_by_the_score_at_the_prevalence(described):

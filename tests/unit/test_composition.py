@@ -1,13 +1,15 @@
 """The share of virus in a run and its false discovery rates, against plain loops and known mixtures."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from virnucpro.scores.calibration import probability
-from virnucpro.scores.composition import Composition
-from virnucpro.scores.evidence import NO_EVIDENCE, evidence_steps
+from virnucpro.scores.composition import Composition, SampleRule
+from virnucpro.scores.evidence import NO_EVIDENCE, evidence_steps, evidence_type
+from virnucpro.types import CONFIDENCE, Call, Status
 
 
 def mixture(prevalence: float, number: int, distance: float = 3.0, seed: int = 0):
@@ -65,6 +67,41 @@ def test_one_record_settles_nothing(step, low, high):
     found = Composition.of(Counter({step: 1}))
     assert low <= found.prevalence <= high
     assert 0 <= found.fdr[step] <= 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "name"),
+    [
+        (0.0, "high"),
+        (0.05, "high"),
+        (0.05004, "high"),
+        (0.05006, "medium"),
+        (0.2, "medium"),
+        (0.2001, "low"),
+        (1, "low"),
+    ],
+)
+def test_confidence_and_calls_follow_from_the_rate_that_is_printed(rate, name):
+    evidence = np.zeros(2, evidence_type(1))
+    evidence["steps"][:, 0] = 100, NO_EVIDENCE
+    printed = float(f"{rate:.4f}")
+    for limit in (printed, printed - 0.0001):
+        judged = Composition(0.5, {100: rate}, max_fdr=limit).judge(evidence)
+        assert judged.is_virus.tolist() == [limit == printed, False]
+        assert [*CONFIDENCE][judged.tier[0]] == name
+    call = Call("a", 100, True, 0.9, 1, 1, "a_chunk_1F1", Status.OK, fdr=rate)
+    assert call.confidence == name
+    assert replace(call, is_virus=False).confidence is None
+    assert replace(call, fdr=None).confidence is None
+
+
+def test_a_rule_hands_its_limit_on():
+    evidence = np.zeros(3, evidence_type(1))
+    evidence["steps"][:, 0] = 700, 0, -700
+    found = SampleRule.choose(None, None, "sample", 0.3).composition([evidence])
+    assert (found.max_fdr, found.decides) == (0.3, True)
+    assert found.judge(evidence).is_virus.tolist() == [found.fdr[step] <= 0.3 for step in (700, 0, -700)]
+    assert not SampleRule.choose(None, None, "sample").composition([evidence]).decides
 
 
 def test_nothing_has_no_composition():

@@ -1,5 +1,7 @@
 """What `explain` says, and what it says of ids that are not there or not unique."""
 
+import json
+
 import pytest
 from support.run_directories import write_run
 
@@ -20,6 +22,20 @@ def test_a_call_is_explained_with_its_windows_and_frames(tmp_path):
     assert lines.count("    frame ") == 4
     assert lines.count("<- best of the record") == 1
     assert "frame F1:  166 aa, virus score 0.9000, weight 0.5000  <- best" in lines
+
+
+def test_a_limit_of_fdr_and_the_confidence_are_explained(tmp_path):
+    columns = {"confidence": ["medium", "NA"]}
+    directory = write_run(tmp_path / "run", [("a", 300, 0.9), ("b", 300, 0.2)], fdr=[0.1, 0.3], columns=columns)
+    manifest = json.loads((directory / "run.json").read_text())
+    manifest["options"] |= {"preset": None, "max_fdr": 0.2}
+    (directory / "run.json").write_text(json.dumps(manifest))
+    lines = list(explain(directory, "a"))
+    assert "  called virus: its false discovery rate 0.1000 is at most 0.2" in lines
+    assert "  confidence medium: FDR at most 0.2" in lines
+    lines = list(explain(directory, "b"))
+    assert "  called other: its false discovery rate 0.3000 is above 0.2" in lines
+    assert not [line for line in lines if "confidence" in line]
 
 
 def test_a_record_without_a_call_says_which_filter_it_failed(tmp_path):

@@ -15,6 +15,7 @@ from virnucpro.report import charts, hit_sequences
 from virnucpro.report.counts import CONTIG, GRID_SCORES
 from virnucpro.report.figures import MAX_FILES, expected_fdr, figure_data
 from virnucpro.report.load import TOP_HITS, Share, read_run
+from virnucpro.report.multiqc import calls as multiqc
 from virnucpro.report.page import PAGE_SIZE, render
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +155,24 @@ def test_a_preset_shows_the_scores_on_both_sides_of_each_limit(tmp_path):
     rows = re.sub(r"\s+", " ", Reader(render(run)).text)
     assert "150–299 nt 3 2 66.7% 0.6200 0.3100" in rows
     assert "1,000–4,999 nt 2 0 0.0% none 0.4100" in rows
+
+
+def test_viral_calls_are_counted_by_confidence(tmp_path):
+    records = [("a", 300, 0.9), ("b", 300, 0.8), ("c", 300, 0.7), ("d", 300, 0.2), ("e", 40, None)]
+    columns = {"confidence": ["high", "medium", "high", "NA", "NA"]}
+    run = read_run(write_run(tmp_path / "run", records, fdr=[0.01, 0.1, 0.02, 0.5, 0.9], columns=columns))
+    assert run.counts.confidence == {"high": 2, "medium": 1}
+    text = re.sub(r"\s+", " ", Reader(render(run)).text)
+    assert "2 high (FDR at most 0.05), 1 medium (FDR at most 0.2), 0 low (FDR above 0.2)" in text
+    (counts,) = multiqc(run)["data"].values()
+    assert counts == {
+        "virus, high confidence": 2, "virus, medium confidence": 1, "virus, low confidence": 0, "other": 1,
+        "too_short": 1,
+    }  # fmt: skip
+    without = read_run(write_run(tmp_path / "without", records))
+    assert "high (FDR" not in Reader(render(without)).text
+    (counts,) = multiqc(without)["data"].values()
+    assert counts == {"virus": 3, "other": 1, "too_short": 1}
 
 
 def test_columns_of_other_versions(tmp_path):

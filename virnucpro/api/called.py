@@ -18,6 +18,7 @@ from virnucpro.pipeline.isolation import call_isolated
 from virnucpro.pipeline.predict import Predictor
 from virnucpro.pretrained.locations import find_model
 from virnucpro.run.input_files import file_names
+from virnucpro.run.outputs import Outputs
 from virnucpro.run.rows import evidence_of
 from virnucpro.run.units import unit_size
 from virnucpro.scores.composition import Composition, Evidence, SampleRule
@@ -30,8 +31,8 @@ class Calls(Iterator[Call]):
 
     Either iterate over them: each call comes as soon as it is known, and none is kept. Or ask for all of them with
     `to_arrow`, `to_pandas`, `to_polars` or `composition`: these read the source to its end and keep the calls, with
-    the sequences, so that all methods can be used again and iterating gives calls with their `fdr`. `write` keeps
-    nothing that is not kept already.
+    the sequences, so that all methods can be used again and iterating gives calls with their `fdr`. So does iterating
+    itself with `max_fdr`. `write` keeps nothing that is not kept already.
     """
 
     def __init__(self, predictor: Predictor, sequences: GivenSequences, model: str, progress: bool | None) -> None:
@@ -44,10 +45,17 @@ class Calls(Iterator[Call]):
         self._stream = self._yield_calls()
 
     def __iter__(self) -> Iterator[Call]:
+        self._read_if_late()
         return self if self._kept is None else self._yield_kept(self._kept)
 
     def __next__(self) -> Call:
+        self._read_if_late()
         return next(self._stream)
+
+    def _read_if_late(self) -> None:
+        """Read the source to its end if no call is known before."""
+        if self._predictor.decision.max_fdr is not None:
+            self._read_all()
 
     def close(self) -> None:
         """End the iteration: nothing more is read."""
@@ -71,7 +79,8 @@ class Calls(Iterator[Call]):
         reference = None
         if REFERENCE_FILE in self._predictor.description.checksums:
             reference = Reference.read(find_model(self._model) / REFERENCE_FILE)
-        return SampleRule.choose(reference, self._predictor.decision.preset, self._predictor.options.composition)
+        options = self._predictor.options
+        return SampleRule.choose(reference, self._predictor.decision.preset, options.composition, options.max_fdr)
 
     def to_arrow(self) -> Any:
         """Return all calls as a `pyarrow.Table`: the columns of records.tsv, then `log_ratio`; NA is null.
@@ -95,7 +104,16 @@ class Calls(Iterator[Call]):
         polars = require(POLARS, "to_polars()")
         return polars.from_arrow(self.to_arrow())
 
-    def write(self, directory: str | os.PathLike[str], *, overwrite: bool = False, sample: str | None = None) -> None:
+    def write(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        sample: str | None = None,
+        write_other: bool = False,
+        viral_ids: bool = False,
+        compress: str | None = None,
+    ) -> None:
         """Write the files of `virnucpro predict`: the tables, hits, run.json, report and MultiQC's file.
 
         What is kept is written; otherwise the source is read, and written block by block.
@@ -104,6 +122,9 @@ class Calls(Iterator[Call]):
             directory: where to; it is made if need be.
             overwrite: replace an earlier run there.
             sample: name of the sample in the report; by default that of the input or the directory.
+            write_other: also write the records that are not called virus, to other.fasta and other.fastq.
+            viral_ids: also write the names of viruses to viral_ids.txt.
+            compress: compress tables and sequences with `gz` or `zst`.
 
         Raises:
             OutputError: the directory has files in it and `overwrite` is False, or it cannot be written.
@@ -112,13 +133,14 @@ class Calls(Iterator[Call]):
         """
         from virnucpro.api.written import refuse_filled, write_calls
 
+        outputs = Outputs(write_other, viral_ids, compress)
         if not overwrite:
             refuse_filled(directory)
         if self._kept is None:
             self._require_untouched()
         self._sequences.open()
         blocks = self._called(patience=None) if self._kept is None else iter(self._kept)
-        write_calls(directory, blocks, self._sequences, self._predictor, self._model, overwrite, sample)
+        write_calls(directory, blocks, self._sequences, self._predictor, self._model, overwrite, sample, outputs)
 
     def _require_untouched(self) -> None:
         if self._has_begun:

@@ -26,6 +26,7 @@ def predict(
     prevalence: float | None = None,
     composition: str | dict[str, float] = "sample",
     min_score: float | None = None,
+    max_fdr: float | None = None,
     min_length: int | None = None,
     screen: float | None = None,
     threads: int | None = None,
@@ -55,6 +56,8 @@ def predict(
             default), or shares by class. It needs a model of several host classes. Calls that are taken one by one
             follow from the default.
         min_score: least score of a virus, instead of a preset.
+        max_fdr: highest false discovery rate of a virus, instead of a preset. No call is known before the last record,
+            so the source is read to its end, and kept, before the first call comes.
         min_length: shortest record to call, nt; None is the model's.
         screen: for a published model: a small model judges first, and passes this share of viruses on, such as 0.99.
         options: all of these as one value; an argument that is not its default replaces its field.
@@ -68,7 +71,8 @@ def predict(
     sequences = GivenSequences(source)
     asked = merged(
         options or Options(), device=device, preset=preset, prevalence=prevalence, composition=composition,
-        min_score=min_score, min_length=min_length, screen=screen, threads=threads, precision=precision,
+        min_score=min_score, max_fdr=max_fdr, min_length=min_length, screen=screen, threads=threads,
+        precision=precision,
     )  # fmt: skip
     name = os.fspath(model)
     make_sums_reproducible()  # as the command does: calls follow from the record, not from its block

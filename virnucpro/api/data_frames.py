@@ -24,7 +24,7 @@ from virnucpro.scores.decision import Decision
 from virnucpro.seq.block import RecordBlock
 from virnucpro.seq.chunk_table import STATUSES
 from virnucpro.seq.strings import Strings, join_columns
-from virnucpro.types import Call
+from virnucpro.types import CONFIDENCE, Call
 
 COLUMNS = (*RECORD_COLUMNS, "log_ratio")
 _INTEGERS = ("length", "n_chunks", "n_frames")
@@ -50,13 +50,15 @@ def require(package: OptionalPackage, method: str) -> Any:
 class Judged:
     """The calls of a block (R records), and what follows from the whole sample; NaN before its end.
 
-    `host_class` has the most likely host class, NA without one.
+    `confidence` has the place of each virus in `CONFIDENCE`, its length without one; `host_class` the most likely host
+    class, NA without one.
     """
 
     table: CallTable
     is_virus: npt.NDArray[np.bool_]
     sample_score: Floats
     fdr: Floats
+    confidence: npt.NDArray[np.intp]
     host_class: Strings
 
     @classmethod
@@ -64,10 +66,12 @@ class Judged:
         """Judge calls under the composition of their sample; None: before it is known."""
         hosts, unknown = host_classes(table.record, decision), np.full(len(table.block), np.nan)
         if composition is None:
-            return cls(table, table.record.is_virus, unknown, unknown, hosts)
+            none = np.full(len(table.block), len(CONFIDENCE))
+            return cls(table, table.record.is_virus, unknown, unknown, none, hosts)
         found = composition.judge(evidence_of(table, decision))
         is_virus = table.record.is_virus if found.is_virus is None else found.is_virus & found.known
-        return cls(table, is_virus, found.posterior, found.fdr, hosts)
+        tiers = np.where(is_virus & found.known, found.tier, len(CONFIDENCE))
+        return cls(table, is_virus, found.posterior, found.fdr, tiers, hosts)
 
     def calls(self) -> Iterator[Call]:
         """Yield the calls as objects."""
@@ -124,6 +128,7 @@ def _columns(pa: Any, judged: Judged) -> dict[str, Any]:
         "virus_score": _floats(pa, record.score),
         "sample_score": _floats(pa, judged.sample_score),
         "fdr": _floats(pa, judged.fdr),
+        "confidence": pa.array([*CONFIDENCE, None]).take(pa.array(judged.confidence)),
         "host_class": pa.array([None if host == b"NA" else host.decode() for host in judged.host_class], pa.string()),
         "best_frame": _best_frames(pa, calls),
         "status": pa.array([str(status) for status in STATUSES]).take(pa.array(record.status)),

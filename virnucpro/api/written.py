@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from virnucpro.api.bars import shown
@@ -15,6 +16,7 @@ from virnucpro.pipeline.predict import Predictor
 from virnucpro.report.write import write_report
 from virnucpro.run.directory import IfExists, RunDirectory
 from virnucpro.run.manifest import RunnerReport
+from virnucpro.run.outputs import Outputs
 from virnucpro.run.predictions import Predictions
 from virnucpro.run.request import Request
 from virnucpro.run.rows import UnitTables
@@ -48,6 +50,7 @@ def write_calls(
     model: str,
     overwrite: bool = False,
     sample: str | None = None,
+    outputs: Outputs | None = None,
 ) -> None:
     """Write a run of these blocks, which were read from `source` and called by a predictor with this model.
 
@@ -59,12 +62,14 @@ def write_calls(
     output = Path(directory)
     inputs = [file.path for file in source.files]
     if_exists = IfExists.OVERWRITE if overwrite else IfExists.FAIL
-    request = Request(inputs, output, model, predictor.options, if_exists, sample=sample)
+    outputs = outputs or Outputs()
+    request = Request(inputs, output, model, predictor.options, if_exists, sample=sample, outputs=outputs)
     written = _Written(request, blocks, source)
+    decision = replace(predictor.decision, keep_all=outputs.other)
 
     @contextmanager
     def open_runner(_: PredictTask, directory: RunDirectory) -> Iterator[_Writer]:
-        yield _Writer(describe_predictor(model, predictor), predictor.decision, directory, written)
+        yield _Writer(describe_predictor(model, predictor), decision, directory, written)
 
     run(written, open_runner, lambda source: shown(source, progress=False))
     with locked(output):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -77,8 +77,29 @@ def predict(
     screen_model: Annotated[
         str | None,
         typer.Option(
-            "--screen-model", help="Name or directory of that small model; default: hosts.", show_default=False
+            "--screen-model", help="Name or directory of that small model; default: bundled.", show_default=False
         ),
+    ] = None,
+    max_fdr: Annotated[
+        float | None,
+        typer.Option(
+            "--max-fdr",
+            min=0,
+            max=1,
+            help="Highest false discovery rate (fdr) of a virus in this sample, instead of a preset.",
+            show_default=False,
+        ),
+    ] = None,
+    write_other: Annotated[
+        bool,
+        typer.Option("--write-other", help="Also write the records not called virus: other.fasta, other.fastq."),
+    ] = False,
+    viral_ids: Annotated[
+        bool, typer.Option("--viral-ids", help="Also write the names of viruses, one a line: viral_ids.txt.")
+    ] = False,
+    compress: Annotated[
+        Literal["gz", "zst"] | None,
+        typer.Option("--compress", help="Compress tables and sequences.", show_default=False),
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Also write the tables as Parquet.")] = False,
     legacy_output: Annotated[
@@ -134,18 +155,16 @@ def predict(
       virnucpro predict --interleaved both.fq.gz -o out     mates in one file
       virnucpro predict reads.fastq.gz -o out --dry-run     time and memory
       virnucpro predict reads.fastq.gz -o out --resume      continue after a kill
+      virnucpro predict reads.fastq.gz -o out --max-fdr 0.05 --write-other
       zcat reads.fq.gz | virnucpro predict - -o - > calls.tsv
     """
     to_stdout = str(output) == "-"
     if to_stdout:
         _require_directory(
-            legacy_output=legacy_output,
-            parquet=parquet,
-            resume=resume,
-            shard=shard is not None,
-            engine=engine == "ray",
-            sample=sample is not None,
-        )
+            legacy_output=legacy_output, parquet=parquet, resume=resume, shard=shard is not None,
+            engine=engine == "ray", write_other=write_other, viral_ids=viral_ids, compress=compress is not None,
+            max_fdr=max_fdr is not None, sample=sample is not None,
+        )  # fmt: skip
     options.require_engine(engine, ray_address, workers, gpus)
     with stoppable("run it again") if to_stdout else stoppable():
         prepare_for_torch()
@@ -153,6 +172,7 @@ def predict(
         from virnucpro.config import Options
         from virnucpro.report.parquet import require_pyarrow
         from virnucpro.run.forecast import forecast
+        from virnucpro.run.outputs import Outputs
         from virnucpro.run.predictions import Predictions
         from virnucpro.run.request import Request, Shard
         from virnucpro.run.run import run
@@ -164,12 +184,13 @@ def predict(
             device=device, precision=precision, attention=attention, max_tokens=max_tokens, packing=packing,
             threads=threads, min_length=min_length, min_score=min_score, chunk_length=chunk_length, preset=preset,
             prevalence=prevalence,
-            composition=_composition(composition), screen=screen, screen_model=screen_model,
+            composition=_composition(composition), screen=screen, screen_model=screen_model, max_fdr=max_fdr,
         )  # fmt: skip
         request = Request(
             inputs, None if to_stdout else output, model=model, options=run_options, if_exists=if_exists,
             unit_records=unit_records, command=sys.argv, legacy_output=legacy_output, paired=paired,
             interleaved=interleaved, shard=Shard.parse(shard) if shard is not None else None, sample=sample,
+            outputs=Outputs(write_other, viral_ids, compress),
         )  # fmt: skip
         if dry_run:
             for line in forecast(request.inputs, model, run_options):
@@ -195,6 +216,10 @@ def _require_directory(**asked: bool) -> None:
     """Raise for options that need an output directory."""
     if asked.pop("resume"):
         raise typer.BadParameter("--resume needs an output directory: a run to standard output cannot be resumed")
+    if asked.pop("max_fdr"):
+        raise typer.BadParameter(
+            "--max-fdr needs an output directory: the fdr of a record is known when all records are; use a preset"
+        )
     for name, is_asked in asked.items():
         if is_asked:
             flag = "--engine ray" if name == "engine" else f"--{name.replace('_', '-')}"

@@ -25,13 +25,14 @@ def report(
     from virnucpro.report.load import RUN_FILES
     from virnucpro.report.write import write_report
     from virnucpro.run.directory import RunDirectory
+    from virnucpro.run.outputs import find_output
     from virnucpro.run.replacement import refuse_inputs
     from virnucpro.run.tables import REPORT, REPORTS
 
     if not run.is_dir():  # the lock would create it
         raise MissingInputError(f"{run} is not a directory; name an --output of predict")
     with locked(run):
-        refuse_inputs([run / name for name in RUN_FILES], [run / name for name in REPORTS])
+        refuse_inputs([find_output(run, name) for name in RUN_FILES], [run / name for name in REPORTS])
         RunDirectory(run).remove_leftovers()
         write_report(run)
     options.report(f"open {run / REPORT} in a browser")

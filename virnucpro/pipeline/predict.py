@@ -50,7 +50,12 @@ class Predictor:
         self.options = options = options or Options()
         self.model, self.description = model, model.description
         self.decision = Decision.choose(
-            model.description, options.prevalence, options.preset, options.min_score, options.composition
+            model.description,
+            options.prevalence,
+            options.preset,
+            options.min_score,
+            options.composition,
+            options.max_fdr,
         )
         loaded = load_screen(model.description, options)
         self.device = choose_device(options.device)
@@ -101,13 +106,28 @@ class Predictor:
         """The runners of all encoders, those of the screen last."""
         return [self.nucleotide, self.protein, *(self.screen.runners if self.screen else ())]
 
+    def keep_all(self) -> None:
+        """Let a run keep the sequences of all records, see `Decision`; to be called before the first call."""
+        self.decision = replace(self.decision, keep_all=True)
+        self.text = self._text_stage()
+
     def stop(self) -> None:
         """Ask running threads to raise StoppedError before their next batch."""
         for runner in self.runners:
             runner.stopped = True
 
     def run(self, records: Iterable[Record]) -> Iterator[RecordResult]:
-        """Yield one result for every record, in input order."""
+        """Yield one result for every record, in input order.
+
+        Raises:
+            ConfigError: `max_fdr` is given, which needs all records.
+        """
+        if self.decision.max_fdr is not None:
+            raise ConfigError(
+                "max_fdr follows from all records of a sample, but here they are called one by one; use "
+                "virnucpro.predict, or a preset",
+                "max_fdr",
+            )
         for group in prefetch(group_records(records, BLOCK_RECORDS, BLOCK_BASES), depth=1):
             yield from self.call(RecordBlock.of(group)).results(group)
 

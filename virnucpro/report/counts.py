@@ -11,6 +11,7 @@ import numpy.typing as npt
 from virnucpro.errors import InputError
 from virnucpro.report.table_columns import Rows
 from virnucpro.seq.strings import Bytes, Ints
+from virnucpro.types import CONFIDENCE
 
 PREDICTIONS = ("other", "virus", "NA")
 LENGTHS = (0, 150, 300, 500, 1000, 5000)  # nt, the lower bounds of the length classes
@@ -36,8 +37,9 @@ class Counts:
     `highest` are, by length class, the lowest score of a virus and the highest of an other. `grid`
     (len(GRID_LENGTHS), GRID_SCORES, 2) counts the contigs. `by_fdr` (10001,) counts records by `fdr` in steps of
     0.0001; `fdr` is the highest of a virus, None without the column. `expected_false` is the sum of 1 - `sample_score`
-    over all viruses, None without the column. `files` counts records (3,), as in PREDICTIONS, by input file, in order
-    of first use; it is empty without the column `file`. `false_by_file` is `expected_false` of each of these files.
+    over all viruses, None without the column. `confidence` counts viruses by that column. `files` counts records (3,),
+    as in PREDICTIONS, by input file, in order of first use; it is empty without the column `file`. `false_by_file` is
+    `expected_false` of each of these files.
     """
 
     bases: Counter[str] = field(default_factory=Counter)
@@ -48,6 +50,7 @@ class Counts:
     by_fdr: Ints = field(default_factory=lambda: _zeros(_FDR_STEPS + 1))
     fdr: float | None = None
     expected_false: float | None = None
+    confidence: Counter[str] = field(default_factory=Counter)
     files: dict[str, Ints] = field(default_factory=dict)
     false_by_file: dict[str, float] = field(default_factory=dict)
 
@@ -74,6 +77,10 @@ class Counts:
             sample = _shares(rows, place, "sample_score")
             if len(viral := sample[(called == 1) & ~np.isnan(sample)]):
                 self.expected_false = (self.expected_false or 0.0) + float((1 - viral).sum())
+        if "confidence" in place:
+            names, index = rows.known(place["confidence"])
+            self.confidence.update(dict(zip(names, np.bincount(index).tolist(), strict=True)))
+            del self.confidence["NA"]
         if "file" in place:
             names, index = rows.known(place["file"])
             counted = np.bincount(index * 3 + called, minlength=3 * len(names)).reshape(-1, 3)
@@ -96,6 +103,17 @@ class Counts:
         long = np.flatnonzero(nt >= CONTIG)
         column = np.searchsorted(GRID_LENGTHS, nt[long], side="right") - 1
         np.add.at(self.grid, (column, _bins(score[long], GRID_SCORES), is_virus[long]), 1)
+
+
+def confidence_limits() -> dict[str, str]:
+    """Return what each confidence of a virus means, in words.
+
+    >>> list(confidence_limits().values())
+    ['FDR at most 0.05', 'FDR at most 0.2', 'FDR above 0.2']
+    """
+    *limits, _ = CONFIDENCE.values()
+    words = [*(f"FDR at most {limit}" for limit in limits), f"FDR above {limits[-1]}"]
+    return dict(zip(CONFIDENCE, words, strict=True))
 
 
 def _shares(rows: Rows, place: dict[str, int], name: str) -> Floats:

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from itertools import islice, repeat
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.report.table_columns import skip_lines
+from virnucpro.run.outputs import find_output
+from virnucpro.seq.decompress import content_of
 
 BINS = 100
 Details = tuple[dict[str, str], list[dict[str, str]]]  # a row of chunks.tsv and those of its frames
@@ -55,17 +57,18 @@ class Entry:
 
 
 @contextmanager
-def open_table(path: Path) -> Iterator[tuple[list[str], BinaryIO]]:
-    """Open a table; give the names of its columns and the file, positioned at the first row.
+def open_table(path: Path) -> Iterator[tuple[list[str], BufferedReader]]:
+    """Open a table, plain or compressed; give the names of its columns and its content from the first row.
 
     Raises:
         MissingInputError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as raw, content_of(raw) as file:
             yield read_cells(file.readline()), file
     except OSError as error:
-        raise MissingInputError(f"{path} cannot be read: {error.strerror}; run `virnucpro predict` again") from error
+        reason = error.strerror or error
+        raise MissingInputError(f"{path} cannot be read: {reason}; run `virnucpro predict` again") from error
 
 
 def read_cells(line: bytes) -> list[str]:
@@ -76,7 +79,7 @@ def read_cells(line: bytes) -> list[str]:
 def iter_entries(directory: Path) -> Iterator[Entry]:
     """Yield all rows of records.tsv, without tracks."""
     first_chunk = first_frame = 0
-    with open_table(directory / "records.tsv") as (columns, file):
+    with open_table(find_output(directory, "records.tsv")) as (columns, file):
         for index, line in enumerate(file):
             row = dict(zip(columns, read_cells(line), strict=True))
             yield Entry(index, row, first_chunk, first_frame)
@@ -86,7 +89,7 @@ def iter_entries(directory: Path) -> Iterator[Entry]:
 
 def iter_chunks(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[dict[str, str]]]]:
     """Yield each entry with its rows of chunks.tsv, which must be read before the next entry; in input order."""
-    with open_table(directory / "chunks.tsv") as (columns, file):
+    with open_table(find_output(directory, "chunks.tsv")) as (columns, file):
         read = 0
         for entry in entries:
             skip_lines(file, entry.first_chunk - read)
@@ -97,7 +100,7 @@ def iter_chunks(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Ent
 
 def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Iterator[Details]]]:
     """Yield each entry with its chunks and frames, which must be read before the next entry; in input order."""
-    with open_table(directory / "frames.tsv") as (columns, file):
+    with open_table(find_output(directory, "frames.tsv")) as (columns, file):
 
         def details(chunks: Iterator[dict[str, str]]) -> Iterator[Details]:
             for chunk in chunks:
@@ -110,7 +113,7 @@ def iter_details(directory: Path, entries: Sequence[Entry]) -> Iterator[tuple[En
             yield entry, details(chunks)
 
 
-def _iter_rows(file: BinaryIO, columns: list[str], number: int) -> Iterator[dict[str, str]]:
+def _iter_rows(file: BufferedReader, columns: list[str], number: int) -> Iterator[dict[str, str]]:
     for line in islice(file, number):
         yield dict(zip(columns, read_cells(line), strict=True))
 

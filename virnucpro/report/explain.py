@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 
 from virnucpro.errors import InputError
+from virnucpro.report.counts import confidence_limits
 from virnucpro.report.entries import Details, Entry, iter_details, iter_entries, second_mate
 from virnucpro.report.finished import FinishedRun, read_finished
 from virnucpro.scores.decision import EQUAL
@@ -84,13 +85,18 @@ def _verdict(entry: Entry, run: FinishedRun) -> Iterator[str]:
     if options.min_score is not None:
         rule = f"the minimum score of a virus, {options.min_score!r}"
     side = "reaches" if row["prediction"] == "virus" else "is below"
-    if _decides(run):
+    if options.max_fdr is not None:
+        side = "at most" if row["prediction"] == "virus" else "above"
+        yield f"called {row['prediction']}: its false discovery rate {row['fdr']} is {side} {options.max_fdr!r}"
+    elif _decides(run):
         yield f"called {row['prediction']}: it {side} the preset {options.preset} for its length and this sample"
     else:
         yield f"called {row['prediction']}: its score {row['virus_score']} {side} {rule}"
     yield from _in_sample(row, run)
     if row.get("fdr", "NA") != "NA":
         yield f"false discovery rate {row['fdr']}, of this {run.unit} and all with a better score"
+    if (confidence := row.get("confidence", "NA")) != "NA":
+        yield f"confidence {confidence}: {confidence_limits()[confidence]}"
 
 
 def _decides(run: FinishedRun) -> bool:

@@ -10,6 +10,7 @@ from markupsafe import escape
 from virnucpro.errors import InputError, MissingInputError
 from virnucpro.report.entries import Entry
 from virnucpro.report.html import readable
+from virnucpro.seq.decompress import content_of
 
 MAX_SEQUENCE = 20_000  # nt of a hit whose sequence is in the page
 MAX_SEQUENCES = 250_000  # characters of all of them in the page, with their headers
@@ -53,7 +54,7 @@ def _records(path: Path, wanted: Sequence[int]) -> Iterator[bytes]:
     place = next(places, None)
     number, kept = -1, bytearray()
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as raw, content_of(raw) as file:
             for line in file:
                 if line.startswith(b">"):
                     if number == place:
@@ -65,6 +66,6 @@ def _records(path: Path, wanted: Sequence[int]) -> Iterator[bytes]:
                 if number == place:
                     kept += line.removeprefix(b">")
     except OSError as error:
-        raise MissingInputError(f"{path} cannot be read: {error.strerror}") from error
+        raise MissingInputError(f"{path} cannot be read: {error.strerror or error}") from error
     if number == place:
         yield bytes(kept)

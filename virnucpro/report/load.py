@@ -18,6 +18,7 @@ from virnucpro.report.finished import FinishedRun, read_finished
 from virnucpro.report.hit_sequences import read_hit_sequences
 from virnucpro.report.table_columns import Rows, iter_rows
 from virnucpro.run.manifest import PredictOutcome
+from virnucpro.run.outputs import find_output
 from virnucpro.run.sample_report import MAX_FILES, FileReport
 from virnucpro.words import counted
 
@@ -140,7 +141,8 @@ def read_run(directory: Path) -> Run:
         entry.index: entry for entry in (*run.hits, *run.long)
     }  # a hit that is also long is one object, see `_count`
     draw_tracks(directory, [shown[index] for index in sorted(shown)], paired)
-    read_hit_sequences([directory / name for name in (PAIR_HIT_FILES if paired else HIT_FILES)], run.hits, paired)
+    files = [find_output(directory, name) for name in (PAIR_HIT_FILES if paired else HIT_FILES)]
+    read_hit_sequences(files, run.hits, paired)
     return run
 
 
@@ -189,7 +191,7 @@ def _count(run: Run, directory: Path) -> None:
     hits: list[Any] = []
     long: list[Any] = []
     index = first_chunk = first_frame = first_hit = 0
-    path = directory / "records.tsv"
+    path = find_output(directory, "records.tsv")
     with open_table(path) as (columns, file):
         place = {name: columns.index(name) for name in columns}
         for rows in iter_rows(path, file, len(columns)):

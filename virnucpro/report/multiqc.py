@@ -8,17 +8,20 @@ from typing import Any
 
 from virnucpro.report.html import readable
 from virnucpro.report.load import FileFigures, Run
-from virnucpro.types import Status
+from virnucpro.types import CONFIDENCE, Status
 
-# Colours of the bars: those of the page for virus and other.
-COLOURS = {"virus": "#b5472a", "other": "#7d97a8"}
+# Colours of the bars: those of the page for virus and other, paler for less confidence.
+COLOURS = {
+    "virus": "#b5472a", "virus, high confidence": "#b5472a", "virus, medium confidence": "#d58a72",
+    "virus, low confidence": "#ecc4b6", "other": "#7d97a8",
+}  # fmt: skip
 _OF_MODULE = {"parent_id": "virnucpro", "parent_name": "virnucpro"}
 
 
 def calls(run: Run) -> dict[str, Any]:
     """Return the records of a run by result as MultiQC's custom content: bars, one for the sample and for each file."""
     screened = run.outcomes["screened", "other"]
-    counts = {"virus": run.count("virus"), "other": run.count("other") - screened}
+    counts = {**_virus(run), "other": run.count("other") - screened}
     counts |= {"screened": screened} if screened else {}
     left_out = "were screened out or not called" if screened else "were not called"
     counts |= {status: n for (status, called), n in sorted(run.outcomes.items()) if called == "NA"}
@@ -36,6 +39,14 @@ def calls(run: Run) -> dict[str, Any]:
         "categories": {name: {"name": name, "color": COLOURS.get(name, "#c9c4ba")} for name in categories},
         "data": data,
     }
+
+
+def _virus(run: Run) -> dict[str, int]:
+    """Return the number of viruses, by confidence if the model is calibrated."""
+    confidence = run.counts.confidence
+    if run.manifest.outcome.prevalence is None or confidence.total() != run.count("virus"):
+        return {"virus": run.count("virus")}
+    return {f"virus, {name} confidence": confidence[name] for name in CONFIDENCE}
 
 
 def composition(run: Run) -> dict[str, Any]:

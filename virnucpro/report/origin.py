@@ -10,8 +10,8 @@ from virnucpro.report.finished import FinishedRun
 from virnucpro.report.html import Table
 
 # Options that do not change results, with and without a value. Without them, a resumed run shows the same command.
-_VALUED = ("-o", "--output", "-t", "--threads", "--max-tokens", "--unit-records", "--device", "--plots")
-_FLAGS = ("--resume", "--restart", "--parquet")
+_VALUED = ("-o", "--output", "-t", "--threads", "--max-tokens", "--unit-records", "--device", "--plots", "--compress")
+_FLAGS = ("--resume", "--restart", "--parquet", "--write-other", "--viral-ids")
 
 
 def input_files(run: FinishedRun) -> Table:
@@ -27,13 +27,16 @@ def settings(run: FinishedRun) -> Table:
     """Return the table of the model and of the settings that affect results."""
     options, model, prevalence = run.setup.options, run.setup.model, run.setup.options.prevalence
     assumed = "none: the model is not calibrated" if prevalence is None else f"{100 * prevalence:g} % of the records"
+    rule = f"the minimum score is {options.min_score!r}"
+    if options.max_fdr is not None:
+        rule = f"the highest FDR of a virus is {options.max_fdr!r}"
     checksum = model.checksums.get("classifier.safetensors", "unknown")
     attention = ", ".join(sorted(set(run.setup.attention.values())))
     versions = {"virnucpro": run.virnucpro, **run.setup.versions}
     rows = [
         ("model", f"{model.name}, windows of {model.chunk_length} nt, classifier with SHA-256 {checksum[:16]}…"),
         *([("screen", _screen(run))] if run.setup.screen else []),
-        ("preset", options.preset or f"none: the minimum score is {options.min_score!r}"),
+        ("preset", options.preset or f"none: {rule}"),
         ("share of virus that scores assume", assumed),
         ("minimum length", f"{options.min_length} nt"),
         ("computed", f"on {options.device.split(':')[0]} in {options.precision}, attention by {attention}"),

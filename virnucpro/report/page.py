@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from virnucpro.report import charts
+from virnucpro.report.counts import confidence_limits
 from virnucpro.report.entries import Entry
 from virnucpro.report.figures import figure_data, length_class
 from virnucpro.report.html import Table, environment, record_name
@@ -34,6 +35,7 @@ _HIT_COLUMNS = (
         "number",
         "false discovery rate: share of false hits to expect among records with at least this evidence",
     ),
+    ("confidence", "confidence", "text", "by FDR: high is at most 0.05, medium at most 0.2, low above"),
     ("host_class", "host class", "text", "most likely class if the record is not viral"),
     ("file", "file", "text", "input file"),
 )
@@ -94,6 +96,7 @@ def _render(run: Run) -> str:
         bases_bar=charts.share_bar([("virus", bases["virus"]), ("other", bases["other"]), ("none", bases["NA"])]),
         figures=figures,
         threshold=_threshold(run),
+        confidence=[(name, run.counts.confidence[name], words) for name, words in confidence_limits().items()],
         columns=[column for column in _HIT_COLUMNS if run.hits and column[0] in run.hits[0].row],
         has_tracks=any(_has_track(run, entry) for entry in run.hits),
         page_size=PAGE_SIZE,
@@ -132,6 +135,8 @@ def _has_track(run: Run, entry: Entry) -> bool:
 
 def _threshold(run: Run) -> str:
     options = run.manifest.setup.options
+    if options.max_fdr is not None:
+        return f"A record with an FDR of {options.max_fdr!r} or less is called virus."
     if options.min_score is not None:
         return f"A record with a virus score of {options.min_score!r} or more is called virus."
     return f"The preset {options.preset} decides: it sets a minimum score for each length."

@@ -9,11 +9,13 @@ from typing import IO, Any
 from virnucpro._optional import PYARROW
 from virnucpro.errors import VirnucproError
 from virnucpro.files import atomic_path
+from virnucpro.run.outputs import find_output
 from virnucpro.run.tables import PARQUET
+from virnucpro.seq.decompress import content_of
 
 _INTEGERS = ("length", "n_chunks", "n_frames", "start", "end", "offset", "aa_length")
 _FLOATS = ("virus_score", "sample_score", "fdr", "score_other", "score_virus", "weight")
-_NULLABLE = ("prediction", "host_class", "best_frame", "reason")  # text that may be missing; an id may be called NA
+_NULLABLE = ("prediction", "confidence", "host_class", "best_frame", "reason")  # may be missing; an id may be called NA
 _BLOCK_BYTES = 1 << 20
 
 
@@ -57,11 +59,12 @@ def write_parquet(directory: Path) -> None:
         OutputError: a file cannot be written.
     """
     for source, target in PARQUET.items():
-        with (directory / source).open("rb") as file, atomic_path(directory / target) as temporary:
+        path = find_output(directory, source)
+        with path.open("rb") as raw, content_of(raw) as file, atomic_path(directory / target) as temporary:
             _convert(file, temporary)
 
 
-def _convert(file: IO[bytes], target: Path) -> None:
+def _convert(file: io.BufferedReader, target: Path) -> None:
     pa = require_pyarrow()
     columns = file.readline().decode().rstrip("\n").split("\t")
     types = {
@@ -69,9 +72,8 @@ def _convert(file: IO[bytes], target: Path) -> None:
     }
     schema = pa.schema(types)
     with pa.parquet.ParquetWriter(target, schema) as writer:
-        if not file.read(1):
+        if not file.peek(1):
             return
-        file.seek(-1, io.SEEK_CUR)
         batches = pa.csv.open_csv(
             io.BufferedReader(_Utf8(file), _BLOCK_BYTES),
             pa.csv.ReadOptions(column_names=columns, use_threads=False),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,7 @@ class Rows:
         return [text.decode(errors="surrogateescape") for text in place], rows
 
 
-def iter_rows(path: Path, file: BinaryIO, columns: int) -> Iterator[Rows]:
+def iter_rows(path: Path, file: BufferedReader, columns: int) -> Iterator[Rows]:
     """Yield all rows of a table whose first line has been read.
 
     Raises:
@@ -119,17 +119,12 @@ def _rows(path: Path, text: bytes, columns: int, line: int) -> Rows:
     return Rows(data, begins, ends)
 
 
-def skip_lines(file: BinaryIO, number: int) -> None:
+def skip_lines(file: BufferedReader, number: int) -> None:
     """Skip lines, or all that are left if there are fewer."""
-    while number:
-        block = file.read(min(_BLOCK_BYTES, 64 * number))
-        if not block:
-            return
-        found = block.count(b"\n")
-        if found > number:
+    while number and (block := file.peek()):
+        if (found := block.count(b"\n")) >= number:
             end = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)[number - 1] + 1
-            file.seek(int(end) - len(block), 1)
+            file.read(int(end))
             return
         number -= found
-        if not number and not block.endswith(b"\n"):
-            file.seek(block.rindex(b"\n") + 1 - len(block), 1)
+        file.read(len(block))

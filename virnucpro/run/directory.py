@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from threading import Lock
-from typing import IO
 
 from virnucpro.errors import OutputError
 from virnucpro.files import (
@@ -26,17 +24,10 @@ from virnucpro.files import (
 from virnucpro.run.input_files import RECORDS, FileColumn, with_file
 from virnucpro.run.legacy import HIGHEST_SCORES, LEGACY_TABLES, RESULTS, write_highest_scores
 from virnucpro.run.manifest import Manifest, read_manifest, write_manifest
+from virnucpro.run.outputs import VIRAL_IDS, Outputs, every_name
 from virnucpro.run.replacement import Name, any_of, refuse_inputs
 from virnucpro.run.rows import UnitTables
-from virnucpro.run.tables import (
-    FASTQ_HITS,
-    PAIR_TABLES,
-    PARQUET,
-    REPORTS,
-    TABLES,
-    RecordFiller,
-    Sink,
-)
+from virnucpro.run.tables import PAIR_TABLES, PARQUET, REPORTS, TABLES, RecordFiller, Sink
 from virnucpro.run.tally import Tally
 from virnucpro.run.units import Content, Unit, UnitEvidence, append_units, read_unit, unit_digest, write_unit
 from virnucpro.scores.composition import Composition
@@ -155,13 +146,14 @@ class Directory(ABC):
 
 
 class RunDirectory(Directory):
-    """The files of a run of `predict`; with `legacy` also those of the published tool."""
+    """The files of a run of `predict`; with `legacy` also those of the published tool, and what `outputs` asks for."""
 
-    def __init__(self, path: Path, legacy: bool = False, paired: bool = False) -> None:
+    def __init__(self, path: Path, legacy: bool = False, paired: bool = False, outputs: Outputs | None = None) -> None:
         super().__init__(path)
-        self.legacy = legacy
+        self.legacy, self.outputs = legacy, outputs or Outputs()
         self.first_lines = (PAIR_TABLES if paired else TABLES) | (LEGACY_TABLES if legacy else {})
         self.hit_names = [name for name in self.first_lines if name.startswith("viral")]
+        self.other_names = self.outputs.other_names(self.hit_names)
         self.units = path / "units"
         # The reference of the model. A copy lies beside the units, so that shards can be merged without the model.
         self.model_reference: Path | None = None
@@ -185,7 +177,7 @@ class RunDirectory(Directory):
             return leftovers(self.path, any_of(path.name for path in (self.manifest_path, *self._every_table())))
 
     def has_tables(self, fastq: bool) -> bool:
-        """Return whether all tables exist, with `fastq` also the FASTQ files of hits."""
+        """Return whether all tables and sequences exist, with `fastq` also those in FASTQ."""
         return all(path.is_file() for path in self._tables(fastq))
 
     def lacks(self, names: Sequence[str]) -> bool:
@@ -199,12 +191,16 @@ class RunDirectory(Directory):
                 path.unlink(missing_ok=True)
 
     def _tables(self, fastq: bool = True) -> list[Path]:
-        names = [name for name in self.first_lines if fastq or name not in FASTQ_HITS]
-        return [self.path / name for name in (*names, *([HIGHEST_SCORES] if self.legacy else []))]
+        names = [*map(self.outputs.file_name, self._names(fastq)), *([HIGHEST_SCORES] if self.legacy else [])]
+        return [self.path / name for name in names]
+
+    def _names(self, fastq: bool) -> list[str]:
+        """Return the files that a merge writes, without the endings of compression."""
+        names = [*self.first_lines, *self.other_names, *([VIRAL_IDS] if self.outputs.viral_ids else [])]
+        return [name for name in names if fastq or not name.endswith(".fastq")]
 
     def _every_table(self) -> list[Path]:
-        tables = {**TABLES, **PAIR_TABLES, **LEGACY_TABLES}
-        return [self.path / name for name in (*tables, HIGHEST_SCORES, *REPORTS, *PARQUET.values())]
+        return [self.path / name for name in (*every_name(), HIGHEST_SCORES, *REPORTS, *PARQUET.values())]
 
     def unit_path(self, number: int) -> Path:
         """Return the path of a unit's file."""
@@ -246,41 +242,48 @@ class RunDirectory(Directory):
         units: Iterable[Path],
         content: Content,
         composition: Composition | None = None,
+        n_hosts: int | None = None,
     ) -> int | None:
-        """Make the tables from the files of all units, in order; `composition` is that of the run.
-
-        Return the number of hits if it follows from the composition.
+        """Make the tables from the files of all units, in order.
 
         If `content` has several input files, records.tsv gets the column `file`. If it has FASTQ input, a file of FASTQ
         hits is written, too, even if it is empty. A prepared run without
         a unit of its own begins after all tables are written and before the first replaces an old one. Other files of
         an earlier run are then removed.
 
+        Args:
+            units: the files of all units.
+            content: what was read.
+            composition: that of the run, None without evidence.
+            n_hosts: the number of host classes of the model, if it is not that of the composition.
+
+        Returns:
+            The number of hits if it follows from the composition.
+
         Raises:
             OutputError: a table cannot be written, or a unit has changed or is not of `content`.
         """
-        with ExitStack() as stack:
-            files: dict[str, IO[bytes]] = {}
+        with self.outputs.written(self.path, self._names(content.fastq)) as (files, complete):
             for name, first_line in self.first_lines.items():
-                if name in FASTQ_HITS and not content.fastq:
-                    continue
-                temporary = stack.enter_context(atomic_path(self.path / name))
-                files[name] = stack.enter_context(temporary.open("wb"))
-                files[name].write((with_file(first_line) if name == RECORDS and content.files else first_line).encode())
-            sinks: list[Sink | None] = [None, *(files.get(name) for name in self.first_lines)]  # evidence, then tables
-            sinks[1] = records = FileColumn(files[RECORDS], content.files) if content.files else files[RECORDS]
-            viral = None
-            if composition:
-                filler = RecordFiller(records, [files.get(name) for name in self.hit_names], composition)
-                sinks[:2] = [filler.evidence, filler.rows]
-                first_hit = 1 + list(self.first_lines).index(self.hit_names[0])
-                sinks[first_hit : first_hit + len(filler.hits)] = filler.hits
+                if name in files:
+                    files[name].write(
+                        (with_file(first_line) if name == RECORDS and content.files else first_line).encode()
+                    )
+            records = FileColumn(files[RECORDS], content.files) if content.files else files[RECORDS]
+            filler = RecordFiller(
+                records,
+                [files.get(name) for name in self.hit_names],
+                composition,
+                [files.get(name) for name in self.other_names],
+                files.get(VIRAL_IDS),
+                n_hosts,
+            )
+            # evidence, then tables
+            sinks: list[Sink | None] = [filler.evidence, filler.rows, *map(files.get, list(self.first_lines)[1:])]
+            first_hit = 1 + list(self.first_lines).index(self.hit_names[0])
+            sinks[first_hit : first_hit + len(filler.hits)] = filler.hits
             append_units(units, sinks, content)
-            if composition:
-                viral = filler.viral
-            for file in files.values():  # close all before the first replaces an old table
-                file.flush()
-                os.fsync(file.fileno())
+            complete()
             self.begin()
         if self.legacy:
             with atomic_writer(self.path / HIGHEST_SCORES) as written:
@@ -288,7 +291,7 @@ class RunDirectory(Directory):
         with usable(self.path):
             for path in set(self._every_table()) - set(self._tables(content.fastq)):
                 path.unlink(missing_ok=True)
-        return viral
+        return filler.viral
 
     def evidence(self, units: Callable[[], Iterable[Path]]) -> UnitEvidence:
         """Return the evidence of all records of a run, from the files of all its units."""

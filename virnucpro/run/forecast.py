@@ -12,10 +12,11 @@ from dataclasses import replace
 import torch
 
 from virnucpro.config import Options
-from virnucpro.pipeline.predict import Predictor
+from virnucpro.pipeline.predict import BLOCK_BASES, BLOCK_RECORDS, Predictor
 from virnucpro.pretrained.registry import load_model
 from virnucpro.run.progress import in_words
 from virnucpro.run.tally import MAX_IDS
+from virnucpro.seq.block import RecordBlock, group_records
 from virnucpro.seq.source import Source
 from virnucpro.types import Record
 from virnucpro.words import counted, in_bytes
@@ -83,17 +84,22 @@ def _measure(predictor: Predictor, sample: Sequence[Record]) -> tuple[int, float
     cut = [replace(record, sequence=record.sequence[:max_length]) for record in sample]
     size, started = 32, time.perf_counter()
     scored, seconds = 0, 1.0
-    list(predictor.run(cut[:size]))
+    _score(predictor, cut[:size])
     while cut:
         block = cut[:size]
         begin = time.perf_counter()
-        list(predictor.run(block))
+        _score(predictor, block)
         seconds = time.perf_counter() - begin
         scored = sum(len(record.sequence) for record in block)
         if size >= len(cut) or time.perf_counter() - started > _SECONDS:
             break
         size *= 2
     return scored, seconds
+
+
+def _score(predictor: Predictor, records: Sequence[Record]) -> None:
+    for group in group_records(records, BLOCK_RECORDS, BLOCK_BASES):
+        predictor.call(RecordBlock.of(group))
 
 
 def _memory(predictor: Predictor, records: int) -> str:

@@ -105,11 +105,11 @@ class Predictions:
         if self.request.shard is None:
             options = self._setup.options
             units = [self.directory.unit_path(number) for number in range(state.n_units)]
-            rule = SampleRule.choose(self.directory.reference(), options.preset, options.composition)
+            rule = SampleRule.choose(self.directory.reference(), options.preset, options.composition, options.max_fdr)
             evidence = self.directory.evidence(lambda: units)
             self._composition = composition = rule.composition(evidence)
             files = report_files(content.files, evidence, rule)
-            viral = self.directory.merge(units, content, composition)
+            viral = self.directory.merge(units, content, composition, rule.n_hosts)
             if viral is not None:
                 state.tally = replace(state.tally, viral=viral)
         inputs = tuple(one.after_reading() for one in self._manifest.inputs or ())

@@ -16,6 +16,7 @@ from virnucpro.errors import ConfigError
 from virnucpro.pretrained.locations import DEFAULT_MODEL
 from virnucpro.run.directory import IfExists
 from virnucpro.run.input_files import FileCounter, file_names
+from virnucpro.run.outputs import Outputs
 from virnucpro.run.sample_name import check_sample, default_sample
 from virnucpro.run.task import PredictTask
 from virnucpro.run.units import Unit, number_units, unit_size
@@ -77,6 +78,7 @@ class Request:
     shard: Shard | None = None
     interleaved: bool = False
     sample: str | None = None
+    outputs: Outputs = field(default_factory=Outputs)
 
     def __post_init__(self) -> None:
         if self.sample is not None:
@@ -114,6 +116,7 @@ class Request:
             output=self.output,
             legacy=self.legacy_output,
             paired=self.in_pairs,
+            outputs=self.outputs,
         )
 
     @property
@@ -168,4 +171,5 @@ class Request:
             "--paired": self.in_pairs,
         }  # fmt: skip
         named |= {"--interleaved": True} if self.interleaved else {}
+        named |= self.outputs.named()
         return named | ({"--shard": str(self.shard)} if self.shard else {})

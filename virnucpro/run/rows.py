@@ -45,16 +45,13 @@ class UnitTables:
     def of(cls, calls: CallTable, decision: Decision, legacy: bool = False) -> UnitTables:
         """Return the rows of a block; with `legacy` also the lines of the published tool.
 
-        If calls follow from the composition of the sample, all records that may be hits are written to the files of
-        hits, and their sizes to the evidence.
+        If the hits are chosen when all calls are known, all records that may be hits are written to the files of hits
+        (with `keep_all` of the decision, all records), and their sizes to the evidence.
         """
         of_chunks = _chunk_ids(calls)
         of_frames = frame_ids(of_chunks, calls.frame.chunk, calls.frame.column)
         mates = range(calls.block.mates)
-        hits = calls.record.is_virus
-        if decision.by_sample and decision.calibration:
-            hits = could_be_virus(calls.record.ratios, decision.calibration.default_shares)
-        rows = np.flatnonzero(hits)
+        rows = np.flatnonzero(_kept(calls, decision))
         files = [write(calls.block, rows * len(mates) + mate) for write in (_fasta, _fastq) for mate in mates]
         sections = (
             record_rows(calls, decision, BLANK, of_frames),
@@ -64,8 +61,8 @@ class UnitTables:
         )
         if legacy:
             sections += (result_lines(of_frames, calls.frame.scores),)
-        evidence = evidence_of(calls, decision, len(files) * decision.by_sample)
-        if decision.by_sample:
+        evidence = evidence_of(calls, decision, len(files) * decision.chooses_late)
+        if decision.chooses_late:
             evidence["hits"][rows] = np.stack([sizes for _, sizes in files], axis=1)
         return cls(evidence, sections, Tally.of(calls))
 
@@ -77,6 +74,17 @@ class UnitTables:
         sections = tuple(b"".join(section) for section in zip(*(part.sections for part in parts), strict=True))
         evidence = np.concatenate([part.evidence for part in parts])
         return cls(evidence, sections, sum((part.tally for part in parts), Tally()))
+
+
+def _kept(calls: CallTable, decision: Decision) -> npt.NDArray[np.bool_]:
+    """Return which records of a block are written to the files of hits, (R,)."""
+    if decision.keep_all:
+        return np.ones(len(calls.block), bool)
+    if decision.max_fdr is not None:  # among enough viruses, any record may have a low `fdr`
+        return ~np.isnan(calls.record.log_ratio)
+    if decision.by_sample and decision.calibration:
+        return could_be_virus(calls.record.ratios, decision.calibration.default_shares)
+    return calls.record.is_virus
 
 
 def evidence_of(calls: CallTable, decision: Decision, files: int = 0) -> Evidence:
@@ -143,7 +151,7 @@ def record_rows(calls: CallTable, decision: Decision, blank: bytes = b"NA", of_f
     columns = [
         calls.block.ids, whole_numbers(calls.block.lengths), whole_numbers(calls.n_chunks),
         whole_numbers(record.n_frames), _prediction(record), four_digits(record.score), of_sample, of_sample,
-        host_classes(record, decision), _best(record, of_frames), _STATUS.take(record.status),
+        of_sample, host_classes(record, decision), _best(record, of_frames), _STATUS.take(record.status),
         _texts(reasons, len(calls.block)),
     ]  # fmt: skip
     return tab_rows(columns)
@@ -229,9 +237,10 @@ def wrap_one(sequence: Bytes) -> Bytes:
 
 
 def _fastq(block: RecordBlock, parts: Ints) -> tuple[bytes, Ints]:
-    """Return the parts (N,) with qualities as FASTQ, and the bytes of each part."""
+    """Return the parts (N,) with qualities as FASTQ, and the bytes of each part; an empty mate stays with its mate."""
     sizes = np.zeros(len(parts), np.int64)
-    whole = np.flatnonzero(block.qualities.lengths[parts] > 0)
+    is_fastq = block.qualities.lengths.reshape(-1, block.mates).sum(axis=1) > 0
+    whole = np.flatnonzero(is_fastq[parts // block.mates])
     parts = parts[whole]
     ends = Strings.repeat(b"\n", len(parts))
     middles = Strings.repeat(b"\n+\n", len(parts))

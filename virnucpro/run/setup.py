@@ -61,7 +61,7 @@ class PredictSetup:
             "SHA-256 of model.json": model.sha256_of_description,
             **self._fingerprint_of_screen(),
             "--min-length": options.min_length, "--min-score": options.min_score, "--preset": options.preset,
-            "--prevalence": options.prevalence, "--composition": options.composition,
+            "--prevalence": options.prevalence, "--composition": options.composition, "--max-fdr": options.max_fdr,
             "--precision": options.precision, "--packing": options.packing,
             "device": options.device.partition(":")[0],
             **{f"attention of the {name} encoder": backend for name, backend in self.attention.items()},

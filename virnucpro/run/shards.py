@@ -21,6 +21,7 @@ from virnucpro.run.manifest import (
     UnitCounts,
     read_manifest,
 )
+from virnucpro.run.outputs import Outputs, find_output
 from virnucpro.run.provenance import differences, input_paths
 from virnucpro.run.request import Shard
 from virnucpro.run.sample_name import check_sample, default_sample
@@ -29,6 +30,7 @@ from virnucpro.run.setup import PredictSetup
 from virnucpro.run.tally import RepeatedIds, Tally
 from virnucpro.run.units import Content
 from virnucpro.scores.composition import SampleRule
+from virnucpro.seq.decompress import content_of
 from virnucpro.seq.strings import Strings
 
 T = TypeVar("T", int, float)
@@ -49,6 +51,7 @@ class _Done:
     content: Content
     outcome: PredictOutcome
     options: Options
+    outputs: Outputs
 
     @property
     def same(self) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def merge_shards(
     if output.exists() and any(output.samefile(path) for path in paths):
         raise ConfigError(f"{output} is a shard and would be replaced; choose another --output")
     first = shards[0]
-    directory = RunDirectory(output, first.legacy, first.paired)
+    directory = RunDirectory(output, first.legacy, first.paired, first.outputs)
     with directory.locked():
         directory.open(if_exists)
         places = [RunDirectory(done.path) for done in shards]
@@ -88,7 +91,7 @@ def merge_shards(
             return (places[number % len(places)].unit_path(number) for number in numbers)
 
         asked = first.options
-        rule = SampleRule.choose(places[0].reference(), asked.preset, asked.composition)
+        rule = SampleRule.choose(places[0].reference(), asked.preset, asked.composition, asked.max_fdr)
         evidence = directory.evidence(units)
         composition = rule.composition(evidence)
         manifest = replace(
@@ -101,13 +104,13 @@ def merge_shards(
             outcome=None,
         )
         directory.prepare(manifest, fresh=True, keep_results=True)
-        viral = directory.merge(units(), first.content, composition)
+        viral = directory.merge(units(), first.content, composition, rule.n_hosts)
         tally = sum((done.outcome.tally for done in shards), Tally())
         if viral is not None:
             tally = replace(tally, viral=viral)
         outcome = PredictOutcome(
             tally,
-            _repeated_ids(output / "records.tsv").count(),
+            _repeated_ids(find_output(output, "records.tsv")).count(),
             None if composition is None else round(composition.prevalence, 6),
             SampleReport.of(composition, asked.composition),
             UnitCounts(first.outcome.units.all, sum(done.outcome.units.kept for done in shards)),
@@ -152,7 +155,7 @@ def _read_shard(path: Path) -> _Done:
         legacy, paired = manifest.legacy, manifest.in_pairs
         return _Done(
             path, Shard.parse(shard), manifest, legacy, paired, manifest.content, manifest.outcome,
-            manifest.setup.options,
+            manifest.setup.options, Outputs.of(manifest.fingerprint),
         )  # fmt: skip
     except ValueError as error:
         raise _damaged(path, str(error)) from error
@@ -181,7 +184,7 @@ def _in_order(shards: Sequence[_Done]) -> list[_Done]:
 
 def _repeated_ids(records: Path) -> RepeatedIds:
     ids = RepeatedIds()
-    with records.open("rb") as table:
+    with records.open("rb") as file, content_of(file) as table:
         next(table)
         while lines := list(islice(table, _LINES)):
             ids.add(Strings.of([line.partition(b"\t")[0] for line in lines]))

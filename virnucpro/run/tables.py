@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.run.numbers import four_digits
-from virnucpro.scores.composition import Composition
+from virnucpro.scores.composition import Composition, Judgements
 from virnucpro.scores.evidence import evidence_type
-from virnucpro.seq.strings import Bytes, Ints, Strings
+from virnucpro.seq.strings import Bytes, Ints, Strings, gather
+from virnucpro.types import CONFIDENCE
 
 RECORD_COLUMNS = (
-    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "sample_score", "host_class",
-    "best_frame", "status", "reason",
+    "seq_name", "length", "n_chunks", "n_frames", "prediction", "virus_score", "fdr", "confidence",
+    "sample_score", "host_class", "best_frame", "status", "reason",
 )  # fmt: skip
 CHUNK_COLUMNS = (
     "chunk", "seq_name", "start", "end", "n_frames", "prediction", "virus_score", "best_frame", "status", "reason",
@@ -29,17 +30,21 @@ _TABLES = {
     "chunks.tsv": "\t".join(CHUNK_COLUMNS) + "\n",
     "frames.tsv": "\t".join(FRAME_COLUMNS) + "\n",
 }
-# The files of `predict`, each with its header line: for single records, and for pairs.
+# The files of `predict`, each with its header line: for single records, and for pairs. viral.fasta has all hits,
+# viral.fastq those with qualities; it is written only for input with FASTQ.
 TABLES = {**_TABLES, "viral.fasta": "", "viral.fastq": ""}
 PAIR_TABLES = {**_TABLES, "viral_1.fasta": "", "viral_2.fasta": "", "viral_1.fastq": "", "viral_2.fastq": ""}
-# Only for input with FASTQ: viral.fasta has all hits, viral.fastq those with qualities.
-FASTQ_HITS = ("viral.fastq", "viral_1.fastq", "viral_2.fastq")
 # Files made from the tables.
 REPORTS = REPORT, MULTIQC, MULTIQC_COMPOSITION = "report.html", "virnucpro_mqc.json", "virnucpro_composition_mqc.json"
 PARQUET = {f"{name}.tsv": f"{name}.parquet" for name in ("records", "chunks", "frames")}
 FRAME_FILES = ("chunks.fa", "frames.fna", "frames.faa")
-# Placeholder for `sample_score` and `fdr` of a record with evidence, until the whole run is known.
+# Placeholder for `fdr`, `confidence` and `sample_score` of a record with evidence, until the whole run is known.
 BLANK = b"0.0000"
+# The cells of `confidence` for the tiers and for a record that is no virus, as long as `BLANK`.
+_TIERS = Strings.of([name.encode().ljust(len(BLANK)) for name in (*CONFIDENCE, "NA")])
+_TIER_LENGTHS = np.array([len(name) for name in (*CONFIDENCE, "NA")])
+# The number of the tab before each column that is filled in.
+_BEFORE = {name: RECORD_COLUMNS.index(name) - 1 for name in ("prediction", "fdr", "confidence", "sample_score")}
 
 
 class Sink(Protocol):
@@ -52,21 +57,42 @@ class Sink(Protocol):
 class RecordFiller:
     """Copies the rows and hits of units to the files of a run, and fills in what follows from the whole sample.
 
-    These are `sample_score` and `fdr` of records with evidence, and if calls follow from the composition, `prediction`
-    and which records are hits. A unit has the evidence of its records before their rows, and their hits last. The
-    sinks take bytes in pieces of any size.
+    These are `fdr`, `confidence` and `sample_score` of records with evidence, and if calls follow from the composition,
+    `prediction` and which records are hits. A unit has the evidence of its records before their rows, and their hits
+    last. The sinks take bytes in pieces of any size; None takes nothing.
+
+    Args:
+        table: the file of rows.
+        hits: the files of hits; None: its section is skipped.
+        composition: that of the run, None if no record has evidence.
+        others: for each file of hits the one that gets its other records, if units have all of them.
+        names: a file for the names of viruses, one a line.
+        n_hosts: the number of host classes in the evidence.
     """
 
-    def __init__(self, table: Sink, hits: Sequence[IO[bytes] | None], composition: Composition) -> None:
-        self._table, self._composition, self._rest = table, composition, b""
-        by_sample = composition.thresholds is not None
-        self._type = evidence_type(len(composition.shares), len(hits) if by_sample else 0)
+    def __init__(
+        self,
+        table: Sink,
+        hits: Sequence[Sink | None],
+        composition: Composition | None,
+        others: Sequence[Sink | None] = (),
+        names: Sink | None = None,
+        n_hosts: int | None = None,
+    ) -> None:
+        self._table, self._composition, self._names, self._rest = table, composition, names, b""
+        decides = composition is not None and composition.decides
+        late = decides or bool(others)
+        if n_hosts is None:
+            n_hosts = len(composition.shares) if composition else 1
+        self._type = evidence_type(n_hosts, len(hits) if late else 0)
         self._evidence, self._unread = np.zeros(0, self._type), b""
-        self.evidence = _Calling(self._take_evidence)
-        self.rows = _Calling(self._take_rows)
-        self._filters = [None if file is None else _HitFilter(file) for file in hits] if by_sample else []
-        self.hits: list[Sink | None] = [*self._filters] if by_sample else [*hits]
-        self.viral: int | None = 0 if by_sample else None
+        self.evidence: Sink | None = _Calling(self._take_evidence) if late or composition else None
+        as_they_are = composition is None and not late and names is None
+        self.rows: Sink = table if as_they_are else _Calling(self._take_rows)
+        pairs = zip(hits, others or [None] * len(hits), strict=True)
+        self._filters = [None if file is None else _HitFilter(file, other) for file, other in pairs] if late else []
+        self.hits: list[Sink | None] = [*self._filters] if late else [*hits]
+        self.viral: int | None = 0 if decides else None
 
     def _take_evidence(self, data: bytes) -> None:
         data = self._unread + data
@@ -80,20 +106,49 @@ class RecordFiller:
             return
         text = np.frombuffer(whole + mark, np.uint8).copy()
         ends = np.flatnonzero(text == mark[0])
+        tabs = np.flatnonzero(text == ord("\t")).reshape(len(ends), -1)  # (N, columns - 1)
         evidence, self._evidence = self._evidence[: len(ends)], self._evidence[len(ends) :]
-        found = self._composition.judge(evidence)
-        tabs = np.flatnonzero(text == ord("\t")).reshape(len(ends), -1)[found.known]
-        for name, values in (("fdr", found.fdr), ("sample_score", found.posterior)):
-            _fill(text, tabs[:, RECORD_COLUMNS.index(name) - 1] + 1, four_digits(values[found.known]).data)
-        if found.is_virus is not None:
-            is_virus = found.is_virus & found.known
-            words = Strings.of([b"other", b"virus"]).take(is_virus[found.known].astype(np.int64))
-            _fill(text, tabs[:, RECORD_COLUMNS.index("prediction") - 1] + 1, words.data)
-            self.viral = (self.viral or 0) + int(is_virus.sum())
-            for number, one in enumerate(self._filters):
-                if one is not None:
-                    one.expect(evidence["hits"][:, number], is_virus)
-        self._table.write(text.tobytes())
+        kept = np.ones(len(text), bool)
+        if self._composition is not None:
+            _fill_in(text, kept, tabs, self._composition.judge(evidence))
+        is_virus = _are_virus(text, tabs)
+        if self.viral is not None:
+            self.viral += int(is_virus.sum())
+        for number, one in enumerate(self._filters):
+            if one is not None:
+                one.expect(evidence["hits"][:, number], is_virus)
+        if self._names is not None:
+            begins = np.append(0, ends[:-1] + 1)[is_virus]
+            lines = gather(text, begins, tabs[is_virus, 0] + 1 - begins)
+            self._names.write(lines.data.tobytes().replace(b"\t", b"\n"))
+        self._table.write(text[kept].tobytes())
+
+
+def _are_virus(text: Bytes, tabs: Ints) -> npt.NDArray[np.bool_]:
+    """Return which rows of records.tsv are called virus; `tabs` (N, columns - 1) are the places of tabs in the text."""
+    return np.asarray(text[tabs[:, _BEFORE["prediction"]] + 1] == ord("v"))
+
+
+def _fill_in(text: Bytes, kept: npt.NDArray[np.bool_], tabs: Ints, found: Judgements) -> None:
+    """Fill in what follows from the sample into rows of records.tsv; unset `kept` where a cell is shorter than before.
+
+    Args:
+        text: the rows, (B,).
+        kept: the bytes of the text that are to stay, (B,).
+        tabs: the places of tabs in the text, (N, columns - 1).
+        found: what the composition says about the records, N.
+    """
+    known = found.known
+    places = {name: tabs[known, before] + 1 for name, before in _BEFORE.items()}
+    for name, values in (("fdr", found.fdr), ("sample_score", found.posterior)):
+        _fill(text, places[name], four_digits(values[known]).data)
+    if found.is_virus is not None:
+        words = Strings.of([b"other", b"virus"]).take(found.is_virus[known].astype(np.int64))
+        _fill(text, places["prediction"], words.data)
+    tiers = np.where(_are_virus(text, tabs[known]), found.tier[known], len(CONFIDENCE))
+    _fill(text, places["confidence"], _TIERS.take(tiers).data)
+    width = np.arange(len(BLANK))
+    kept[places["confidence"][:, None] + width] = width < _TIER_LENGTHS[tiers, None]
 
 
 def _fill(text: Bytes, begins: Ints, data: Bytes) -> None:
@@ -111,23 +166,26 @@ class _Calling:
 
 
 class _HitFilter:
-    """A sink that copies those records of a file of hits which are wanted."""
+    """A sink that copies those records of a file of hits which are wanted, and the others to another file, if any."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._spans, self._place, self._end = file, deque[tuple[int, int]](), 0, 0
+    def __init__(self, file: Sink, other: Sink | None) -> None:
+        self._files = other, file
+        self._spans, self._place, self._end = deque[tuple[int, int, Sink]](), 0, 0
 
     def expect(self, sizes: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]) -> None:
         """Take the sizes of the next records (N,), in bytes, and which of them are wanted."""
         ends = self._end + np.cumsum(sizes, dtype=np.int64)
-        chosen = wanted & (sizes > 0)
-        self._spans.extend(zip((ends - sizes)[chosen].tolist(), ends[chosen].tolist(), strict=True))
-        self._end = int(ends[-1]) if len(ends) else self._end
+        runs = np.append(np.flatnonzero(np.diff(wanted)), len(wanted) - 1)  # the last record of each run of equals
+        for last, is_wanted in zip(runs.tolist(), wanted[runs].tolist(), strict=True):
+            begin, self._end = self._end, int(ends[last])
+            if (file := self._files[is_wanted]) is not None and self._end > begin:
+                self._spans.append((begin, self._end, file))
 
     def write(self, data: bytes) -> None:
         end = self._place + len(data)
         while self._spans and self._spans[0][0] < end:
-            first, last = self._spans[0]
-            self._file.write(data[max(0, first - self._place) : last - self._place])
+            first, last, file = self._spans[0]
+            file.write(data[max(0, first - self._place) : last - self._place])
             if last > end:
                 break
             self._spans.popleft()

@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from virnucpro.pretrained.locations import find_directory, find_model, read_desc
 from virnucpro.pretrained.registry import check_encoder, check_model, load_model
 from virnucpro.run.directory import RunDirectory
 from virnucpro.run.embed_directory import EmbedDirectory
+from virnucpro.run.outputs import Outputs
 from virnucpro.run.setup import CallingModel, EmbedSetup, ModelFiles, PredictSetup, fingerprint_of
 from virnucpro.run.tally import C_co, EmbedTally, Tally
 from virnucpro.run.text_pool import MAX_PROCESSES, TextPool, text_processes
@@ -98,10 +99,11 @@ class PredictTask:
     output: Path
     legacy: bool = False
     paired: bool = False
+    outputs: Outputs = field(default_factory=Outputs)
     units_at_a_time: int = MAX_PROCESSES
 
     def directory(self) -> RunDirectory:
-        return RunDirectory(self.output, self.legacy, self.paired)
+        return RunDirectory(self.output, self.legacy, self.paired, self.outputs)
 
     def checked(self) -> tuple[PredictTask, dict[str, Any]]:
         directory, description = check_model(self.model)
@@ -132,6 +134,8 @@ class OpenPredictTask:
         with ExitStack() as opened:  # closes the processes if the model cannot be loaded
             pool = opened.enter_context(TextPool(processes)) if processes else None
             self.predictor = load_predictor(task.model, task.options, task.legacy)
+            if task.outputs.other:
+                self.predictor.keep_all()
             opened.pop_all()
         self._caller = UnitCaller(self.predictor, task.legacy, pool)
         self.at_a_time = self._caller.at_a_time

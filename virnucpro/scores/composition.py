@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from virnucpro.scores.calibration import PRESETS, Floats, against_mixture, proba
 from virnucpro.scores.decision import EQUAL
 from virnucpro.scores.evidence import NO_EVIDENCE, STEPS, Steps, evidence_steps
 from virnucpro.scores.reference import Reference
+from virnucpro.types import CONFIDENCE
 
 Evidence = npt.NDArray[np.void]
 
@@ -26,6 +27,7 @@ _SAMPLE = 1 << 16
 # The default composition counts as much as this number of records.
 _PRIOR_RECORDS = 30
 _ROUNDS, _CONVERGED = 500, 1e-7
+_LIMITS = np.array(list(CONFIDENCE.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Composition:
     `prevalence` is the share of virus among the records with a score, `interval` one of its values at 90 %, None if
     unknown. `hosts` has the shares of the host classes among hosts, by name; it is empty if the model has one host
     class. `fdr` maps evidence under this composition, in steps, to the expected share of others among the records with
-    at least that evidence. `thresholds` are the least evidence of a virus by length, None if calls do not depend on
-    the composition.
+    at least that evidence. `thresholds` are the least evidence of a virus by length, `max_fdr` is the highest `fdr` of
+    one; if both are None, calls do not depend on the composition.
     """
 
     prevalence: float
@@ -44,6 +46,12 @@ class Composition:
     hosts: Mapping[str, float] = field(default_factory=dict)
     interval: tuple[float, float] | None = None
     thresholds: Floats | None = field(default=None, repr=False)
+    max_fdr: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether calls follow from the composition."""
+        return self.thresholds is not None or self.max_fdr is not None
 
     @property
     def shares(self) -> Floats:
@@ -85,14 +93,20 @@ class Composition:
         steps = evidence["steps"]
         log_ratios = _log_ratios(steps, self.shares)
         known = ~np.isnan(log_ratios)
-        rates = np.full(len(steps), np.nan)
         found, rows = np.unique(evidence_steps(log_ratios[known]), return_inverse=True)
-        rates[known] = np.array([self.fdr[step] for step in found.tolist()] or [np.nan])[rows] if known.any() else 0.0
+        rates, printed = np.full(len(steps), np.nan), np.full(len(steps), np.nan)
+        fdr = np.array([self.fdr[step] for step in found.tolist()])
+        rates[known] = fdr[rows]
+        # Decisions follow from the rate that the table has, so that its readers find the same records.
+        printed[known] = _four_decimals(fdr)[rows]
         is_virus = None
-        if self.thresholds is not None:
+        if self.max_fdr is not None:
+            is_virus = known & (np.nan_to_num(printed, nan=1.0) <= self.max_fdr)
+        elif self.thresholds is not None:
             lengths = np.minimum(evidence["length"], len(self.thresholds) - 1)
             is_virus = np.nan_to_num(log_ratios, nan=-np.inf) >= self.thresholds[lengths]
-        return Judgements(known, probability(log_ratios, self.prevalence), rates, is_virus)
+        tier = np.searchsorted(_LIMITS, printed)
+        return Judgements(known, probability(log_ratios, self.prevalence), rates, tier, is_virus)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,13 +114,14 @@ class Judgements:
     """What the composition of a sample says about N records.
 
     `known` says which have evidence; of the others, nothing else is meant. `posterior` (N,) is the probability of virus
-    in this sample, `fdr` (N,) the false discovery rate, and `is_virus` (N,) the call, None if it does not depend on the
-    composition.
+    in this sample, `fdr` (N,) the false discovery rate, `tier` (N,) the place in `CONFIDENCE` of a virus with this
+    rate, and `is_virus` (N,) the call, None if it does not depend on the composition.
     """
 
     known: npt.NDArray[np.bool_]
     posterior: Floats
     fdr: Floats
+    tier: npt.NDArray[np.intp]
     is_virus: npt.NDArray[np.bool_] | None
 
 
@@ -115,31 +130,46 @@ class SampleRule:
     """How the composition of a sample is found, and what follows from it.
 
     `given` has shares of classes by name; None: they are estimated. With `rate`, calls follow from the composition:
-    at most this share of the sample's own hosts is called virus. `reference` is that of the model, None if it has one
-    host class.
+    at most this share of the sample's own hosts is called virus. With `max_fdr`, records whose `fdr` is at most this
+    are called virus. `reference` is that of the model, None if it has one host class.
     """
 
     reference: Reference | None = None
     given: Mapping[str, float] | None = None
     rate: float | None = None
+    max_fdr: float | None = None
+
+    @property
+    def n_hosts(self) -> int:
+        """The number of host classes in evidence."""
+        return len(self.reference.hosts) if self.reference else 1
 
     @classmethod
     def choose(
-        cls, reference: Reference | None, preset: str | None, composition: str | Mapping[str, float]
+        cls,
+        reference: Reference | None,
+        preset: str | None,
+        composition: str | Mapping[str, float],
+        max_fdr: float | None = None,
     ) -> SampleRule:
         """Return the rule for a model's reference and the user's options; `preset` is None if it does not decide."""
         if reference is None:
-            return cls()
+            return cls(max_fdr=max_fdr)
         if composition == EQUAL:
-            return cls(reference, dict(zip(reference.hosts, reference.shares.tolist(), strict=True)))
+            equal = dict(zip(reference.hosts, reference.shares.tolist(), strict=True))
+            return cls(reference, equal, max_fdr=max_fdr)
         given = None if isinstance(composition, str) else composition
-        return cls(reference, given, PRESETS[preset] if preset else None)
+        return cls(reference, given, PRESETS[preset] if preset else None, max_fdr)
 
     def composition(self, evidence: Iterable[Evidence]) -> Composition | None:
         """Return the composition of the records with this evidence; it is iterated over two or three times.
 
         None if no record has evidence.
         """
+        found = self._estimate(evidence)
+        return None if found is None else replace(found, max_fdr=self.max_fdr)
+
+    def _estimate(self, evidence: Iterable[Evidence]) -> Composition | None:
         if self.reference is None:
             return Composition.of(_histogram(evidence, np.ones(1)))
         hosts, default = self.reference.hosts, self.reference.shares
@@ -168,6 +198,20 @@ class SampleRule:
             interval,
             thresholds,
         )
+
+
+def _four_decimals(values: Floats) -> Floats:
+    """Return numbers in 0..1 as they are printed with four decimals, (N,).
+
+    >>> _four_decimals(np.array([0.05, 0.05004, 0.05006, 0.00005])).tolist()
+    [0.05, 0.05, 0.0501, 0.0001]
+    """
+    scaled = values * 10_000
+    rounded = np.rint(scaled) / 10_000
+    # Near a tie, rounding of the product may cross it.
+    for row in np.flatnonzero(np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6).tolist():
+        rounded[row] = round(float(values[row]), 4)
+    return np.asarray(rounded)
 
 
 def could_be_virus(ratios: Floats, default: Floats) -> npt.NDArray[np.bool_]:

@@ -38,7 +38,9 @@ class Decision:
     `thresholds` are its minimum log likelihood ratios by length, see `Calibration.thresholds`.
 
     `hosts` names the host classes if there are several. With `by_sample`, a preset decides under the composition of the
-    sample, which is known when all records are; until then, calls follow from the default composition.
+    sample, which is known when all records are; until then, calls follow from the default composition. With `max_fdr`,
+    the `fdr` of a record in its sample decides, also `by_sample`; chunks, which have no `fdr`, are called by
+    `DEFAULT_PRESET`. With `keep_all`, a run keeps the sequences of all records until then, not only of possible hits.
     """
 
     calibration: Calibration | None
@@ -48,6 +50,8 @@ class Decision:
     thresholds: Sequence[float] = ()
     hosts: tuple[str, ...] = ()
     by_sample: bool = False
+    max_fdr: float | None = None
+    keep_all: bool = False
 
     @classmethod
     def choose(
@@ -57,6 +61,7 @@ class Decision:
         preset: str | None = None,
         min_score: float | None = None,
         composition: str | Mapping[str, float] = SAMPLE,
+        max_fdr: float | None = None,
     ) -> Decision:
         """Return the decision for a model and the user's options.
 
@@ -77,11 +82,19 @@ class Decision:
                 "preset",
                 "min_score",
             )
+        rules = {"preset": preset, "min_score": min_score}
+        for name in [name for name, value in rules.items() if value is not None and max_fdr is not None]:
+            raise ConfigError(
+                f"max_fdr and {name} exclude each other, because each says which records are called virus; give only "
+                "one of them",
+                "max_fdr",
+                name,
+            )
         hosts = model.classes[:-1] if len(model.classes) > 2 else ()
         if not isinstance(composition, str):
             _check_composition(composition, model)
         if model.calibration is None:
-            for name, value in (("prevalence", prevalence), ("preset", preset)):
+            for name, value in (("prevalence", prevalence), ("preset", preset), ("max_fdr", max_fdr)):
                 if value is not None:
                     raise ConfigError(
                         f"{name} needs a calibrated model, {model.name} is not; "
@@ -89,9 +102,9 @@ class Decision:
                         name,
                     )
             return cls(None, None, None, model.threshold if min_score is None else min_score)
-        if min_score is None:
+        if min_score is None and max_fdr is None:
             preset = preset or DEFAULT_PRESET
-        thresholds = model.calibration.thresholds(preset) if preset else ()
+        thresholds = model.calibration.thresholds(preset or DEFAULT_PRESET) if min_score is None else ()
         return cls(
             model.calibration,
             prevalence or model.calibration.prevalence,
@@ -99,13 +112,19 @@ class Decision:
             min_score,
             thresholds,
             hosts,
-            bool(hosts) and preset is not None and composition != EQUAL,
+            max_fdr is not None or (bool(hosts) and preset is not None and composition != EQUAL),
+            max_fdr,
         )
 
     @property
     def n_hosts(self) -> int:
         """The number of host classes for which there is evidence; 0 without a calibration."""
         return self.calibration.n_hosts if self.calibration else 0
+
+    @property
+    def chooses_late(self) -> bool:
+        """Whether the files of hits are made of kept records when all calls are known."""
+        return self.by_sample or self.keep_all
 
     def log_ratios(self, ratios: Floats) -> Floats:
         """Return log likelihood ratios (N,) against the default mixture of hosts, from those against each, (N, H)."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable
 
 from virnucpro.errors import ConfigError, InputError, MissingInputError
-from virnucpro.seq.decompress import Decompressed, compression_of
+from virnucpro.seq.decompress import content_of
 from virnucpro.seq.feature import AnnotatedSequence, Lines
 from virnucpro.seq.formats import HEAD_BYTES, recognise
 from virnucpro.seq.genbank import read_genbank
@@ -73,7 +72,7 @@ def read_annotation(path: str) -> Annotation:
         InputError: it cannot be opened, is damaged, is neither GFF3 nor GenBank, or has a faulty line.
     """
     try:
-        with open(path, "rb") as raw, _decompressed(raw) as stream:
+        with open(path, "rb") as raw, content_of(raw) as stream:
             head = stream.peek(HEAD_BYTES)[:HEAD_BYTES].lstrip()
             lines = Lines(path, stream)
             if head.startswith(b"##gff-version"):
@@ -114,8 +113,3 @@ def annotation_of(path: str | os.PathLike[str], inputs: Iterable[str]) -> Annota
     annotation = read_annotation(os.fspath(path))
     annotation.check((record.id, len(record.sequence)) for record in read_records(files))
     return annotation
-
-
-def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
-    compression = compression_of(raw.peek(HEAD_BYTES)[:HEAD_BYTES])
-    return raw if compression == "plain" else io.BufferedReader(Decompressed(raw, compression))

@@ -12,6 +12,7 @@ from typing import IO, Protocol
 from xopen import xopen
 
 _BLOCK_BYTES = 1 << 16
+_HEAD = 6  # bytes by which a compression is recognised
 # The first bytes of a frame or stream. A file that ends within them is truncated.
 _MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a skippable zstd frame, which pzstd and others write first
@@ -22,6 +23,12 @@ def compression_of(head: bytes) -> str:
     if _SKIPPABLE.match(head):
         return "zst"
     return next((name for name, magic in _MAGIC.items() if head and magic.startswith(head[: len(magic)])), "plain")
+
+
+def content_of(raw: io.BufferedReader) -> io.BufferedReader:
+    """Return the content of an open file, which is the file itself if it is not compressed."""
+    compression = compression_of(raw.peek(_HEAD)[:_HEAD])
+    return raw if compression == "plain" else io.BufferedReader(Decompressed(raw, compression), _BLOCK_BYTES)
 
 
 class Decompressed(io.RawIOBase):
