@@ -14,19 +14,19 @@ from torch import Tensor
 
 from virnucpro.models.positions import position_ids_unchecked
 
-# Of keys a CPU takes so many at a time: in bfloat16 attention over 60 or 166 of them takes longer than over 64 or 176.
+# A CPU takes keys in blocks of this size: in bfloat16, attention over 60 or 166 keys is slower than over 64 or 176.
 _CPU_BLOCK = 16
-# Without AMX its kernel for bfloat16 attention takes longer than two products with the weights in memory between them,
-# while heads are so wide at least and sequences so long at most.
+# Without AMX, torch's bfloat16 attention on a CPU is slower than two matrix products, if heads have at least this width
+# and sequences at most this length.
 _PRODUCTS_WIDTH, _PRODUCTS_LENGTH = 48, 256
 
 
 @dataclass(frozen=True, slots=True)
 class _EqualLengthGroups:
-    """Sequences by length: `spans` are (count, L) one after the other, `order` brings tokens there."""
+    """Sequences grouped by length: `spans` are (count, L) in order; `order` sorts the tokens into these groups."""
 
     spans: tuple[tuple[int, int], ...]
-    order: Tensor | None  # (T,) int64; None: they lie so already
+    order: Tensor | None  # (T,) int64; None if the tokens are in this order
     restore: Tensor | None
     bias_by_length: dict[int, Tensor]
 
@@ -43,10 +43,10 @@ class GroupedSDPA:
         return ""
 
     def prepare(self, cu_seqlens: Tensor, max_seqlen: int) -> _EqualLengthGroups:
-        lengths = cu_seqlens.diff().cpu()  # grouping is host work: one synchronisation a batch on a GPU
+        lengths = cu_seqlens.diff().cpu()  # groups are made on the host: on a GPU, one synchronisation for each batch
         by_length = torch.argsort(lengths, stable=True)
         runs, groups = _runs(lengths), _runs(lengths[by_length])
-        if len(runs) <= len(groups) + 1:  # in order as they are, but perhaps for the filler at the end
+        if len(runs) <= len(groups) + 1:  # already in order, but perhaps for the filler at the end
             return _EqualLengthGroups(runs, None, None, {})
         total = int(lengths.sum())
         sorted_borders = F.pad(lengths[by_length].cumsum(0), (1, 0))

@@ -1,7 +1,7 @@
-"""Compare a model with golden files: what the published tool made of an input, with the published weights.
+"""Compare a model with golden files: outputs of the published tool with the published weights.
 
-A golden directory holds runs; a run holds input.fa, chunkedN.fa (N the chunk length, nt), output_1_merged.pt (`ids` of
-the frames and `data` (F, D) float32, nucleotide vectors before protein vectors) and the two files of results.
+A golden directory has one folder for each run, with input.fa, chunkedN.fa (N the chunk length, nt), output_1_merged.pt
+(`ids` of the frames and `data` (F, D) float32, nucleotide vectors before protein vectors) and the two files of results.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from virnucpro.seq import read_records
 from virnucpro.seq.blocks import iter_blocks
 from virnucpro.seq.source import Source
 
-# In float32 two correct programs differ by the order of their sums; in half precision by rounding in each layer.
+# Two correct programs differ in float32 by the order of sums, in half precision by rounding in each layer.
 LARGEST_ERROR = {"fp32": 1e-4, "bf16": 1e-2, "fp16": 1e-2, "fp8": 1e-2}
 LARGEST_SCORE_DIFFERENCE = 1e-3
-# This channel of ESM-2 3B has 72 to 90 % of a vector's squared norm, so that an error elsewhere hides behind it.
+# This channel of ESM-2 3B has 72 to 90 % of a vector's squared norm and would hide an error in other channels.
 LOUD_CHANNEL = 1542
 
 Vectors = npt.NDArray[np.float32]

@@ -27,15 +27,18 @@ from virnucpro.train.settings import DataSettings
 Ints = npt.NDArray[np.int64]
 
 NO_VIRUS = -1
-# The least share of a record that is drawn where the record is shorter than the window.
+# If a record is shorter than the window, at least this share of the record is drawn.
 _LEAST_PART = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Frames of C windows on a device: F packed proteins, the packed distinct nucleotide sequences and which of them
-    each frame has, `nucleotide_row` (F,), the window each belongs to, `owner` (F,), `lengths` (F, 2), `labels` (C,):
-    the number of the class, or `NO_VIRUS` for a window of no organism, which any host class may explain."""
+    """Frames of C windows on a device, with the labels of the windows.
+
+    `protein` has F packed proteins, `nucleotide` the different nucleotide sequences. Frame f has nucleotide sequence
+    `nucleotide_row[f]` and belongs to window `owner[f]`; both are (F,). `lengths` is (F, 2), see `pipeline.features`.
+    `labels` (C,) are numbers of classes, or `NO_VIRUS` for a window of no organism, which counts as any host class.
+    """
 
     nucleotide: PackedBatch
     nucleotide_row: Tensor
@@ -47,7 +50,7 @@ class TrainingBatch:
 
 @dataclass(frozen=True, slots=True)
 class HostTokens:
-    """Sequences end to end, in as few bytes as the vocabulary needs: `tokens` (T,), `borders` (N+1,) int32."""
+    """Sequences end to end: `tokens` (T,) of the smallest integer type for the vocabulary, `borders` (N+1,) int32."""
 
     tokens: npt.NDArray[Any]
     borders: npt.NDArray[np.int32]
@@ -69,10 +72,10 @@ class HostTokens:
 
 @dataclass(frozen=True, slots=True)
 class HostBatch:
-    """A `TrainingBatch` as NumPy arrays, a tenth of its bytes.
+    """A `TrainingBatch` as NumPy arrays, in a tenth of its bytes.
 
-    Workers send arrays through a pipe; tensors would need a file descriptor each, which a worker hands over only when
-    its interpreter is free, and the GPU would wait for that.
+    Workers send arrays through a pipe. Each tensor would need a file descriptor, which a worker passes on only when its
+    interpreter is free; the GPU would wait for it.
     """
 
     nucleotide: HostTokens
