@@ -111,7 +111,7 @@ INTEGRATIONS = [
     (path, command) for path, command in CALLERS if path.name.endswith((".nf", "wrapper.py", ".wdl", ".xml"))
 ]
 # What some of them have beside the list: directories and optional files.
-OTHERS = {"predict": {"parquet"}, "scan": {"figures", "fasta", "report"}, "embed": {"embeddings"}}
+OTHERS = {"predict": {"parquet"}, "scan": {"figures"}, "embed": {"embeddings"}}
 
 
 @pytest.mark.parametrize(

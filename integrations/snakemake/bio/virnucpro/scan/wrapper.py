@@ -15,6 +15,8 @@ FILES = {
     "bed": "regions.bed",
     "gff": "regions.gff3",
     "bedgraph": "scores.bedgraph",
+    "fasta": "regions.fasta",
+    "report": "report.html",
 }
 FIGURES = "figures"  # a directory
 if unknown := set(snakemake.output.keys()) - {*FILES, FIGURES}:

@@ -16,8 +16,8 @@ process VIRNUCPRO_SCAN {
     tuple val(meta), path("${prefix}.regions.bed")           , emit: bed
     tuple val(meta), path("${prefix}.regions.gff3")          , emit: gff
     tuple val(meta), path("${prefix}.scores.bedgraph.gz")    , emit: bedgraph
-    tuple val(meta), path("${prefix}.regions.fasta.gz")      , emit: fasta, optional: true
-    tuple val(meta), path("${prefix}.report.html")           , emit: report, optional: true
+    tuple val(meta), path("${prefix}.regions.fasta.gz")      , emit: fasta
+    tuple val(meta), path("${prefix}.report.html")           , emit: report
     tuple val(meta), path("${prefix}.record_*.{png,svg,pdf}"), emit: figures, optional: true
     tuple val("${task.process}"), val('virnucpro'), eval("virnucpro --version"), topic: versions, emit: versions_virnucpro
     tuple val("${task.process}"), val('cuda'), eval('python -c "import torch; print(torch.version.cuda or \'no CUDA available\')"'), topic: versions, emit: versions_cuda
