@@ -179,7 +179,15 @@ def arguments(request, lab, large, small, mates):
 
     def make(output: object, *more: object) -> list[str]:
         given = ["predict", *inputs, "-o", output, "--model", large, "-t", 1, "--unit-records", 8, "--precision"]
-        screen = ["fp32", "--legacy-output", "--screen", SHARE, "--screen-model", small]
+        screen = [
+            "fp32",
+            *([] if output == "-" else ["--sample", "s"]),
+            "--legacy-output",
+            "--screen",
+            SHARE,
+            "--screen-model",
+            small,
+        ]
         return [str(argument) for argument in (*given, *screen, *more)]
 
     return make

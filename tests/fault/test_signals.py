@@ -266,7 +266,7 @@ def test_a_record_that_makes_the_model_fail_costs_no_other_its_row(lab, call, tm
     found, expected = (lab.tables(tmp_path / f"{name}_calls") for name in ("poisoned", "healthy"))
     rows = found["records.tsv"].decode().splitlines()[1:]
     for place, name in bad.items():
-        assert rows[place].startswith(f"{name}\t120\t0\t0\tNA\tNA\tNA\tNA\tNA\tNA\tfailed\t")
+        assert rows[place].startswith(f"{name}\t120\t0\t0\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tfailed\t")
         assert "not finite" in rows[place]
     for table in lab.expected:  # all other rows are as they would have been
         lines = [line for line in expected[table].splitlines() if not line.startswith((b"w", b">w", b"GGTGGT"))]

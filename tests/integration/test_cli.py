@@ -186,7 +186,8 @@ def test_totals_of_the_run_add_up(run):
     assert counts["records_with_a_repeated_id"] == 1
     assert manifest["virnucpro"] == virnucpro.__version__
     assert manifest["inputs"][0]["bytes"] == len(FASTA.encode())
-    assert set(manifest["model"]["checksums"]) == {f"{p}.safetensors" for p in ("nucleotide", "protein", "classifier")}
+    files = {path.name for path in BUNDLED.iterdir()}
+    assert set(manifest["model"]["checksums"]) == files - {"model.json"}
     assert manifest["options"]["device"] in ("cpu", "cuda:0")
 
 
@@ -446,7 +447,10 @@ DAMAGES = {
     "other format": (lambda m: change_json(m, format=2), ["model.json has format 2", "reads format 1"]),
     "not JSON": (lambda m: (m / "model.json").write_text("{"), ["model.json cannot be read"]),
     "unknown field": (lambda m: change_json(m, colour="red"), ["model.json is not a complete model", "colour"]),
-    "lost checksum": (lambda m: change_json(m, checksums={}), ["nucleotide.safetensors is damaged", "None"]),
+    "lost checksum": (
+        lambda m: change_json(m, checksums={"reference.safetensors": "0" * 64}),
+        ["nucleotide.safetensors is damaged", "None"],
+    ),
 }
 
 

@@ -31,7 +31,9 @@ def predicted(call, tmp_path):
 
     def run(*options: str) -> Path:
         inputs = [str(EXAMPLES / name) for name in ("lambda.fa", "ecoli.fa.gz")]
-        code, err = call(["predict", *inputs, "-o", str(tmp_path / "out"), "--device", "cpu", *options])
+        code, err = call(
+            ["predict", *inputs, "-o", str(tmp_path / "out"), "--device", "cpu", "--composition", "equal", *options]
+        )
         assert code == 0, err
         return tmp_path / "out" / "records.tsv"
 

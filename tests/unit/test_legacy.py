@@ -64,6 +64,7 @@ RECORDS = "".join(f">r{i}\n{'ATGGCC' * (5 + 13 * i)}\n" for i in range(20)) + ">
 def test_resuming_gives_the_same_files(model, tmp_path, capsys, monkeypatch):
     (tmp_path / "reads.fa").write_text(RECORDS)
     arguments = ["-q", "predict", tmp_path / "reads.fa", "--model", model, "--unit-records", 4, "--device", "cpu"]
+    arguments += ["--sample", "s"]  # otherwise the reports have the names of the directories
     assert run(*arguments, "--legacy-output", "-o", tmp_path / "whole") == 0
     results = (tmp_path / "whole" / "prediction_results.txt").read_text()
     frames = [line.split("\t") for line in (tmp_path / "whole" / "frames.tsv").read_text().splitlines()[1:]]
