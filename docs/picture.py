@@ -22,7 +22,11 @@ def main() -> None:
         raise SystemExit("this needs Chromium, e.g. apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         run = Path(folder) / "out"
-        subprocess.run(["virnucpro", "predict", *EXAMPLES, "-o", run, "--precision", "fp32", "--sample", "examples"], cwd=ROOT, check=True)
+        subprocess.run(
+            ["virnucpro", "predict", *EXAMPLES, "-o", run, "--precision", "fp32", "--sample", "examples"],
+            cwd=ROOT,
+            check=True,
+        )
         opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = opened.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto((run / "report.html").as_uri())

@@ -90,7 +90,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         folder = Path(name)
         sources = [str(path) for path in write_samples(folder)]
-        app(["predict", *sources, "-o", str(folder / "out"), "--preset", "strict"], standalone_mode=False)
+        options = ["--preset", "strict", "--sample", "reads and contigs"]
+        app(["predict", *sources, "-o", str(folder / "out"), *options], standalone_mode=False)
         page_file = folder / "out" / "report.html"
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         take(browser, page_file, "report", 1280, 1420)
