@@ -31,9 +31,7 @@ def predicted(call, tmp_path):
 
     def run(*options: str) -> Path:
         inputs = [str(EXAMPLES / name) for name in ("lambda.fa", "ecoli.fa.gz")]
-        code, err = call(
-            ["predict", *inputs, "-o", str(tmp_path / "out"), "--device", "cpu", "--composition", "equal", *options]
-        )
+        code, err = call(["predict", *inputs, "-o", str(tmp_path / "out"), "--device", "cpu", *options])
         assert code == 0, err
         return tmp_path / "out" / "records.tsv"
 
@@ -41,7 +39,11 @@ def predicted(call, tmp_path):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("more", [[], ["--prevalence", "0.01"]], ids=["even odds", "few viruses"])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--composition", "equal"], ["--composition", "equal", "--prevalence", "0.01"]],
+    ids=["sample", "even odds", "few viruses"],
+)
 def test_the_point_of_a_preset_is_that_of_a_run_with_it(truth, predicted, preset, more):
     points = evaluate_tables(truth, predicted("--preset", preset, *more)).summary()["operating_points"]
     assert list(points) == ["as_called", *PRESETS]

@@ -11,6 +11,7 @@ import pytest
 from virnucpro.errors import ConfigError, InputError, MissingInputError
 from virnucpro.evaluate.bootstrap import Bootstrap
 from virnucpro.evaluate.metrics import MACRO, Sample
+from virnucpro.evaluate.tool_calls import read_calls
 from virnucpro.evaluate.truth import evaluate_tables
 
 TRUTH = "seq_name\tclass\ttaxon\nv\tvirus\tx\nb\tbacteria\ty\n"
@@ -174,3 +175,14 @@ def test_missing_and_damaged_tables(tmp_path):
         evaluate_tables(truth, calls)
     with pytest.raises(InputError, match="cannot be read as a table"):
         evaluate_tables(tmp_path, calls)
+
+
+@pytest.mark.parametrize("wrong", ["2", "-0.1", "high", "nan", ""])
+def test_a_score_in_the_sample_must_be_a_probability(tmp_path, wrong):
+    path = tmp_path / "records.tsv"
+    columns = "seq_name\tlength\tprediction\tvirus_score\tsample_score\tstatus\n"
+    path.write_text(f"{columns}a\t300\tvirus\t0.9\t0.8\tok\nb\t300\tother\t0.1\tNA\tok\n")
+    assert read_calls(path).sample_scores == {"a": 0.8, "b": None}
+    path.write_text(f"{columns}a\t300\tvirus\t0.9\t{wrong}\tok\n")
+    with pytest.raises(InputError, match=r"records.tsv: line 2: sample_score must be NA or a number in 0..1"):
+        read_calls(path)

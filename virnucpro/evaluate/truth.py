@@ -190,7 +190,13 @@ def _called(truth: Truth, said: Calls, calls: Path, scores: Sequence[float | Non
         called[AS_CALLED] = np.array([name in said.virus for name in truth.names])
     if said.tool == "virnucpro":
         known = said.lengths.keys() >= set(truth.names)
-        called |= called_by_presets(calls, scores, [said.lengths[name] for name in truth.names] if known else None)
+        in_sample = said.sample_scores.keys() >= set(truth.names)
+        called |= called_by_presets(
+            calls,
+            scores,
+            [said.lengths[name] for name in truth.names] if known else None,
+            [said.sample_scores[name] for name in truth.names] if in_sample else None,
+        )
     return called
 
 
