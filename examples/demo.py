@@ -12,8 +12,8 @@ from virnucpro.scores.calibration import probability
 READ = 150  # bp; the other records have 500 or more
 ROW = "{:<29}{:>7}  {:<11}{:>11}{:>8}"
 WHY = (
-    "Why are so few reads of lambda called virus? A read of {read} bp holds at most {aa} amino acids, too few to tell "
-    "most viruses from hosts. The preset `balanced` lets {fpr:.0%} of hosts pass (mean over host classes). So at "
+    "Why are some reads of lambda not called virus? A read of {read} bp holds at most {aa} amino acids, too few to "
+    "tell most viruses from hosts. The preset `balanced` lets {fpr:.0%} of hosts pass (mean over host classes). So at "
     "{read} bp it asks for a score of {score:.2f}, which {short:.0%} of viruses reach; at {length} bp {long:.0%} do. "
     "What helps: assembled contigs, pairs (--paired: one call for both mates), or --preset sensitive, with more errors."
 )
