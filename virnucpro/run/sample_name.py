@@ -63,7 +63,7 @@ def default_sample(inputs: Sequence[str | None], output: Path) -> str:
 
     >>> default_sample(["/data/s1_R1_001.fastq.gz"], Path("out"))
     's1'
-    >>> default_sample(["a/reads_1.fq", "a/reads_2.fq"], Path("/work/patient 7/out"))
+    >>> default_sample(["a/reads_1.fq", "a/reads_2.fq"], Path("/home/me/patient 7/out"))
     'patient 7'
     """
     mate = _MATE if len(inputs) > 1 else _FIRST_MATE
