@@ -258,6 +258,23 @@ def test_threads_token_budget_and_units_change_nothing(arguments, call, whole, t
     assert everything(tmp_path / "out") == everything(whole)
 
 
+def test_other_records_are_written_beside_a_screen(arguments, call, whole, tmp_path):
+    assert call(arguments(tmp_path / "out", "--write-other"))[0] == 0
+    assert (tmp_path / "out" / "records.tsv").read_bytes() == (whole / "records.tsv").read_bytes()
+    names = {
+        kind: [line for path in sorted((tmp_path / "out").glob(f"{kind}*.fasta")) for line in headers(path)]
+        for kind in ("viral", "other")
+    }
+    mates = len(list((tmp_path / "out").glob("viral*.fasta")))
+    found = [row["prediction"] for row in rows(whole, "records.tsv")]
+    assert len(names["viral"]) == mates * found.count("virus")
+    assert len(names["viral"]) + len(names["other"]) == mates * len(found)
+
+
+def headers(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.startswith(">")]
+
+
 def test_a_resumed_run_has_the_same_bytes(arguments, call, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as kept:
         kept.setattr(RunDirectory, "remove_units", lambda self: None)

@@ -109,7 +109,7 @@ class Predictor:
     def keep_all(self) -> None:
         """Let a run keep the sequences of all records, see `Decision`; to be called before the first call."""
         self.decision = replace(self.decision, keep_all=True)
-        self.text = self._text_stage()
+        self.text = replace(self.text, decision=self.decision)
 
     def stop(self) -> None:
         """Ask running threads to raise StoppedError before their next batch."""
